@@ -1,0 +1,148 @@
+"""The application: routes, errors, documentation, and the life of the service around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from api import audit, operate, problems, proofs
+from api.auth import Keyring
+from api.database import Logins
+from api.openapi import described
+from api.settings import Settings
+from api.submit import Door
+from api.telemetry import Edge, Metrics
+from api.wiring import Service, SimulatedClock
+from ledger import keys
+from ledger.errors import Fault, LedgerError
+from ledger.event import faults_from
+from ledger.reader import Reader
+from ledger.sequencer import Sequencer
+from policies.engine import Engine
+
+STATIC = Path(__file__).parent / "static"
+
+
+def build(settings: Settings, logins: Logins) -> ASGIApp:
+    """The ASGI application of one service."""
+    passphrase = settings.key_passphrase
+    signer = keys.load_or_create(
+        settings.key_path,
+        origin=settings.origin,
+        passphrase=passphrase.get_secret_value().encode() if passphrase is not None else None,
+    )
+    reader = Reader(logins.reader)
+    clock = SimulatedClock(datetime(2027, 1, 1, tzinfo=UTC)) if settings.clock == "simulated" else None
+    metrics = Metrics()
+    service = Service(
+        reader=reader,
+        sequencer=Sequencer(logins.writer, reader=reader, judge=Engine(), signer=signer, clock=clock),
+        keyring=Keyring(reader),
+        signer=signer,
+        metrics=metrics,
+        clock=clock,
+    )
+    door = Door(service.keyring, service.sequencer, metrics, service.now)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await reader.open()
+        try:
+            await service.sequencer.open()
+            yield
+        finally:
+            await service.sequencer.close()
+            await reader.close()
+
+    app = FastAPI(title="chipledger", lifespan=life, docs_url=None, redoc_url=None)
+    app.state.service = service
+    app.include_router(audit.router)
+    app.include_router(proofs.router)
+    app.include_router(operate.router)
+    if clock is not None:
+        app.include_router(operate.clock_router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_api_route("/docs", _documentation, include_in_schema=False)
+    app.add_exception_handler(LedgerError, _ledger_error)
+    app.add_exception_handler(RequestValidationError, _bad_parameter)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return Edge(
+        app,
+        metrics,
+        {"/v1/events": door.submit_event, "/v1/events:batch": door.submit_batch},
+    )
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title="chipledger",
+            version="1",
+            description="An append-only, hash-chained, policy-judged ledger of licensed chips.",
+            routes=app.routes,
+        )
+        app.openapi_schema = described(schema)
+    return app.openapi_schema
+
+
+async def _documentation() -> HTMLResponse:
+    """Swagger UI out of our own files: nothing is loaded from outside."""
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="chipledger",
+        swagger_js_url="/static/swagger-ui-bundle.js",
+        swagger_css_url="/static/swagger-ui.css",
+        swagger_favicon_url="/static/favicon.svg",
+        swagger_ui_parameters={"validatorUrl": None},
+    )
+    # The page's own script is inline; everything else comes from this origin.
+    page.headers["content-security-policy"] = (
+        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
+        " img-src 'self' data:"
+    )
+    return page
+
+
+def _request_id(request: Request) -> str:
+    return str(getattr(request.state, "request_id", ""))
+
+
+async def _ledger_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LedgerError)
+    return problems.render(problems.describe(error, request_id=_request_id(request)))
+
+
+async def _bad_parameter(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults: list[Fault] = faults_from(error.errors())
+    body = problems.body_of(
+        problems.PARAMETER,
+        detail="; ".join(f"{fault.pointer} {fault.detail}" for fault in faults),
+        request_id=_request_id(request),
+        errors=[{"pointer": fault.pointer, "detail": fault.detail} for fault in faults],
+    )
+    return problems.render(body)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known = {404: problems.NOT_FOUND, 405: problems.METHOD, 415: problems.MEDIA}
+    problem = known.get(error.status_code, problems.BAD_REQUEST)
+    body = problems.body_of(problem, request_id=_request_id(request))
+    response = problems.render(body)
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,260 @@
+"""`chipledger`: the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import contextmanager
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from api import database, keys
+from api.embedded import Embedded
+from api.settings import Settings
+from ledger.errors import LedgerError, UnusableInput, VerificationError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="An append-only, hash-chained, policy-judged ledger for licensed chips.",
+)  # fmt: skip
+db_app = typer.Typer(no_args_is_help=True, help="The database: embedded, or of DATABASE_URL.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
+facts_app = typer.Typer(no_args_is_help=True, help="Facts: the fold of the log.")
+app.add_typer(db_app, name="db")
+app.add_typer(keys_app, name="keys")
+app.add_typer(facts_app, name="facts")
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="CHIPLEDGER_HOME", help="Folder of key and embedded database."),
+]
+TAMPERED, UNUSABLE = 1, 2
+
+
+def _settings(home: Path | None) -> Settings:
+    return Settings() if home is None else Settings(home=home)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say in a line what went wrong, and exit with 2."""
+    try:
+        yield
+    except LedgerError as error:
+        errors.print(f"[red]{type(error).__name__}[/red]: {error}", soft_wrap=True)
+        raise typer.Exit(UNUSABLE) from None
+
+
+@app.command()
+def serve(
+    home: Home = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> None:
+    """Run the service. Nothing configured: on an embedded PostgreSQL, on 127.0.0.1:8321."""
+    from api.server import serve as run  # noqa: PLC0415 - other commands need no web framework
+
+    settings = _settings(home)
+    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    with _explained():
+        run(settings.model_copy(update=changes))
+
+
+@app.command()
+def demo(
+    home: Home = None,
+    once: Annotated[bool, typer.Option(help="End when the play is over.")] = False,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8321,
+) -> None:
+    """Play a year of one H200 contract against a service of its own, on simulated data."""
+    from api.demo import play  # noqa: PLC0415
+
+    with _explained():
+        play(_settings(home), once=once, port=port)
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Argument(help="File to write, - for standard output.")],
+    home: Home = None,
+) -> None:
+    """Write the whole log to a file that `chipledger verify` checks without us."""
+    from api.export import export_to  # noqa: PLC0415
+
+    settings = _settings(home)
+    with _explained(), database.opened(settings) as logins, _progress("exported") as advance:
+        size = asyncio.run(export_to(output, settings, logins, advance))
+    errors.print(f"{size} entries written to {output}")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="An export.", exists=False)],
+    key: Annotated[
+        str | None, typer.Option(help="Verifier key of the log, obtained elsewhere.")
+    ] = None,
+    receipt: Annotated[
+        list[Path] | None, typer.Option(help="A receipt that the log must honour; repeatable.")
+    ] = None,
+) -> None:
+    """Check an export: every byte, both chains, every commitment, the root, the receipts.
+
+    Needs no database and no service. Exit status 0: it holds. 1: tampered. 2: unusable input.
+    """
+    from api.export import verify_file  # noqa: PLC0415
+
+    try:
+        with _progress("verified") as advance:
+            report = verify_file(file, key=key, receipts=receipt or [], advance=advance)
+    except VerificationError as error:
+        errors.print(f"[red]TAMPERED[/red] {error}", soft_wrap=True)
+        raise typer.Exit(TAMPERED) from None
+    except (UnusableInput, OSError) as error:
+        errors.print(f"[red]unusable[/red] {error}", soft_wrap=True)
+        raise typer.Exit(UNUSABLE) from None
+    for line in report:
+        console.print(line, soft_wrap=True)
+
+
+@facts_app.command("check")
+def facts_check(home: Home = None) -> None:
+    """Rebuild every fact from the log, in memory, and compare with what is stored."""
+    _rebuild(home, write=False)
+
+
+@facts_app.command("rebuild")
+def facts_rebuild(home: Home = None) -> None:
+    """Rebuild every fact from the log, and put the result in place of what is stored."""
+    _rebuild(home, write=True)
+
+
+def _rebuild(home: Path | None, *, write: bool) -> None:
+    from ledger.rebuild import compare, replace  # noqa: PLC0415
+
+    settings = _settings(home)
+    with _explained(), database.opened(settings) as logins, _progress("folded") as advance:
+        differences = asyncio.run(compare(logins.reader, advance))
+        if write and differences:
+            with database.owner_url(settings) as owner:
+                asyncio.run(replace(owner))
+    for difference in differences[:50]:
+        console.print(str(difference), soft_wrap=True)
+    done = " and put right" if write and differences else ""
+    console.print(f"{len(differences)} facts differ from the log{done}")
+    if differences and not write:
+        raise typer.Exit(TAMPERED)
+
+
+# --- the database ---------------------------------------------------------------------------------
+
+
+@db_app.command("status")
+def db_status(home: Home = None) -> None:
+    """Whether the embedded PostgreSQL runs, and where its data is."""
+    settings = _settings(home)
+    if settings.database_url is not None:
+        console.print("DATABASE_URL is set: the database is a server of yours")
+        return
+    with _explained():
+        status = Embedded(settings.home).status()
+    table = Table(show_header=False, box=None)
+    for name in status.__dataclass_fields__:
+        table.add_row(name.replace("_", " "), str(getattr(status, name)))
+    console.print(table)
+
+
+@db_app.command("stop")
+def db_stop(
+    home: Home = None,
+    force: Annotated[bool, typer.Option(help="Stop it though services use it.")] = False,
+) -> None:
+    """Stop the embedded PostgreSQL."""
+    with _explained():
+        Embedded(_settings(home).home).stop(force=force)
+    console.print("stopped")
+
+
+@db_app.command("upgrade")
+def db_upgrade(home: Home = None) -> None:
+    """Bring the schema to the newest version. With DATABASE_URL: an owner's."""
+    with _explained(), database.owner_url(_settings(home)) as url:
+        database.prepared(url)
+    console.print("the schema is up to date")
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+@keys_app.command("create")
+def keys_create(
+    role: Annotated[str, typer.Argument(help="submitter, auditor, regulator or operator")],
+    party: Annotated[str | None, typer.Option(help="Whom it speaks for.")] = None,
+    label: Annotated[str, typer.Option(help="For people to recognise it by.")] = "",
+    days: Annotated[int | None, typer.Option(help="Days until it expires.", min=1)] = None,
+    home: Home = None,
+) -> None:
+    """Make a key. It is shown once: only its digest is kept."""
+    expires = datetime.now(UTC) + timedelta(days=days) if days is not None else None
+    with _explained(), database.owner_url(_settings(home)) as url:
+        database.prepared(url)
+        new = keys.create(url, role, party=party, label=label, expires_at=expires)
+    errors.print(f"key {new.id}, shown once:")
+    console.print(new.token, soft_wrap=True)
+
+
+@keys_app.command("list")
+def keys_list(home: Home = None) -> None:
+    """Every key, without its secret."""
+    with _explained(), database.owner_url(_settings(home)) as url:
+        database.prepared(url)
+        found = keys.listed(url)
+    table = Table("id", "role", "party", "label", "created", "expires", "revoked", box=None)
+    for key in found:
+        times = (key.created_at, key.expires_at, key.revoked_at)
+        cells = (time.strftime("%Y-%m-%d %H:%M") if time else "" for time in times)
+        table.add_row(key.id, key.role, key.party or "", key.label, *cells)
+    console.print(table)
+
+
+@keys_app.command("revoke")
+def keys_revoke(key_id: str, home: Home = None) -> None:
+    """End a key. Running services take it for 5 more seconds at most."""
+    with _explained(), database.owner_url(_settings(home)) as url:
+        keys.revoke(url, key_id)
+    console.print(f"key {key_id} is revoked")
+
+
+class _Bar:
+    def __init__(self, progress: Progress, words: str) -> None:
+        self._progress, self._task = progress, progress.add_task(words, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def _progress(words: str) -> Iterator[_Bar]:
+    """A progress bar on a terminal, and nothing where standard error is none."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=errors, transient=True, disable=not errors.is_terminal,
+    ) as progress:  # fmt: skip
+        yield _Bar(progress, words)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

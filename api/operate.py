@@ -1,0 +1,70 @@
+"""Probes, metrics, the pages of problems, and the clock of a simulated ledger."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from api import problems
+from api.auth import Forbidden
+from api.schemas import ReadyView
+from api.wiring import service_of
+from ledger.errors import LedgerError, NotFound
+from ledger.values import Timestamp, format_timestamp
+
+router = APIRouter(tags=["operation"])
+clock_router = APIRouter(tags=["operation"])
+
+
+@router.get("/livez", response_model=dict[str, bool])
+async def livez() -> dict[str, bool]:
+    """The process answers. It does not ask the database."""
+    return {"alive": True}
+
+
+@router.get("/readyz", response_model=ReadyView, responses={503: {"model": ReadyView}})
+async def readyz(request: Request) -> Response:
+    """The database answers, and the ledger is open."""
+    try:
+        head = await service_of(request).reader.head()
+    except LedgerError as error:
+        return JSONResponse({"ready": False, "detail": str(error)}, 503, {"retry-after": "1"})
+    return JSONResponse({"ready": True, "tree_size": head.size})
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics of this process."""
+    service = service_of(request)
+    service.metrics.observe(service.sequencer)
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/problems/{name}", response_class=HTMLResponse)
+async def problem_page(name: Annotated[str, Path(max_length=64)]) -> HTMLResponse:
+    """What a type of problem means and what helps."""
+    problem = problems.CATALOGUE.get(name)
+    if problem is None:
+        raise NotFound(f"there is no problem {name}")
+    title, words = escape(problem.title), escape(problem.help)
+    return HTMLResponse(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<h1>{title}</h1><p>HTTP {problem.status}</p><p>{words}</p></html>"
+    )
+
+
+@clock_router.put("/v1/clock", response_model=dict[str, str])
+async def set_clock(
+    request: Request, now: Annotated[Timestamp, Body(embed=True)]
+) -> dict[str, Any]:
+    """Move the clock of a simulated ledger forward. A real ledger does not have this."""
+    service = service_of(request)
+    caller = await service.caller(request)
+    if caller.role != "operator":
+        raise Forbidden("an operator's key sets the clock")
+    assert service.clock is not None
+    return {"now": format_timestamp(service.clock.set(now))}

@@ -1,0 +1,162 @@
+"""RFC 9457 problems: one for each error that can reach a caller. No exception text is passed on by chance.
+
+`PROBLEMS` maps every leaf of the `LedgerError` tree; a test walks the tree to prove that none is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from api.auth import Forbidden, Unauthenticated
+from ledger import errors
+from ledger.errors import LedgerError, MalformedInput
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1
+
+
+class UnsupportedMedia(LedgerError):
+    """The body is of a media type that the route does not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A type of problem. Its page is `/problems/<name>`."""
+
+    name: str
+    status: int
+    title: str
+    help: str
+
+
+DENIED = Problem(
+    "denied", 422, "Refused by policy",
+    "The event was judged and refused. It stands in the log under its own id, with the decision; the receipt "
+    "proves it. `failed` lists each failed condition with what was observed, the limit and the shortfall. Cure "
+    "the cause, then send the event under a new id that names this one in `retries`.",
+)  # fmt: skip
+INTERNAL = Problem(
+    "internal", 500, "Internal error",
+    "The service has a bug. The request id finds it in the logs. Sending the same event again is safe.",
+)  # fmt: skip
+NOT_FOUND = Problem("not-found", 404, "Not found", "There is no such thing, or the key may not see it.")
+METHOD = Problem("method-not-allowed", 405, "Method not allowed", "See the OpenAPI description.")
+MEDIA = Problem(
+    "unsupported-media-type", 415, "Unsupported media type",
+    "Send application/json; a batch may also be application/x-ndjson.",
+)  # fmt: skip
+BAD_REQUEST = Problem("bad-request", 400, "Bad request", "The request itself cannot be read.")
+PARAMETER = Problem(
+    "bad-parameter", 422, "Bad parameter", "A query or path parameter is not what it must be."
+)
+
+PROBLEMS: dict[type[LedgerError], Problem] = {
+    errors.NotJSON: Problem(
+        "not-json", 400, "Not strict JSON",
+        "Events are strict JSON (RFC 8259, I-JSON): UTF-8, no duplicate keys, no floats (decimals are strings), "
+        "integers within ±(2^53 − 1), no U+0000, no lone surrogates, at most 32 levels.",
+    ),
+    errors.MalformedEvent: Problem(
+        "malformed-event", 422, "Malformed event",
+        "The JSON is not an event of a known kind. `errors` points to each place. Nothing was written. The schemas "
+        "of all kinds are at /v1/kinds.",
+    ),
+    errors.TooLarge: Problem(
+        "too-large", 413, "Too large", "An event is at most 1 MiB, a batch at most 16 MiB and 1,000 events."
+    ),
+    errors.Conflict: Problem(
+        "id-conflict", 409, "Id taken by another event",
+        "An id names one attempt of a party. The same id with the same content gives the same entry again; other "
+        "content needs a new id.",
+    ),
+    errors.NotFound: NOT_FOUND,
+    errors.QueueFull: Problem(
+        "queue-full", 429, "Too many events are waiting",
+        "Nothing was taken. Send again after the time in Retry-After.",
+    ),
+    errors.Unavailable: Problem(
+        "unavailable", 503, "The database is away or busy",
+        "This attempt committed nothing. Send the same event again after the time in Retry-After.",
+    ),
+    errors.OutcomeUnknown: Problem(
+        "outcome-unknown", 503, "It is not known whether the event was committed",
+        "Send the same event with the same id again: the answer will be the one entry it has, or a new one.",
+    ),
+    errors.SigningFailed: Problem(
+        "signing-failed", 503, "Committed, but the checkpoint could not be signed",
+        "Send the same event with the same id again to get its receipt.",
+    ),
+    errors.AppendFailed: Problem(
+        "append-failed", 500, "The event could not be judged",
+        "The service has a bug. The event was not committed; others were not affected.",
+    ),
+    errors.RefusesToWrite: Problem(
+        "refuses-to-write", 503, "This process may not write to the log",
+        "The database belongs to another version, name or key of the ledger. An operator must act.",
+    ),
+    errors.VerificationError: Problem(
+        "integrity", 500, "The stored data does not verify",
+        "What the database holds is not what was committed. Tell the operator, and verify an export.",
+    ),
+    errors.UnusableInput: Problem(
+        "unusable-input", 400, "Unusable input", "This is not the kind of document that was asked for."
+    ),
+    Unauthenticated: Problem(
+        "unauthenticated", 401, "No valid API key", "Send `Authorization: Bearer clk_...`."
+    ),
+    UnsupportedMedia: MEDIA,
+    Forbidden: Problem("forbidden", 403, "Not allowed", "The key's role or party may not do this."),
+}  # fmt: skip
+
+CATALOGUE = {
+    problem.name: problem
+    for problem in (*PROBLEMS.values(), DENIED, INTERNAL, METHOD, MEDIA, BAD_REQUEST, PARAMETER)
+}
+
+
+def problem_of(error: LedgerError) -> Problem:
+    """The most specific problem of an error."""
+    for ancestor in type(error).__mro__:
+        if ancestor in PROBLEMS:
+            return PROBLEMS[ancestor]
+    return INTERNAL
+
+
+def body_of(problem: Problem, *, detail: str = "", request_id: str = "", **extra: Any) -> dict[str, Any]:
+    """The members of a problem document."""
+    body: dict[str, Any] = {
+        "type": f"/problems/{problem.name}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail or problem.help,
+    }
+    if request_id:
+        body["instance"] = f"urn:chipledger:request:{request_id}"
+    return {**body, **extra}
+
+
+def describe(error: LedgerError, *, request_id: str = "") -> dict[str, Any]:
+    """The problem document of an error."""
+    problem = problem_of(error)
+    if problem is INTERNAL:
+        return body_of(problem, request_id=request_id)
+    extra: dict[str, Any] = {}
+    if isinstance(error, MalformedInput):
+        extra["errors"] = [{"pointer": f.pointer, "detail": f.detail} for f in error.faults]
+    if isinstance(error, errors.Conflict):
+        extra["index"] = error.index
+    return body_of(problem, detail=str(error), request_id=request_id, **extra)
+
+
+def render(body: dict[str, Any]) -> Response:
+    """The response of a problem document."""
+    headers = {}
+    if body["status"] in (429, 503):
+        headers["retry-after"] = str(RETRY_AFTER_S)
+    if body["status"] == 401:
+        headers["www-authenticate"] = 'Bearer realm="chipledger"'
+    return Response(orjson.dumps(body), body["status"], headers, MEDIA_TYPE)

@@ -1,0 +1,45 @@
+"""The service as a process: logging, database, uvicorn."""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+import uvicorn
+
+from api import database
+from api.app import build
+from api.settings import Settings
+from api.telemetry import configure_logging
+
+GRACE_S = 20
+"""How long requests in flight have at shutdown."""
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. What was taken is finished first."""
+    configure_logging(settings.log_level)
+    log = structlog.get_logger("server")
+    with database.opened(settings) as logins:
+        server = uvicorn.Server(config_of(settings, build(settings, logins)))
+        log.info("listening", address=f"http://{settings.host}:{settings.port}")
+        server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+def config_of(settings: Settings, app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        loop="auto",
+        http="auto",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        limit_concurrency=None,
+        h11_max_incomplete_event_size=65_536,
+    )

@@ -1,0 +1,39 @@
+"""Settings: read once, at the edge, and passed as values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting is an environment variable `CHIPLEDGER_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="CHIPLEDGER_", extra="ignore", populate_by_name=True)
+
+    home: Path = Path(".chipledger")
+    """Folder of the checkpoint key and, where no database is named, of the embedded PostgreSQL."""
+    database_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("DATABASE_URL", "CHIPLEDGER_DATABASE_URL")
+    )
+    """A PostgreSQL server: the URL of an owner, or of a member of chipledger_writer."""
+    reader_url: SecretStr | None = None
+    """For reads, where `database_url` is the writer's: a member of chipledger_reader, or a replica."""
+    database: str = "chipledger"
+    """Name of the database on the embedded PostgreSQL."""
+    origin: str | None = None
+    """Name of a new log in its checkpoints, such as ledger.example.com/h200."""
+    key_passphrase: SecretStr | None = None
+    """Of the checkpoint key's file."""
+    clock: Literal["system", "simulated"] = "system"
+    """simulated: for demos and tests. Genesis says so, for ever."""
+    host: str = "127.0.0.1"
+    port: int = 8321
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def key_path(self) -> Path:
+        return self.home / "checkpoint.key"

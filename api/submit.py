@@ -1,0 +1,204 @@
+"""The write routes: an event, or a batch of them, from raw bytes to receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import problems
+from api.auth import Caller, Forbidden, Keyring
+from api.problems import UnsupportedMedia
+from api.telemetry import Metrics
+from ledger.canonical import DEPTH_MAX, parse
+from ledger.errors import Fault, LedgerError, MalformedEvent, MalformedInput, NotJSON, TooLarge
+from ledger.event import EVENT_BYTES_MAX, Submission, submission_of
+from ledger.kinds.contract import PolicyActivated
+from ledger.sequencer import Committed, Result, Sequencer
+from ledger.values import format_timestamp
+from policies.document import parse_document
+from policies.explain import explain
+
+EVENT_BODY_BYTES_MAX = EVENT_BYTES_MAX + 65_536  # room for white space
+BATCH_BODY_BYTES_MAX = 16 << 20
+BATCH_EVENTS_MAX = 1_000
+AHEAD_MAX = timedelta(minutes=5)
+"""How far `occurred_at` may lie in the future: clocks differ."""
+
+JSON_TYPES = ("application/json",)
+NDJSON_TYPES = ("application/x-ndjson", "application/jsonl", "application/json-lines")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the write routes need."""
+
+    keyring: Keyring
+    sequencer: Sequencer
+    metrics: Metrics
+    now: Callable[[], datetime]
+
+    async def submit_event(self, request: Request) -> Response:
+        """`POST /v1/events`"""
+        caller = await self._caller(request)
+        _media_type(request, JSON_TYPES)
+        value = parse(await _body(request, EVENT_BODY_BYTES_MAX))
+        submission = self._admit(value, caller)
+        [result] = await self.sequencer.append([submission])
+        self._count(result)
+        return _rendered(submission, result, request.state.request_id)
+
+    async def submit_batch(self, request: Request) -> Response:
+        """`POST /v1/events:batch`: all of it is well formed, or nothing is written."""
+        caller = await self._caller(request)
+        media_type = _media_type(request, (*JSON_TYPES, *NDJSON_TYPES))
+        raw = await _body(request, BATCH_BODY_BYTES_MAX)
+        values = _lines(raw) if media_type in NDJSON_TYPES else _array(raw)
+        submissions = self._admit_all(values, caller)
+        results = await self.sequencer.append(submissions)
+        for result in results:
+            self._count(result)
+        items = [_item(s, r) for s, r in zip(submissions, results, strict=True)]
+        return Response(b'{"results":[' + b",".join(items) + b"]}", 200, None, "application/json")
+
+    async def _caller(self, request: Request) -> Caller:
+        caller = await self.keyring.caller(request)
+        request.state.key_id = caller.key_id
+        if caller.role not in ("submitter", "regulator"):
+            raise Forbidden(f"a key of role {caller.role} may not submit events")
+        return caller
+
+    def _admit(self, value: object, caller: Caller) -> Submission:
+        """What can be refused without looking at any fact: shape, speaker, time."""
+        submission = submission_of(value)
+        event = submission.event
+        if event.data.nature == "own":
+            raise MalformedEvent(Fault("/kind", f"{event.kind} is said by the ledger itself"))
+        if event.actor.party != caller.party:
+            raise Forbidden(f"this key speaks for {caller.party}, not for {event.actor.party}")
+        if (event.actor.role == "authority") != (caller.role == "regulator"):
+            raise Forbidden(
+                f"a key of role {caller.role} may not speak as {event.actor.role}; an authority speaks"
+                " with a regulator's key, and a regulator only as authority"
+            )
+        latest = self.now() + AHEAD_MAX
+        if event.occurred_at > latest:
+            raise MalformedEvent(
+                Fault("/occurred_at", f"is in the future, must not be after {format_timestamp(latest)}")
+            )
+        if isinstance(event.data, PolicyActivated):
+            parse_document(event.data.text, pointer="/data/text")
+        return submission
+
+    def _admit_all(self, values: Sequence[object], caller: Caller) -> list[Submission]:
+        if not values:
+            raise MalformedEvent(Fault("", "a batch holds at least one event"))
+        if len(values) > BATCH_EVENTS_MAX:
+            raise TooLarge(f"the batch has {len(values)} events, must have at most {BATCH_EVENTS_MAX}")
+        submissions: list[Submission] = []
+        faults: list[Fault] = []
+        for number, value in enumerate(values):
+            try:
+                submissions.append(self._admit(value, caller))
+            except MalformedInput as error:
+                faults += [Fault(f"/{number}{f.pointer}", f.detail) for f in error.faults]
+                if len(faults) >= 100:
+                    break
+        if faults:
+            raise MalformedEvent(*faults[:100])
+        return submissions
+
+    def _count(self, result: Result) -> None:
+        if isinstance(result, Committed):
+            outcome = "replayed" if result.replayed else result.outcome
+        else:
+            outcome = problems.problem_of(result).name
+        self.metrics.events.labels(outcome).inc()
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise TooLarge(f"the body is {declared} bytes, must be at most {limit}")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge(f"the body is longer than {limit} bytes")
+    return bytes(body)
+
+
+def _media_type(request: Request, known: Sequence[str]) -> str:
+    given = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if given not in known:
+        raise UnsupportedMedia(f"content type is {given[:80]}, must be {' or '.join(known)}")
+    return given
+
+
+def _array(raw: bytes) -> list[object]:
+    values = parse(raw, depth_max=DEPTH_MAX + 1)
+    if not isinstance(values, list):
+        raise MalformedEvent(Fault("", "a batch is a JSON array of events, or NDJSON"))
+    return values
+
+
+def _lines(raw: bytes) -> list[object]:
+    values: list[object] = []
+    for number, line in enumerate(line for line in raw.split(b"\n") if line.strip()):
+        try:
+            values.append(parse(line))
+        except NotJSON as error:
+            raise NotJSON(*(Fault(f"/{number}{f.pointer}", f.detail) for f in error.faults)) from None
+    return values
+
+
+def _denied(committed: Committed, request_id: str = "") -> bytes:
+    """The problem of a refusal: its failed conditions in codes and words, and the receipt."""
+    receipt = committed.receipt
+    decision: dict[str, Any] = orjson.loads(receipt.decision)
+    failed = [
+        condition
+        for condition in decision["conditions"]
+        if condition["result"] in ("fail", "error") and condition["action"] == "deny"
+    ]
+    body = problems.body_of(
+        problems.DENIED,
+        detail=" ".join(explain({**decision, "conditions": failed})),
+        request_id=request_id,
+        index=receipt.index,
+        failed=failed,
+        replayed=committed.replayed,
+    )
+    return orjson.dumps(body)[:-1] + b',"receipt":' + receipt.encode() + b"}"
+
+
+def _rendered(submission: Submission, result: Result, request_id: str) -> Response:
+    if isinstance(result, LedgerError):
+        raise result
+    headers = {"location": f"/v1/entries/{result.receipt.index}"}
+    if result.replayed:
+        headers["idempotent-replayed"] = "true"
+    if result.outcome == "denied":
+        return Response(_denied(result, request_id), 422, headers, problems.MEDIA_TYPE)
+    status = 200 if result.replayed else 201
+    return Response(result.receipt.encode(), status, headers, "application/json")
+
+
+def _item(submission: Submission, result: Result) -> bytes:
+    """One result of a batch, as its event alone would have been answered."""
+    head = f'{{"id":"{submission.event.id}",'
+    if isinstance(result, LedgerError):
+        problem = problems.describe(result)
+        body = b'"problem":' + orjson.dumps(problem)
+        return f'{head}"status":{problem["status"]},'.encode() + body + b"}"
+    index = result.receipt.index
+    if result.outcome == "denied":
+        return f'{head}"status":422,"index":{index},"problem":'.encode() + _denied(result) + b"}"
+    status = 200 if result.replayed else 201
+    receipt = result.receipt.encode()
+    return f'{head}"status":{status},"index":{index},"receipt":'.encode() + receipt + b"}"

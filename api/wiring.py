@@ -1,0 +1,57 @@
+"""What one running service is made of, and where the routes find it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+from fastapi import Request
+
+from api.auth import Caller, Keyring
+from api.telemetry import Metrics
+from ledger.note import Signer
+from ledger.reader import Reader
+from ledger.sequencer import Sequencer
+
+
+class SimulatedClock:
+    """Time as an operator sets it. It never runs backwards, and never by itself."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def __call__(self) -> datetime:
+        return self._now
+
+    def set(self, now: datetime) -> datetime:
+        self._now = max(self._now, now.astimezone(UTC))
+        return self._now
+
+
+def system_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    reader: Reader
+    sequencer: Sequencer
+    keyring: Keyring
+    signer: Signer
+    metrics: Metrics
+    clock: SimulatedClock | None
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        return self.clock or system_clock
+
+    async def caller(self, request: Request) -> Caller:
+        caller = await self.keyring.caller(request)
+        request.state.key_id = caller.key_id
+        return caller
+
+
+def service_of(request: Request) -> Service:
+    return cast(Service, request.app.state.service)

@@ -1,0 +1,1 @@
+"""What happened: events, the facts folded from them, the log and its proofs."""

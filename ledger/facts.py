@@ -1,0 +1,355 @@
+"""Facts: what is true now, as a pure fold of accepted events.
+
+A fact is a frozen record under a key. Facts are derived: written in the transaction that commits
+their cause, and at any time rebuilt from the log and compared byte for byte (`encode`). A change of
+any shape or fold here is a new FOLD_VERSION, which the head row pins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict
+
+FOLD_VERSION = 1
+
+Key = tuple[str, str]
+"""(fact name, key within it)."""
+
+
+class Fact(BaseModel):
+    """One record. Its JSON is its fields in the order they are declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        raise NotImplementedError
+
+    def encode(self) -> bytes:
+        return self.__pydantic_serializer__.to_json(self)
+
+
+FactT = TypeVar("FactT", bound=Fact)
+
+
+class Chain(Fact):
+    """The tail of one contract's own chain; `_ledger` has one too."""
+
+    name: ClassVar[str] = "chain"
+    contract: str
+    count: int
+    head: str
+    """Leaf hash of its last entry, hex."""
+
+    @property
+    def key(self) -> str:
+        return self.contract
+
+
+class PolicyRef(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    policy: str
+    version: int
+    sha256: str
+
+
+class ContractParty(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    party: str
+    roles: tuple[str, ...]
+    country: str
+
+
+class Contract(Fact):
+    name: ClassVar[str] = "contract"
+    contract: str
+    title: str
+    zone: str
+    parties: tuple[ContractParty, ...]
+    licenses: tuple[str, ...]
+    sites: tuple[str, ...]
+    policies: tuple[PolicyRef, ...] = ()
+    opened: int
+    """Index of the entry that opened it."""
+
+    @property
+    def key(self) -> str:
+        return self.contract
+
+    def roles_of(self, party: str) -> tuple[str, ...]:
+        return next((p.roles for p in self.parties if p.party == party), ())
+
+    @property
+    def exporter(self) -> str | None:
+        return next((p.party for p in self.parties if "exporter" in p.roles), None)
+
+
+class Policy(Fact):
+    """The text of a policy document, by digest."""
+
+    name: ClassVar[str] = "policy"
+    sha256: str
+    policy: str
+    version: int
+    text: str
+
+    @property
+    def key(self) -> str:
+        return self.sha256
+
+
+class License(Fact):
+    """A license, its counters and what is open under it. Keyed by its number across all contracts."""
+
+    name: ClassVar[str] = "license"
+    license: str
+    contract: str
+    authority: str
+    state: Literal["granted", "active", "suspended", "revoked"]
+    sku: str
+    eccn: str
+    quantity: int
+    zone: str
+    valid_from: date
+    valid_until: date
+    """The last day, which ends at 24:00 in `zone`."""
+    conditions_sha256: str
+    must_acknowledge: tuple[str, ...]
+    acknowledged: tuple[str, ...] = ()
+    ordered: int = 0
+    """Units reserved by orders that stand."""
+    released: int = 0
+    """Units consumed by releases that stand."""
+    suspended_at: datetime | None = None
+    revoked_at: datetime | None = None
+    open_orders: tuple[str, ...] = ()
+    open_shipments: tuple[str, ...] = ()
+    """Released, and neither received nor cancelled."""
+
+    @property
+    def key(self) -> str:
+        return self.license
+
+    @property
+    def begins(self) -> datetime:
+        return midnight(self.valid_from, self.zone)
+
+    @property
+    def ends(self) -> datetime:
+        """The first instant at which it is no longer valid."""
+        return midnight(self.valid_until + timedelta(days=1), self.zone)
+
+
+class Order(Fact):
+    name: ClassVar[str] = "order"
+    contract: str
+    order: str
+    license: str
+    sku: str
+    units: int
+    unit_value: Decimal
+    currency: str
+    consignee: str
+    end_user: str
+    state: Literal["placed", "part_released", "released", "cancelled"] = "placed"
+    placed: int
+    released: int = 0
+    """Units."""
+    released_value: Decimal = Decimal(0)
+    levied: Decimal = Decimal(0)
+    """Levy settled for it."""
+    received: int = 0
+    """Units that arrived, damaged ones included."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.contract}/{self.order}"
+
+    @property
+    def remaining(self) -> int:
+        return self.units - self.released
+
+
+class Shipment(Fact):
+    name: ClassVar[str] = "shipment"
+    contract: str
+    shipment: str
+    order: str
+    license: str
+    sku: str
+    serials: tuple[str, ...]
+    value: Decimal
+    currency: str
+    state: Literal["released", "dispatched", "part_received", "received", "cancelled"] = "released"
+    released: int
+    released_at: datetime
+    dispatched_at: datetime | None = None
+    dispatched: tuple[str, ...] = ()
+    received: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.contract}/{self.shipment}"
+
+
+class Device(Fact):
+    """One chip, by serial."""
+
+    name: ClassVar[str] = "device"
+    serial: str
+    sku: str | None = None
+    state: Literal[
+        "known", "tested", "failed", "released", "in_transit", "received", "missing", "damaged",
+        "installed", "attesting",
+    ] = "known"  # fmt: skip
+    test: Literal["pass", "fail"] | None = None
+    tested: int | None = None
+    """Index of the laboratory's entry."""
+    contract: str | None = None
+    shipment: str | None = None
+    """Key of the release that holds it."""
+    site: str | None = None
+    attested_at: datetime | None = None
+    """Index time (`recorded_at`) of its latest attestation."""
+
+    @property
+    def key(self) -> str:
+        return self.serial
+
+
+class Exporter(Fact):
+    """What one exporter has released, across all contracts."""
+
+    name: ClassVar[str] = "exporter"
+    exporter: str
+    contracts: int = 0
+    released: int = 0
+    """Units."""
+
+    @property
+    def key(self) -> str:
+        return self.exporter
+
+
+class DocumentSeen(Fact):
+    """An accepted event has used this revision of a document."""
+
+    name: ClassVar[str] = "document"
+    document: str
+    index: int
+
+    @property
+    def key(self) -> str:
+        return self.document
+
+
+class Correction(Fact):
+    """Entry `index` was declared in error by entry `by`."""
+
+    name: ClassVar[str] = "correction"
+    index: int
+    by: int
+
+    @property
+    def key(self) -> str:
+        return str(self.index)
+
+
+class Recorded(Fact):
+    """A committed event, read back from the log: never stored as a fact, never changed."""
+
+    name: ClassVar[str] = "entry"
+    index: int
+    outcome: str
+    event: Any
+    """Its `ledger.event.Event`."""
+
+    @property
+    def key(self) -> str:
+        return str(self.index)
+
+
+FACTS: dict[str, type[Fact]] = {
+    fact.name: fact
+    for fact in (
+        Chain, Contract, Policy, License, Order, Shipment, Device, Exporter, DocumentSeen, Correction,
+    )
+}  # fmt: skip
+
+
+def decode(name: str, data: bytes | str) -> Fact:
+    return FACTS[name].model_validate_json(data)
+
+
+class Facts:
+    """The facts in memory while a batch is judged: what was loaded, and over it what has changed.
+
+    `None` under a key means "loaded, and there is none"; a key not there at all was not loaded, and
+    asking for it is a bug of the kind's `reads`.
+    """
+
+    __slots__ = ("_known", "_parent", "changed")
+
+    def __init__(self, known: dict[Key, Fact | None] | None = None, *, parent: Facts | None = None):
+        self._known = {} if known is None else known
+        self._parent = parent
+        self.changed: dict[Key, Fact] = {}
+
+    def attempt(self) -> Facts:
+        """A layer over this one, whose changes count only once `keep` is called."""
+        return Facts(self._known, parent=self)
+
+    def keep(self) -> None:
+        assert self._parent is not None
+        self._parent.changed.update(self.changed)
+
+    def loaded(self, key: Key) -> bool:
+        return key in self._known or key in self.changed or bool(
+            self._parent and self._parent.loaded(key)
+        )
+
+    def load(self, facts: Iterable[tuple[Key, Fact | None]]) -> None:
+        self._known.update(facts)
+
+    def _find(self, key: Key) -> Fact | None:
+        layer: Facts | None = self
+        while layer is not None:
+            if (fact := layer.changed.get(key)) is not None:
+                return fact
+            layer = layer._parent
+        return self._known[key]
+
+    def get(self, fact: type[FactT], key: str) -> FactT | None:
+        """The fact, or None if there is none; KeyError if it was not loaded."""
+        return self._find((fact.name, key))  # type: ignore[return-value]
+
+    def peek(self, fact: type[FactT], key: str) -> FactT | None:
+        """As `get`, but None too for a fact that is not loaded yet: for `Kind.reads`."""
+        return self.get(fact, key) if self.loaded((fact.name, key)) else None
+
+    def put(self, fact: Fact) -> None:
+        self.changed[fact.name, fact.key] = fact
+
+    def update(self, fact: FactT, **changes: object) -> FactT:
+        changed = fact.model_copy(update=changes)
+        self.put(changed)
+        return changed
+
+    def devices(self, serials: Iterable[str]) -> Iterator[Device]:
+        """The device of each serial, a new one where the log has not spoken of it."""
+        for serial in serials:
+            yield self.get(Device, serial) or Device(serial=serial)
+
+
+def midnight(day: date, zone: str) -> datetime:
+    """The instant at which `day` begins in `zone`."""
+    return datetime.combine(day, time(0), tzinfo=ZoneInfo(zone))

@@ -1,0 +1,139 @@
+"""From an event to the facts it reads, the facts it changes, and what the ledger says because of it.
+
+Pure: the sequencer loads and stores around it, and a rebuild runs the same code over the whole log.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ledger.decision import Decision
+from ledger.event import (
+    LEDGER_CONTRACT,
+    LEDGER_PARTY,
+    Event,
+    Kind,
+    Submission,
+    submission_of,
+)
+from ledger.facts import Chain, Contract, DocumentSeen, Facts, Key, License, Policy, Shipment
+from ledger.kinds.ledger import RevocationScoped, SuspensionProposed
+from ledger.kinds.license import LicenseRevoked
+from ledger.values import format_timestamp
+
+
+def document_key(event: Event) -> str | None:
+    """Key of the document revision that the event cites, if it cites one."""
+    cited = event.document
+    if cited is None:
+        return None
+    return f"{event.actor.party}/{cited.system}/{cited.number}/{cited.item}/{cited.revision}"
+
+
+def needs(event: Event, facts: Facts) -> Iterable[Key]:
+    """Every fact that judging and folding the event may ask for.
+
+    Call again after loading, until all of them are loaded: some keys stand in other facts.
+    """
+    yield Chain.name, event.contract
+    yield Contract.name, event.contract
+    contract = facts.peek(Contract, event.contract)
+    for policy in contract.policies if contract else ():
+        yield Policy.name, policy.sha256
+    if (document := document_key(event)) is not None:
+        yield DocumentSeen.name, document
+    yield from event.data.reads(event, facts)
+
+
+def missing(event: Event, facts: Facts) -> set[Key]:
+    """The keys that `needs` names and nobody has loaded."""
+    return {key for key in needs(event, facts) if not facts.loaded(key)}
+
+
+def fold(event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+    """Put into `facts` what is true after the accepted event `index`, recorded `at`."""
+    if (document := document_key(event)) is not None:
+        facts.put(DocumentSeen(document=document, index=index))
+    event.data.fold(event, facts, index=index, at=at)
+
+
+def extend_chain(contract: str, facts: Facts, *, leaf: bytes) -> None:
+    """Every entry, a denied one too, is the new tail of its contract's chain."""
+    chain = facts.get(Chain, contract)
+    count = chain.count + 1 if chain else 1
+    facts.put(Chain(contract=contract, count=count, head=leaf.hex()))
+
+
+@dataclass(frozen=True, slots=True)
+class Entailed:
+    """Something the ledger must say; it becomes the next entry."""
+
+    contract: str
+    kind: type[Kind]
+    data: dict[str, Any]
+
+
+def entailed(event: Event, decision: Decision, facts: Facts, *, index: int) -> list[Entailed]:
+    """What the ledger says because entry `index` was committed with `decision`."""
+    said = [
+        Entailed(
+            event.contract,
+            SuspensionProposed,
+            {"license": proposal.license, "cause": index, "condition": proposal.condition},
+        )
+        for proposal in decision.proposals
+        if proposal.propose == "suspension" and proposal.license is not None
+    ]
+    if isinstance(event.data, LicenseRevoked) and not decision.denied:
+        license_ = facts.get(License, event.data.license)
+        if license_ is not None:
+            said.append(Entailed(event.contract, RevocationScoped, _scope(license_, facts, index)))
+    return said
+
+
+def _scope(license_: License, facts: Facts, cause: int) -> dict[str, Any]:
+    shipments = [
+        shipment
+        for key in license_.open_shipments
+        if (shipment := facts.get(Shipment, key)) is not None
+    ]
+    return {
+        "license": license_.license,
+        "cause": cause,
+        "orders": list(license_.open_orders),
+        "released": [
+            {"shipment": s.shipment, "units": len(s.serials)}
+            for s in shipments
+            if s.state == "released"
+        ],
+        "in_transit": [
+            {"shipment": s.shipment, "units": len(s.serials) - len(s.received) - len(s.damaged)}
+            for s in shipments
+            if s.state in ("dispatched", "part_received")
+        ],
+        "units_released": license_.released,
+    }
+
+
+def own_submission(
+    said: Entailed, *, origin: str, index: int, at: datetime
+) -> Submission:
+    """The ledger's own event for entry `index`; its id follows from the log's name and the index."""
+    return submission_of(
+        {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{origin}#{index}")),
+            "kind": said.kind.name,
+            "version": said.kind.version,
+            "contract": said.contract,
+            "occurred_at": format_timestamp(at),
+            "actor": {"party": LEDGER_PARTY, "role": "ledger"},
+            "data": said.data,
+        }
+    )
+
+
+__all__ = ["LEDGER_CONTRACT", "Entailed", "document_key", "entailed", "extend_chain", "fold", "missing", "needs", "own_submission"]

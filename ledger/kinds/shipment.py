@@ -1,0 +1,279 @@
+"""A shipment: its release, its dispatch, its arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, ClassVar
+
+from pydantic import model_validator
+from typing_extensions import Self
+
+from ledger.event import Event, Kind, Nature
+from ledger.facts import Contract, Device, Exporter, Facts, Key, License, Order, Shipment
+from ledger.kinds.order import order_and_license
+from ledger.values import (
+    SSCC,
+    Country,
+    Identifier,
+    Money,
+    PartyId,
+    Port,
+    Serials,
+    SerialsOrNone,
+    Text,
+    Value,
+)
+
+
+def shipment_keys(contract: str, shipment: str, facts: Facts) -> Iterable[Key]:
+    """The keys of a shipment and, once it is loaded, of its order, license and devices."""
+    key = f"{contract}/{shipment}"
+    yield Shipment.name, key
+    found = facts.peek(Shipment, key)
+    if found is not None:
+        yield Order.name, f"{contract}/{found.order}"
+        yield License.name, found.license
+        for serial in found.serials:
+            yield Device.name, serial
+
+
+class Destination(Value):
+    country: Country
+    site: Identifier
+    port: Port | None = None
+
+
+class ShipmentRequested(Kind, kind="shipment.requested"):
+    """Asks for the release of named devices; accepted, it consumes the caps."""
+
+    nature: ClassVar[Nature] = "request"
+    said_by: ClassVar[frozenset[str]] = frozenset({"exporter"})
+    example: ClassVar[dict[str, Any]] = {
+        "shipment": "SH-1",
+        "order": "PO-4711",
+        "license": "D-100200",
+        "sku": "H200-SXM",
+        "serials": ["SN000001", "SN000002"],
+        "unit_value": {"amount": "27000.00", "currency": "USD"},
+        "consignee": "dragon-dc",
+        "forwarder": "swift-freight",
+        "end_user": "dragon-dc",
+        "destination": {"country": "CN", "site": "SHA-1", "port": "CNSHA"},
+    }
+
+    shipment: Identifier
+    order: Identifier
+    license: Identifier
+    sku: Identifier
+    serials: Serials
+    unit_value: Money
+    consignee: PartyId
+    forwarder: PartyId
+    end_user: PartyId
+    destination: Destination
+
+    def speaks_of(self) -> Iterable[str]:
+        return self.serials
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from order_and_license(event.contract, self.order, facts)
+        yield License.name, self.license
+        yield Shipment.name, f"{event.contract}/{self.shipment}"
+        for serial in self.serials:
+            yield Device.name, serial
+        yield from exporter_keys(event.contract, facts)
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        units = len(self.serials)
+        value = self.unit_value.amount * units
+        shipment = Shipment(
+            contract=event.contract,
+            shipment=self.shipment,
+            order=self.order,
+            license=self.license,
+            sku=self.sku,
+            serials=self.serials,
+            value=value,
+            currency=self.unit_value.currency,
+            released=index,
+            released_at=at,
+        )
+        facts.put(shipment)
+        for device in facts.devices(self.serials):
+            facts.update(
+                device,
+                state="released",
+                sku=device.sku or self.sku,
+                contract=event.contract,
+                shipment=shipment.key,
+            )
+        _release(shipment, facts, +1)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
+        if shipment is None or shipment.state == "cancelled":
+            return None
+        if shipment.state != "released":
+            return "correction.dependents"
+        facts.update(shipment, state="cancelled")
+        for device in facts.devices(self.serials):
+            facts.update(device, state="tested", contract=None, shipment=None)
+        _release(shipment, facts, -1)
+        return None
+
+
+class ShipmentDispatched(Kind, kind="shipment.dispatched"):
+    """A carrier has taken released devices."""
+
+    nature: ClassVar[Nature] = "fact"
+    said_by: ClassVar[frozenset[str]] = frozenset({"forwarder", "exporter"})
+    example: ClassVar[dict[str, Any]] = {
+        "shipment": "SH-1",
+        "serials": ["SN000001", "SN000002"],
+        "carrier": "Swift Freight",
+        "sscc": "003456789012345670",
+        "port_of_loading": "USLAX",
+    }
+
+    shipment: Identifier
+    serials: Serials
+    carrier: Text
+    sscc: SSCC | None = None
+    port_of_loading: Port | None = None
+
+    def speaks_of(self) -> Iterable[str]:
+        return self.serials
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from shipment_keys(event.contract, self.shipment, facts)
+        for serial in self.serials:
+            yield Device.name, serial
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
+        if shipment is not None:
+            facts.update(
+                shipment,
+                state="dispatched" if shipment.state == "released" else shipment.state,
+                dispatched_at=shipment.dispatched_at or at,
+                dispatched=_joined(shipment.dispatched, self.serials),
+            )
+        for device in facts.devices(self.serials):
+            facts.update(device, state="in_transit")
+
+
+class DeliveryReceived(Kind, kind="delivery.received"):
+    """What arrived, what did not, and what arrived broken."""
+
+    nature: ClassVar[Nature] = "fact"
+    said_by: ClassVar[frozenset[str]] = frozenset({"consignee", "data_centre", "end_user"})
+    example: ClassVar[dict[str, Any]] = {
+        "shipment": "SH-1",
+        "site": "SHA-1",
+        "received": ["SN000001"],
+        "missing": ["SN000002"],
+        "damaged": [],
+    }
+
+    shipment: Identifier
+    site: Identifier
+    received: SerialsOrNone = ()
+    """In good order."""
+    missing: SerialsOrNone = ()
+    damaged: SerialsOrNone = ()
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        everything = (*self.received, *self.missing, *self.damaged)
+        if not everything:
+            raise ValueError("a delivery names at least one serial")
+        if len(set(everything)) != len(everything):
+            raise ValueError("a serial is received, missing or damaged, and only one of these")
+        return self
+
+    def speaks_of(self) -> Iterable[str]:
+        return (*self.received, *self.missing, *self.damaged)
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from shipment_keys(event.contract, self.shipment, facts)
+        for serial in self.speaks_of():
+            yield Device.name, serial
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        arrived = (*self.received, *self.damaged)
+        shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
+        if shipment is not None:
+            self._fold_shipment(shipment, arrived, facts)
+        for serials, state in (
+            (self.received, "received"),
+            (self.missing, "missing"),
+            (self.damaged, "damaged"),
+        ):
+            for device in facts.devices(serials):
+                facts.update(device, state=state, site=None if state == "missing" else self.site)
+
+    def _fold_shipment(self, shipment: Shipment, arrived: tuple[str, ...], facts: Facts) -> None:
+        new = set(arrived) - set(shipment.received) - set(shipment.damaged)
+        received = _joined(shipment.received, self.received)
+        damaged = _joined(shipment.damaged, self.damaged)
+        found = set(received) | set(damaged)
+        missing = tuple(
+            s for s in _joined(shipment.missing, self.missing) if s not in found
+        )
+        whole = found | set(missing) >= set(shipment.dispatched or shipment.serials)
+        facts.update(
+            shipment,
+            state="received" if whole else "part_received",
+            received=received,
+            missing=missing,
+            damaged=damaged,
+        )
+        order = facts.get(Order, f"{shipment.contract}/{shipment.order}")
+        if order is not None:
+            facts.update(order, received=order.received + len(new))
+        license_ = facts.get(License, shipment.license)
+        if license_ is not None and whole:
+            facts.update(
+                license_,
+                open_shipments=tuple(k for k in license_.open_shipments if k != shipment.key),
+            )
+
+
+def exporter_keys(contract: str, facts: Facts) -> Iterable[Key]:
+    found = facts.peek(Contract, contract)
+    if found is not None and found.exporter is not None:
+        yield Exporter.name, found.exporter
+
+
+def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    """Both, without repeats, in order."""
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+def _release(shipment: Shipment, facts: Facts, sign: int) -> None:
+    """Consume (+1) or give back (-1) what the shipment takes of order, license and exporter."""
+    units = sign * len(shipment.serials)
+    order = facts.get(Order, f"{shipment.contract}/{shipment.order}")
+    if order is not None:
+        released = order.released + units
+        state = "released" if released >= order.units else "part_released" if released else "placed"
+        facts.update(
+            order,
+            released=released,
+            released_value=order.released_value + sign * shipment.value,
+            state=state if order.state != "cancelled" else order.state,
+        )
+    license_ = facts.get(License, shipment.license)
+    if license_ is not None:
+        open_ = tuple(k for k in license_.open_shipments if k != shipment.key)
+        facts.update(
+            license_,
+            released=license_.released + units,
+            open_shipments=(*open_, shipment.key) if sign > 0 else open_,
+        )
+    contract = facts.get(Contract, shipment.contract)
+    if contract is not None and contract.exporter is not None:
+        exporter = facts.get(Exporter, contract.exporter)
+        if exporter is not None:
+            facts.update(exporter, released=exporter.released + units)

@@ -1,0 +1,280 @@
+"""The SQL that reads, with a login that may SELECT and no more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import tuple_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from ledger import tiles
+from ledger.entry import Body, Entry, Header
+from ledger.errors import NotFound, Unavailable
+from ledger.facts import Fact, FactT, decode
+from ledger.store import HEAD_COLUMNS, Head
+
+STATEMENT_TIMEOUT_MS = 30_000
+POOL_SIZE_MAX = 8
+POOL_WAIT_S = 5.0
+
+READER_OPTIONS = (
+    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on "
+    "-c jit=off -c timezone=UTC"
+)
+_ENTRY_COLUMNS = (
+    "e.header, e.leaf, e.kind, e.party, e.event_id::text, e.outcome, e.recorded_at,"
+    " b.event_salt, b.event, b.decision_salt, b.decision"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An entry as read, with its columns. They are shown, and checked against the bytes elsewhere."""
+
+    entry: Entry
+    kind: str
+    party: str
+    event_id: str
+    outcome: str
+    recorded_at: datetime
+
+    @property
+    def index(self) -> int:
+        return self.entry.header.index
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries: those after `after`, and of these the ones that match everything given."""
+
+    after: int = -1
+    limit: int = 100
+    contract: str | None = None
+    kind: str | None = None
+    party: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A row of `api_keys`."""
+
+    id: str
+    secret_sha256: bytes
+    role: str
+    party: str | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class Reader:
+    def __init__(self, url: str) -> None:
+        self._pool = AsyncConnectionPool(
+            url,
+            min_size=0,
+            max_size=POOL_SIZE_MAX,
+            timeout=POOL_WAIT_S,
+            open=False,
+            # Reads are not the hot path: one more round trip buys a connection that is alive.
+            check=AsyncConnectionPool.check_connection,
+            kwargs={
+                "options": READER_OPTIONS,
+                "application_name": "chipledger-reader",
+                "autocommit": True,
+                "row_factory": tuple_row,
+            },
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Unavailable("the database cannot be read now") from error
+
+    async def _rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        async with self._connection() as connection:
+            return await (await connection.execute(query, parameters)).fetchall()
+
+    async def head(self) -> Head:
+        """The durable head; NotFound before genesis."""
+        rows = await self._rows(f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 1")
+        if not rows:
+            raise NotFound("the ledger is not open yet: it has no first entry")
+        return Head(*rows[0])
+
+    # --- entries ----------------------------------------------------------------------------------
+
+    async def entry(self, index: int) -> StoredEntry:
+        found = await self.entries_at([index])
+        if not found:
+            raise NotFound(f"there is no entry {index}")
+        return found[0]
+
+    async def entries_at(self, indexes: Sequence[int]) -> list[StoredEntry]:
+        """The entries of these indexes, ascending."""
+        rows = await self._rows(
+            f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+            " WHERE e.index = ANY(%s) ORDER BY e.index",
+            [list(indexes)],
+        )
+        return [_stored(row) for row in rows]
+
+    async def entries(self, wanted: Filter) -> list[StoredEntry]:
+        """A page by key set: `wanted.limit` entries after index `wanted.after`, ascending."""
+        clauses, parameters = ["e.index > %s"], [wanted.after]
+        for column, operator, value in (
+            ("contract", "=", wanted.contract),
+            ("kind", "=", wanted.kind),
+            ("party", "=", wanted.party),
+            ("outcome", "=", wanted.outcome),
+            ("recorded_at", ">=", wanted.since),
+            ("recorded_at", "<", wanted.until),
+        ):
+            if value is not None:
+                clauses.append(f"e.{column} {operator} %s")
+                parameters.append(value)  # type: ignore[arg-type]
+        rows = await self._rows(
+            f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+            f" WHERE {' AND '.join(clauses)} ORDER BY {_order(wanted)} LIMIT %s",
+            [*parameters, wanted.limit],
+        )
+        return [_stored(row) for row in rows]
+
+    async def links(self, serial: str, *, after: int = -1, limit: int = 1_000) -> list[StoredEntry]:
+        """The entries that speak of a device, ascending."""
+        rows = await self._rows(
+            f"SELECT {_ENTRY_COLUMNS} FROM device_links l JOIN entries e USING (index)"
+            " JOIN bodies b USING (index) WHERE l.serial = %s AND l.index > %s"
+            " ORDER BY l.index LIMIT %s",
+            [serial, after, limit],
+        )
+        return [_stored(row) for row in rows]
+
+    @asynccontextmanager
+    async def stream(self, *, size: int | None = None) -> AsyncIterator[AsyncIterator[StoredEntry]]:
+        """Every entry below `size`, in order, in constant memory."""
+        async with self._connection() as connection, connection.transaction():
+            # One fetch after another, each a page of its own: no statement runs long.
+            async with connection.cursor(name="stream") as cursor:
+                cursor.itersize = 1_000
+                await cursor.execute(
+                    f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+                    " WHERE e.index < %s ORDER BY e.index",
+                    [size if size is not None else 1 << 62],
+                )
+                yield _each(cursor)
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    async def fact(self, fact: type[FactT], key: str) -> FactT | None:
+        rows = await self._rows(
+            "SELECT data::text FROM facts WHERE name = %s AND key = %s", [fact.name, key]
+        )
+        return decode(fact.name, rows[0][0]) if rows else None  # type: ignore[return-value]
+
+    async def facts_of(
+        self, fact: type[FactT], contract: str, *, after: str = "", limit: int = 1_000
+    ) -> list[FactT]:
+        """The facts whose key begins with `contract/`, in order of key."""
+        rows = await self._rows(
+            "SELECT data::text FROM facts WHERE name = %s AND key > %s AND key < %s"
+            " ORDER BY key LIMIT %s",
+            [fact.name, after or f"{contract}/", f"{contract}0", limit],  # "0" follows "/"
+        )
+        return [decode(fact.name, row[0]) for row in rows]  # type: ignore[misc]
+
+    async def contracts_of(self, party: str) -> frozenset[str]:
+        """The contracts that name the party."""
+        rows = await self._rows(
+            "SELECT key FROM facts, json_array_elements(data -> 'parties') AS p"
+            " WHERE name = 'contract' AND p ->> 'party' = %s",
+            [party],
+        )
+        return frozenset(key for (key,) in rows)
+
+    @asynccontextmanager
+    async def every_fact(self) -> AsyncIterator[AsyncIterator[Fact]]:
+        async with self._connection() as connection, connection.transaction():
+            async with connection.cursor(name="facts") as cursor:
+                cursor.itersize = 2_000
+                await cursor.execute("SELECT name, data::text FROM facts ORDER BY name, key")
+                yield _each_fact(cursor)
+
+    # --- keys -------------------------------------------------------------------------------------
+
+    async def key(self, key_id: str) -> StoredKey | None:
+        rows = await self._rows(
+            "SELECT id, secret_sha256, role, party, expires_at, revoked_at FROM api_keys WHERE id = %s",
+            [key_id],
+        )
+        return StoredKey(*rows[0]) if rows else None
+
+    # --- proofs -----------------------------------------------------------------------------------
+
+    async def hashes(self, wanted: Iterable[tiles.Coordinates]) -> dict[tiles.Coordinates, bytes]:
+        """The bytes of tiles. A partial one is put together from what lies under it."""
+        found: dict[tiles.Coordinates, bytes] = {}
+        async with self._connection() as connection:
+            for key in sorted(wanted):
+                level, n, width = key
+                if width == tiles.FULL_WIDTH:
+                    query = "SELECT hashes FROM tiles WHERE level = %s AND n = %s"
+                    parameters = [level, n]
+                elif level == 0:
+                    query = (
+                        "SELECT string_agg(leaf, ''::bytea ORDER BY index) FROM entries"
+                        " WHERE index >= %s AND index < %s"
+                    )
+                    parameters = [n * tiles.FULL_WIDTH, n * tiles.FULL_WIDTH + width]
+                else:
+                    query = (
+                        "SELECT string_agg(root, ''::bytea ORDER BY n) FROM tiles"
+                        " WHERE level = %s AND n >= %s AND n < %s"
+                    )
+                    first = n * tiles.FULL_WIDTH
+                    parameters = [level - 1, first, first + width]
+                row = await (await connection.execute(query, parameters)).fetchone()
+                found[key] = bytes(row[0]) if row and row[0] is not None else b""
+        return found
+
+
+def _order(wanted: Filter) -> str:
+    # With a contract given, its own chain has the entries in the same order, under an index.
+    return "e.contract_index" if wanted.contract is not None else "e.index"
+
+
+def _body(salt: bytes | None, value: bytes | None) -> Body | None:
+    return None if salt is None or value is None else Body(salt, value)
+
+
+def _stored(row: tuple[Any, ...]) -> StoredEntry:
+    raw, leaf, kind, party, event_id, outcome, at, event_salt, event, decision_salt, decision = row
+    bodies = {"event": _body(event_salt, event), "decision": _body(decision_salt, decision)}
+    entry = Entry(Header.parse(raw), raw, leaf, bodies)
+    return StoredEntry(entry, kind, party, event_id, outcome, at)
+
+
+async def _each(cursor: AsyncCursor[tuple[Any, ...]]) -> AsyncIterator[StoredEntry]:
+    async for row in cursor:
+        yield _stored(row)
+
+
+async def _each_fact(cursor: AsyncCursor[tuple[Any, ...]]) -> AsyncIterator[Fact]:
+    async for name, data in cursor:
+        yield decode(name, data)

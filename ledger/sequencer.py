@@ -1,0 +1,461 @@
+"""The committer: a queue of events becomes entries, one transaction for whatever has arrived.
+
+Any number of processes may each run one on the same database; the head row orders them. There is no
+timer: while one batch commits, the next one gathers. An answer is given after the commit, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import structlog
+
+from ledger import tiles
+from ledger.batch import Batch
+from ledger.checkpoint import Checkpoint, sign
+from ledger.decision import Judge
+from ledger.entry import FORMAT, ZERO_HASH
+from ledger.errors import (
+    AppendFailed,
+    Conflict,
+    LedgerError,
+    OutcomeUnknown,
+    QueueFull,
+    RefusesToWrite,
+    SigningFailed,
+    Unavailable,
+)
+from ledger.event import LEDGER_CONTRACT, Submission
+from ledger.facts import FOLD_VERSION, Chain, Contract, Fact, Facts, Key, Recorded
+from ledger.fold import Entailed, missing, own_submission
+from ledger.kinds.ledger import LedgerOpened
+from ledger.merkle import EMPTY_ROOT, Growth
+from ledger.note import Signer
+from ledger.reader import Reader
+from ledger.receipt import Receipt
+from ledger.store import Head, Locked, NewEntry, Writer
+
+BATCH_EVENTS_MAX = 1_000
+QUEUE_EVENTS_MAX = 10_000
+QUEUE_BYTES_MAX = 64 << 20
+CACHED_FACTS_MAX = 200_000
+CLOCK_STEP_BACK_MAX = timedelta(minutes=5)
+BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+"""Time of the empty log: the first entry takes its time from the clock, under the lock."""
+
+Clock = Callable[[], datetime]
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """An event stands in the log: as a new entry, or since an earlier request (`replayed`)."""
+
+    receipt: Receipt
+    outcome: str
+    replayed: bool
+
+
+Result = Committed | LedgerError
+"""Of one event. The errors are Conflict, AppendFailed and SigningFailed; all else fails together."""
+
+
+@dataclass(slots=True)
+class _Item:
+    """What one request brought: one event, or a batch that is committed in order, together."""
+
+    submissions: Sequence[Submission]
+    answer: asyncio.Future[list[Result]]
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bytes = sum(len(submission.body) for submission in self.submissions)
+
+
+class Sequencer:
+    """Appends events. `open`, then `append` from any task, then `close`.
+
+    `clock` is for a simulated ledger alone: without it, the database's clock is read under the lock.
+    """
+
+    def __init__(
+        self,
+        writer_url: str,
+        *,
+        reader: Reader,
+        judge: Judge,
+        signer: Signer,
+        clock: Clock | None = None,
+    ) -> None:
+        self._url = writer_url
+        self._reader = reader
+        self._judge = judge
+        self._signer = signer
+        self._clock = clock
+        self._writer: Writer | None = None
+        self._queue: deque[_Item] = deque()
+        self._queued_events = self._queued_bytes = 0
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._committer: asyncio.Task[None] | None = None
+        self._cache: dict[Key, Fact | None] = {}
+        self._cache_state: tuple[int, int, bytes] | None = None
+        """The head for which the cached facts hold."""
+        self.batches = 0
+        """Transactions that appended."""
+        self.size = 0
+        """Entries in the log, as this process last saw it."""
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Write genesis if the log is empty, and check that this process may write to it.
+
+        Raises Unavailable, or RefusesToWrite.
+        """
+        try:
+            await self._open_log(await self._connected())
+        except psycopg.Error as error:
+            await self._disconnect()
+            raise Unavailable("the database went away while the log was opened") from error
+        except BaseException:
+            await self._disconnect()
+            raise
+        self._committer = asyncio.create_task(self._run(), name="committer")
+
+    async def close(self) -> None:
+        """Take nothing new, finish what was taken."""
+        self._closing = True
+        self._arrived.set()
+        if self._committer is not None:
+            await self._committer
+        await self._disconnect()
+
+    @property
+    def queued(self) -> int:
+        """Events that wait."""
+        return self._queued_events
+
+    async def append(self, submissions: Sequence[Submission]) -> list[Result]:
+        """Commit events in order, in one transaction; a result for each.
+
+        Raises QueueFull or Unavailable: nothing was committed. Raises OutcomeUnknown: ask again.
+        """
+        if self._closing:
+            raise Unavailable("the service is shutting down")
+        item = _Item(submissions, asyncio.get_running_loop().create_future())
+        if (
+            self._queued_events + len(submissions) > QUEUE_EVENTS_MAX
+            or self._queued_bytes + item.bytes > QUEUE_BYTES_MAX
+        ):
+            raise QueueFull(f"{self._queued_events} events are waiting to be committed")
+        self._queue.append(item)
+        self._queued_events += len(submissions)
+        self._queued_bytes += item.bytes
+        self._arrived.set()
+        return await item.answer
+
+    # --- the committer ----------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while items := self._take():
+                try:
+                    results = await self._commit([s for item in items for s in item.submissions])
+                except LedgerError as error:
+                    _fail(items, error)
+                except Exception as error:
+                    # A bug of ours must not end the committer: the batch fails, the next may not.
+                    log.exception("batch_failed")
+                    await self._disconnect()
+                    _fail(items, Unavailable(f"the batch failed: {type(error).__name__}"))
+                else:
+                    _answer(items, results)
+            if self._closing:
+                return
+
+    def _take(self) -> list[_Item]:
+        """Whatever has arrived, up to the size of a batch; a larger item is a batch of its own."""
+        items: list[_Item] = []
+        events = 0
+        while self._queue and (not items or events + len(self._queue[0].submissions) <= BATCH_EVENTS_MAX):
+            item = self._queue.popleft()
+            events += len(item.submissions)
+            self._queued_bytes -= item.bytes
+            items.append(item)
+        self._queued_events -= events
+        return items
+
+    async def _commit(self, submissions: Sequence[Submission]) -> list[Result]:
+        """Commit a batch and answer for each of its events.
+
+        A crash before COMMIT leaves nothing; a crash after it leaves everything, and whoever asks
+        again with the same id finds it.
+        """
+        try:
+            writer = await self._connected()
+            placed, head, growth = await self._transact(writer, submissions)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+            await self._disconnect()
+            raise Unavailable("another process holds the head for too long; try again") from error
+        except psycopg.Error as error:
+            await self._disconnect()
+            log.warning("batch_rolled_back", error=type(error).__name__, sqlstate=error.sqlstate)
+            raise Unavailable("the database is away; nothing was committed, try again") from error
+        except BaseException:
+            await self._disconnect()
+            raise
+        self.batches += growth is not None
+        self.size = head.size
+        return await self._answers(placed, head, growth)
+
+    async def _transact(
+        self, writer: Writer, submissions: Sequence[Submission]
+    ) -> tuple[list[_Placed], Head, Growth | None]:
+        """One transaction: lock, read, judge, write, commit."""
+        cached = Facts(self._cache)
+        keys = {key for s in submissions for key in missing(s.event, cached)}
+        ids = list({(s.event.actor.party, s.event.id) for s in submissions})
+        locked = await writer.begin(ids, sorted(key for key in keys if key[0] != Recorded.name))
+        if locked is None:
+            raise RefusesToWrite("the database holds no ledger any more: its head row is gone")
+        self._check_head(locked.head)
+        facts = await self._facts(writer, locked, submissions)
+        batch = Batch(locked.head, facts, self._judge, at=self._now(locked))
+        placed = await self._place(writer, submissions, locked, batch)
+        if not batch.entries:
+            await writer.commit_unchanged()
+            return placed, locked.head, None
+        head, growth = batch.grow()
+        completed = [
+            (level, n, growth.node(8 * (level + 1), n))
+            for level, n in tiles.filled(locked.head.size, head.size)
+        ]
+        await writer.write(batch.entries, list(facts.changed.values()), completed)
+        self._cache_state = None  # from here the cache is ahead of the database, until the commit
+        await writer.commit(locked.head, head)
+        self._remember(facts, head)
+        return placed, head, growth
+
+    async def _facts(
+        self, writer: Writer, locked: Locked, submissions: Sequence[Submission]
+    ) -> Facts:
+        """The facts that the batch touches, as of the locked head."""
+        if self._cache_state != locked.head.state:
+            # Somebody else wrote since, or we lost sight of what we wrote.
+            self._cache.clear()
+        self._cache_state = None
+        facts = Facts(self._cache)
+        facts.load(locked.facts)
+        while keys := {key for s in submissions for key in missing(s.event, facts)}:
+            facts.load(await writer.load(sorted(keys)))
+        self._cache_state = locked.head.state
+        return facts
+
+    async def _place(
+        self, writer: Writer, submissions: Sequence[Submission], locked: Locked, batch: Batch
+    ) -> list[_Placed]:
+        """Judge each event in order, unless its id is taken."""
+        placed: list[_Placed] = []
+        taken = dict(locked.taken)
+        bodies = await writer.bodies_of(list(taken.values())) if taken else {}
+        for submission in submissions:
+            event = submission.event
+            name = event.actor.party, event.id
+            index = taken.get(name)
+            if index is not None:
+                same = bodies[index] == submission.body
+                placed.append(
+                    index
+                    if same
+                    else Conflict(party=name[0], event_id=name[1], index=index)
+                )
+                continue
+            # An event before it in the batch may have made a fact that names another.
+            while keys := missing(event, batch.facts):
+                batch.facts.load(await writer.load(sorted(keys)))
+            try:
+                new = batch.append(submission)
+            except AppendFailed as error:
+                log.error("append_failed", kind=event.kind, exc_info=error.__cause__)
+                placed.append(error)
+                continue
+            taken[name] = new.entry.header.index
+            bodies[new.entry.header.index] = submission.body
+            placed.append(new)
+        return placed
+
+    def _now(self, locked: Locked) -> datetime:
+        """`recorded_at` of the batch: read under the lock, never earlier than the last entry's."""
+        now = self._clock() if self._clock is not None else locked.now
+        last = locked.head.recorded_at
+        if self._clock is None and last - now > CLOCK_STEP_BACK_MAX:
+            raise Unavailable(
+                f"the database's clock is {last - now} behind the last entry, must not be more than"
+                f" {CLOCK_STEP_BACK_MAX}; set the clock right"
+            )
+        return max(now, last)
+
+    def _remember(self, facts: Facts, head: Head) -> None:
+        """Keep what the batch knew, for as long as nobody else moves the head."""
+        self._cache.update(facts.changed)
+        if len(self._cache) > CACHED_FACTS_MAX:
+            self._cache.clear()
+        self._cache_state = head.state
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    async def _answers(
+        self, placed: Sequence[_Placed], head: Head, growth: Growth | None
+    ) -> list[Result]:
+        # Sign after COMMIT: a signed head that the database then lost would be equivocation.
+        try:
+            checkpoint = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+        except Exception as error:
+            raise SigningFailed("committed, but the checkpoint could not be signed; ask again") from error
+        results: list[Result] = []
+        for one in placed:
+            if isinstance(one, LedgerError):
+                results.append(one)
+            elif isinstance(one, NewEntry):
+                assert growth is not None
+                results.append(Committed(_receipt_of(one, growth, checkpoint), one.outcome, False))
+            else:
+                results.append(await self._replayed(one, head, checkpoint))
+        return results
+
+    async def _replayed(self, index: int, head: Head, checkpoint: str) -> Committed:
+        stored = await self._reader.entry(index)
+        bodies = {name: body for name, body in stored.entry.bodies.items() if body is not None}
+        wanted = tiles.tiles_for_inclusion(index, head.size)
+        found = await self._reader.hashes(wanted)
+        receipt = Receipt(
+            index=index,
+            header=stored.entry.raw,
+            decision=bodies["decision"].value if "decision" in bodies else b"null",
+            salts={name: body.salt for name, body in bodies.items()},
+            tree_size=head.size,
+            hashes=tiles.prove_inclusion(index, head.size, lambda *at: found[tiles.Coordinates(*at)]),
+            checkpoint=checkpoint,
+        )
+        return Committed(receipt, stored.outcome, True)
+
+    # --- the head ---------------------------------------------------------------------------------
+
+    def _check_head(self, head: Head) -> None:
+        """Raise RefusesToWrite unless the log is written in our versions, name, key and clock."""
+        for what, theirs, ours in (
+            ("entry format", head.format, FORMAT),
+            ("fold version", head.fold, FOLD_VERSION),
+            ("engine version", head.engine, self._judge.engine),
+            ("origin", head.origin, self._signer.name),
+            ("checkpoint key", head.verifier_key, str(self._signer.verifier)),
+            ("clock", head.clock, self._clock_name),
+        ):
+            if theirs != ours:
+                raise RefusesToWrite(f"the {what} of the log is {theirs}, of this process {ours}")
+
+    @property
+    def _clock_name(self) -> str:
+        return "system" if self._clock is None else "simulated"
+
+    async def _open_log(self, writer: Writer) -> None:
+        """Check the head; on an empty database, make it and write the first entry under its lock."""
+        versions = {"format": FORMAT, "fold": FOLD_VERSION, "engine": self._judge.engine}
+        await writer.create_head(
+            Head(
+                epoch=1,
+                size=0,
+                root=EMPTY_ROOT,
+                frontier=b"",
+                last_leaf=ZERO_HASH,
+                recorded_at=BEFORE_ALL,
+                **versions,
+                origin=self._signer.name,
+                verifier_key=str(self._signer.verifier),
+                clock=self._clock_name,
+            )
+        )
+        locked = await writer.begin([], [(Chain.name, LEDGER_CONTRACT), (Contract.name, LEDGER_CONTRACT)])
+        assert locked is not None
+        self._check_head(locked.head)
+        if locked.head.size:
+            await writer.rollback()
+            return
+        data = {
+            "versions": versions,
+            "origin": self._signer.name,
+            "key": str(self._signer.verifier),
+            "clock": self._clock_name,
+        }
+        facts = Facts(dict(locked.facts))
+        at = self._now(locked)
+        batch = Batch(locked.head, facts, self._judge, at=at)
+        opened = Entailed(LEDGER_CONTRACT, LedgerOpened, data)
+        batch.append(own_submission(opened, origin=self._signer.name, index=0, at=at))
+        head, _ = batch.grow()
+        await writer.write(batch.entries, list(facts.changed.values()), [])
+        await writer.commit(locked.head, head)
+
+    # --- the connection ---------------------------------------------------------------------------
+
+    async def _connected(self) -> Writer:
+        if self._writer is None or not self._writer.usable:
+            self._forget()
+            self._writer = await Writer.connect(self._url)
+        return self._writer
+
+    async def _disconnect(self) -> None:
+        writer, self._writer = self._writer, None
+        self._forget()
+        if writer is not None:
+            await writer.close()
+
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._cache_state = None
+
+
+_Placed = NewEntry | int | LedgerError
+"""Where an event went: a new entry, the index of the entry it is a replay of, or why nowhere."""
+
+
+def _receipt_of(new: NewEntry, growth: Growth, checkpoint: str) -> Receipt:
+    entry = new.entry
+    decision, event = entry.bodies["decision"], entry.bodies["event"]
+    assert decision is not None
+    assert event is not None
+    return Receipt(
+        index=entry.header.index,
+        header=entry.raw,
+        decision=decision.value,
+        salts={"decision": decision.salt, "event": event.salt},
+        tree_size=growth.size,
+        hashes=growth.prove_inclusion(entry.header.index),
+        checkpoint=checkpoint,
+    )
+
+
+def _answer(items: Sequence[_Item], results: Sequence[Result]) -> None:
+    at = 0
+    for item in items:
+        until = at + len(item.submissions)
+        if not item.answer.done():  # its client may have gone away
+            item.answer.set_result(list(results[at:until]))
+        at = until
+
+
+def _fail(items: Sequence[_Item], error: LedgerError) -> None:
+    for item in items:
+        if not item.answer.done():
+            item.answer.set_exception(error)
+
+
+__all__ = ["Committed", "OutcomeUnknown", "Result", "Sequencer"]

@@ -1,0 +1,136 @@
+"""The tables, as SQLModel declares them and migrations make them. Dumb rows: types are checked before.
+
+`entries` and `bodies` are the log; `tiles` and `device_links` follow from it and are append-only too;
+`facts` and `head` are the only rows that the writer may update.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
+from sqlmodel import Field, SQLModel
+
+
+class Head(SQLModel, table=True):
+    """The one row that orders the log (decision 3)."""
+
+    __tablename__ = "head"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: int = Field(default=1, sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    epoch: int = Field(sa_column=Column(BigInteger, nullable=False))
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    root: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    frontier: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    last_leaf: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    recorded_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    format: int = Field(sa_column=Column(Integer, nullable=False))
+    fold: int = Field(sa_column=Column(Integer, nullable=False))
+    engine: int = Field(sa_column=Column(Integer, nullable=False))
+    origin: str = Field(sa_column=Column(Text, nullable=False))
+    verifier_key: str = Field(sa_column=Column(Text, nullable=False))
+    clock: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class EntryRow(SQLModel, table=True):
+    """A leaf, and beside its bytes what is queried."""
+
+    __tablename__ = "entries"
+    __table_args__ = (
+        UniqueConstraint("contract", "contract_index", name="entries_contract_chain"),
+        UniqueConstraint("party", "event_id", name="entries_party_event"),
+        CheckConstraint(
+            "outcome IN ('accepted', 'flagged', 'held', 'denied')", name="entries_outcome"
+        ),
+        # Time grows with the index: a block range index is all that a time filter needs.
+        Index("entries_recorded_at", "recorded_at", postgresql_using="brin"),
+    )
+
+    index: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    contract: str = Field(sa_column=Column(Text, nullable=False))
+    contract_index: int = Field(sa_column=Column(BigInteger, nullable=False))
+    recorded_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    party: str = Field(sa_column=Column(Text, nullable=False))
+    event_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    outcome: str = Field(sa_column=Column(Text, nullable=False))
+    leaf: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    header: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class BodyRow(SQLModel, table=True):
+    """The salted bodies of an entry; NULL where one was erased."""
+
+    __tablename__ = "bodies"
+
+    index: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    event_salt: bytes | None = Field(sa_column=Column(LargeBinary))
+    event: bytes | None = Field(sa_column=Column(LargeBinary))
+    decision_salt: bytes | None = Field(sa_column=Column(LargeBinary))
+    decision: bytes | None = Field(sa_column=Column(LargeBinary))
+
+
+class DeviceLink(SQLModel, table=True):
+    """Entry `index` speaks of this device: the custody chain."""
+
+    __tablename__ = "device_links"
+
+    serial: str = Field(sa_column=Column(Text, primary_key=True))
+    index: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+
+
+class FactRow(SQLModel, table=True):
+    """One fact (`ledger.facts`), as the exact text that a rebuild gives again."""
+
+    __tablename__ = "facts"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "70"}},)
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    key: str = Field(sa_column=Column(Text, primary_key=True))
+    data: str = Field(sa_column=Column(JSON, nullable=False))
+
+
+class Tile(SQLModel, table=True):
+    """256 hashes of one tree level, complete and immutable (C2SP tlog-tiles)."""
+
+    __tablename__ = "tiles"
+
+    level: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    n: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    hashes: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    root: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """Its own hash, one hash of the tile above."""
+
+
+class ApiKey(SQLModel, table=True):
+    """A key by its digest; the secret is shown once and never stored."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint(
+            "role IN ('submitter', 'auditor', 'regulator', 'operator')", name="api_keys_role"
+        ),
+    )
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    secret_sha256: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    role: str = Field(sa_column=Column(Text, nullable=False))
+    party: str | None = Field(sa_column=Column(Text))
+    label: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    expires_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    revoked_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))

@@ -1,0 +1,246 @@
+"""The small types that event data is made of: each is checked when it is parsed, and never again.
+
+Wire values are JSON strings and integers only. A type refuses what it cannot read exactly: no float,
+no seventh fraction digit, no time without an offset, no number where a string belongs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, get_args
+from zoneinfo import available_timezones
+
+import pycountry
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
+from stdnum import ean, lei
+from stdnum.cn import uscc
+from stdnum.exceptions import ValidationError as StdnumError
+
+T = TypeVar("T")
+
+SERIALS_PER_EVENT_MAX = 10_000
+MICROSECOND_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class Value(BaseModel):
+    """A frozen JSON object that knows all of its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+_TIMESTAMP = re.compile(
+    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:Z|[+-]\d{2}:\d{2})", re.ASCII
+)
+
+
+def parse_timestamp(text: object) -> datetime:
+    """UTC instant of an RFC 3339 `date-time` with an offset and at most six fraction digits."""
+    if isinstance(text, datetime):  # a value parsed before
+        return text
+    if not isinstance(text, str) or not _TIMESTAMP.fullmatch(text):
+        raise ValueError(
+            "must be an RFC 3339 time with an offset and at most six fraction digits, "
+            "such as 2027-03-01T09:30:00Z"
+        )
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text} is not a time of the calendar") from None
+
+
+def format_timestamp(instant: datetime) -> str:
+    """The one spelling the ledger itself writes: UTC, six fraction digits, `Z`."""
+    # Not strftime("%Y"): glibc drops the leading zeros of a year before 1000.
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _parse_date(text: object) -> date:
+    if isinstance(text, date):
+        return text
+    if not isinstance(text, str) or not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
+        raise ValueError("must be a date such as 2030-02-09")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text} is not a day of the calendar") from None
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _known_zone(name: str) -> str:
+    if name not in _zone_names():
+        raise ValueError(f"{name} is not a time zone of the IANA database, such as America/New_York")
+    return name
+
+
+Timestamp = Annotated[
+    datetime,
+    BeforeValidator(parse_timestamp),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Date = Annotated[
+    date, BeforeValidator(_parse_date), WithJsonSchema({"type": "string", "format": "date"})
+]
+Zone = Annotated[str, AfterValidator(_known_zone), Field(examples=["America/New_York"])]
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+_DECIMAL = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,9})?", re.ASCII)
+
+
+def _parse_decimal(text: object) -> Decimal:
+    if isinstance(text, Decimal):
+        return text
+    if not isinstance(text, str) or not _DECIMAL.fullmatch(text):
+        raise ValueError('must be a decimal in a string, such as "27000.00"')
+    return Decimal(text)
+
+
+def _not_negative(number: Decimal) -> Decimal:
+    if number.is_signed():
+        raise ValueError(f"is {number}, must not be negative")
+    return number
+
+
+def _known_currency(code: str) -> str:
+    if code not in _CURRENCIES:
+        raise ValueError(f"{code} is not an ISO 4217 currency code")
+    return code
+
+
+def _known_country(code: str) -> str:
+    if code not in _COUNTRIES:
+        raise ValueError(f"{code} is not an ISO 3166-1 alpha-2 country code")
+    return code
+
+
+_CURRENCIES = frozenset(c.alpha_3 for c in pycountry.currencies)
+_COUNTRIES = frozenset(c.alpha_2 for c in pycountry.countries)
+
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(_parse_decimal),
+    AfterValidator(_not_negative),
+    WithJsonSchema({"type": "string", "pattern": r"^(0|[1-9]\d{0,17})(\.\d{1,9})?$"}),
+]
+Currency = Annotated[str, AfterValidator(_known_currency), Field(examples=["USD"])]
+Country = Annotated[str, AfterValidator(_known_country), Field(examples=["US"])]
+Units = Annotated[int, Field(ge=1, le=100_000_000)]
+"""A number of devices."""
+
+
+class Money(Value):
+    """An exact amount of one currency (ISO 4217)."""
+
+    amount: Amount
+    currency: Currency
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+EventId = Annotated[str, StringConstraints(pattern=UUID_PATTERN)]
+"""A UUID in lower case, unique for its party; it names one attempt (RFC 9562)."""
+ContractId = Annotated[str, StringConstraints(pattern=f"{UUID_PATTERN[:-1]}$|^_ledger$")]
+"""An opaque UUID, for it stands in the public leaf; `_ledger` holds the ledger's own entries."""
+PartyId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:#+-]{0,63}$")]
+"""A number or code in somebody's books: order, license, shipment, site, SKU."""
+Serial = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9._-]{2,39}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+"""Free text, kept as it came."""
+Port = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}[A-Z2-9]{3}$")]
+"""UN/LOCODE."""
+Incoterm = Literal[
+    "EXW", "FCA", "CPT", "CIP", "DAP", "DPU", "DDP", "FAS", "FOB", "CFR", "CIF"
+]  # fmt: skip
+"""Incoterms 2020."""
+Role = Literal[
+    "authority", "buyer", "consignee", "data_centre", "end_user", "exporter", "forwarder",
+    "laboratory", "ledger",
+]  # fmt: skip
+"""What a party is to a contract; `ledger` is the ledger itself."""
+EVERY_ROLE: frozenset[str] = frozenset(get_args(Role)) - {"ledger"}
+
+
+def _standard(check: Any, name: str) -> AfterValidator:
+    def validate(number: str) -> str:
+        try:
+            compact = check.validate(number)
+        except StdnumError as error:
+            raise ValueError(f"{number} is not a valid {name}: {error.message}") from None
+        if compact != number:
+            raise ValueError(f"{number} must be written {compact}")
+        return number
+
+    return AfterValidator(validate)
+
+
+def _check_sscc(number: str) -> str:
+    if ean.calc_check_digit(number[:-1]) != number[-1]:
+        raise ValueError(f"{number} is not a valid SSCC: its check digit is wrong")
+    return number
+
+
+LEI = Annotated[str, _standard(lei, "LEI (ISO 17442)")]
+USCC = Annotated[str, _standard(uscc, "unified social credit code (GB 32100)")]
+GTIN = Annotated[str, _standard(ean, "GTIN (GS1)")]
+SSCC = Annotated[str, StringConstraints(pattern=r"^\d{18}$"), AfterValidator(_check_sscc)]
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+def _unique(items: Sequence[Hashable]) -> Sequence[Hashable]:
+    if len(set(items)) != len(items):
+        seen: set[Hashable] = set()
+        twice = next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
+        raise ValueError(f"{twice} stands twice, must be unique within the event")
+    return items
+
+
+# A JSON array is a list, and strict pydantic takes only a tuple for a tuple: lax for the array alone.
+Many = Annotated[tuple[T, ...], Field(strict=False, min_length=1, max_length=1_000)]
+"""One or more."""
+Any_ = Annotated[tuple[T, ...], Field(strict=False, max_length=1_000)]
+"""None or more."""
+Serials = Annotated[
+    tuple[Serial, ...],
+    Field(strict=False, min_length=1, max_length=SERIALS_PER_EVENT_MAX),
+    AfterValidator(_unique),
+]
+SerialsOrNone = Annotated[
+    tuple[Serial, ...],
+    Field(strict=False, max_length=SERIALS_PER_EVENT_MAX),
+    AfterValidator(_unique),
+]
+
+
+def unique_by(name: str) -> AfterValidator:
+    """Refuse a list in which two items have the same `name`."""
+
+    def validate(items: Sequence[Any]) -> Sequence[Any]:
+        _unique([getattr(item, name) for item in items])
+        return items
+
+    return AfterValidator(validate)
