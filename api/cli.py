@@ -146,7 +146,7 @@ def _rebuild(home: Path | None, *, write: bool) -> None:
         differences = asyncio.run(compare(logins.reader, advance))
         if write and differences:
             with database.owner_url(settings) as owner:
-                asyncio.run(replace(owner))
+                asyncio.run(replace(owner, logins.reader, advance))
     for difference in differences[:50]:
         console.print(str(difference), soft_wrap=True)
     done = " and put right" if write and differences else ""

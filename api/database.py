@@ -64,10 +64,15 @@ def owner_url(settings: Settings) -> Iterator[str]:
 def prepared(url: str) -> Logins:
     """Migrate the database of an owner's `url`, and let the two roles log in."""
     upgrade(url)
-    logins = Logins(_login_url(url, WRITER), _login_url(url, READER))
+    logins = logins_of(url)
     for role, login in ((WRITER, logins.writer), (READER, logins.reader)):
         _let_in(url, role, login)
     return logins
+
+
+def logins_of(url: str) -> Logins:
+    """The logins that `prepared` lets in, of an owner's `url`."""
+    return Logins(_login_url(url, WRITER), _login_url(url, READER))
 
 
 def upgrade(url: str) -> None:

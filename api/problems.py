@@ -12,6 +12,7 @@ import orjson
 from starlette.responses import Response
 
 from api.auth import Forbidden, Unauthenticated
+from api.embedded import EmbeddedError
 from ledger import errors
 from ledger.errors import LedgerError, MalformedInput
 
@@ -107,6 +108,9 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
     ),
     Unauthenticated: Problem(
         "unauthenticated", 401, "No valid API key", "Send `Authorization: Bearer clk_...`."
+    ),
+    EmbeddedError: Problem(
+        "no-database", 503, "The embedded PostgreSQL does not run", "An operator must look at the server's log."
     ),
     UnsupportedMedia: MEDIA,
     Forbidden: Problem("forbidden", 403, "Not allowed", "The key's role or party may not do this."),

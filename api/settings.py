@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     """Name of a new log in its checkpoints, such as ledger.example.com/h200."""
     key_passphrase: SecretStr | None = None
     """Of the checkpoint key's file."""
+    key_file: Path | None = None
+    """The checkpoint key; by default checkpoint.key in `home`."""
     clock: Literal["system", "simulated"] = "system"
     """simulated: for demos and tests. Genesis says so, for ever."""
     host: str = "127.0.0.1"
@@ -36,4 +38,4 @@ class Settings(BaseSettings):
 
     @property
     def key_path(self) -> Path:
-        return self.home / "checkpoint.key"
+        return self.key_file or self.home / "checkpoint.key"

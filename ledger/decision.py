@@ -43,6 +43,8 @@ class Finding:
     observed: int | str | None = None
     limit: int | str | None = None
     shortfall: int | str | None = None
+    headroom: int | str | None = None
+    """What the limit left before this event: a request for so much would have passed."""
     unit: str | None = None
     subjects: tuple[str, ...] = ()
     """The serials, parties or entries it names: the first SUBJECTS_MAX, sorted as they came."""
@@ -58,7 +60,7 @@ class Finding:
             "action": self.action,
             "clock": self.clock,
         }
-        for name in ("code", "observed", "limit", "shortfall", "unit"):
+        for name in ("code", "observed", "limit", "shortfall", "headroom", "unit"):
             if (found := getattr(self, name)) is not None:
                 value[name] = found
         if self.subjects_count:

@@ -214,6 +214,8 @@ class Device(Fact):
     test: Literal["pass", "fail"] | None = None
     tested: int | None = None
     """Index of the laboratory's entry."""
+    tested_in: str | None = None
+    """Country of that laboratory."""
     contract: str | None = None
     shipment: str | None = None
     """Key of the release that holds it."""

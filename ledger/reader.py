@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from ledger import tiles
 from ledger.entry import Body, Entry, Header
 from ledger.errors import NotFound, Unavailable
-from ledger.facts import Fact, FactT, decode
+from ledger.facts import FactT, decode
 from ledger.store import HEAD_COLUMNS, Head
 
 STATEMENT_TIMEOUT_MS = 30_000
@@ -209,12 +209,13 @@ class Reader:
         return frozenset(key for (key,) in rows)
 
     @asynccontextmanager
-    async def every_fact(self) -> AsyncIterator[AsyncIterator[Fact]]:
+    async def every_fact(self) -> AsyncIterator[AsyncIterator[tuple[str, str, str]]]:
+        """(name, key, JSON text) of every fact."""
         async with self._connection() as connection, connection.transaction():
             async with connection.cursor(name="facts") as cursor:
                 cursor.itersize = 2_000
-                await cursor.execute("SELECT name, data::text FROM facts ORDER BY name, key")
-                yield _each_fact(cursor)
+                await cursor.execute("SELECT name, key, data::text FROM facts ORDER BY name, key")
+                yield aiter(cursor)  # type: ignore[misc] # rows of exactly these columns
 
     # --- keys -------------------------------------------------------------------------------------
 
@@ -273,8 +274,3 @@ def _stored(row: tuple[Any, ...]) -> StoredEntry:
 async def _each(cursor: AsyncCursor[tuple[Any, ...]]) -> AsyncIterator[StoredEntry]:
     async for row in cursor:
         yield _stored(row)
-
-
-async def _each_fact(cursor: AsyncCursor[tuple[Any, ...]]) -> AsyncIterator[Fact]:
-    async for name, data in cursor:
-        yield decode(name, data)

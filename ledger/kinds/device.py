@@ -77,14 +77,16 @@ class LabTested(Kind, kind="lab.tested"):
                 state = device.state
             # Nobody but an independent laboratory can pass a device.
             test = result.result if self.independent else "fail"
-            facts.update(device, state=state, test=test, tested=index, sku=self.sku)
+            facts.update(
+                device, state=state, test=test, tested=index, tested_in=self.country, sku=self.sku
+            )
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         devices = [d for d in facts.devices(self.speaks_of()) if d.tested == index]
         if any(device.shipment for device in devices):
             return "correction.dependents"
         for device in devices:
-            facts.update(device, state="known", test=None, tested=None)
+            facts.update(device, state="known", test=None, tested=None, tested_in=None)
         return None
 
 

@@ -232,16 +232,18 @@ def test_the_empty_tree_is_continued_by_any_tree_with_an_empty_proof_alone() -> 
 
 def test_the_words_say_what_is_wrong_and_what_would_be_right() -> None:
     leaf, head = LEAVES[0], root(LEAVES[:2])
-    with pytest.raises(VerificationError, match="index is 2, must be from 0 and below tree size 2"):
-        check_inclusion([], leaf_hash=leaf, index=2, tree_size=2, root=head)
+    for index in (-1, 2):
+        with pytest.raises(VerificationError, match=f"index is {index}, must be from 0 and below"):
+            check_inclusion([], leaf_hash=leaf, index=index, tree_size=2, root=head)
     with pytest.raises(VerificationError, match="the proof has 0 hashes, must have 1"):
         check_inclusion([], leaf_hash=leaf, index=0, tree_size=2, root=head)
     with pytest.raises(VerificationError, match="hash 0 of the proof is 31 bytes, must be 32"):
         check_inclusion([BOGUS[1:]], leaf_hash=leaf, index=0, tree_size=2, root=head)
     with pytest.raises(VerificationError, match=f"leads to root .*, must be {head.hex()} at size"):
         check_inclusion([BOGUS], leaf_hash=leaf, index=0, tree_size=2, root=head)
-    with pytest.raises(VerificationError, match="old size is 3, must be from 0 and not above new"):
-        check_consistency([], old_size=3, old_root=head, new_size=2, new_root=head)
+    for old_size in (-1, 3):
+        with pytest.raises(VerificationError, match=f"old size is {old_size}, must be from 0 and "):
+            check_consistency([], old_size=old_size, old_root=head, new_size=2, new_root=head)
     with pytest.raises(NotFound, match=r"index is 2, must be within 0\.\.1"):
         prove_inclusion(LEAVES[:2], 2)
     with pytest.raises(NotFound, match=r"old size is 3, must be within 0\.\.2"):

@@ -1,0 +1,69 @@
+# Everything a newcomer needs. `make help` lists the targets.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+UV := $(shell command -v uv 2>/dev/null)
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Installs a lock file and then the project itself, with uv where there is one and plain pip elsewhere.
+define install
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found" >&2; exit 1; }
+	@if [ -n "$(UV)" ]; then \
+		echo "installing into $(VENV) with uv"; \
+		$(UV) venv --quiet --allow-existing --python "$(PYTHON)" $(VENV) && \
+		$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(1) && \
+		$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+		echo "installing into $(VENV) with pip"; \
+		"$(PYTHON)" -m venv $(VENV) && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1) && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test storm lint bench serve lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## Play a year of one contract; then leave the service running (ONCE=1: end)
+	@$(BIN)/chipledger demo $(if $(ONCE),--once)
+
+test: $(VENV)/.installed-dev ## Run the tests (TESTS=path or options for pytest)
+	@$(BIN)/python -m pytest $(TESTS)
+
+storm: $(VENV)/.installed-dev ## Run the tests under fire, many rounds (ROUNDS=50)
+	@CHIPLEDGER_STORM_ROUNDS=$(or $(ROUNDS),50) $(BIN)/python -m pytest tests/faults
+
+lint: $(VENV)/.installed-dev ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev ## Measure against the naive design, raw COPY and the hash-only ceiling
+	@$(BIN)/python -m tests.benchmarks
+
+serve: $(VENV)/.installed ## Run the service on an embedded PostgreSQL
+	@$(BIN)/chipledger serve
+
+lock: ## Resolve the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate --extra build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove what was installed and what the demo wrote
+	@test ! -x $(BIN)/chipledger || $(BIN)/chipledger db stop --force >/dev/null 2>&1 || true
+	rm -rf $(VENV) .chipledger .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+
+$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
+	@touch $(VENV)/.installed

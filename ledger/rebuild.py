@@ -1,0 +1,133 @@
+"""Facts from the log again: folded anew from the first entry, and compared with what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import orjson
+import psycopg
+
+from ledger.canonical import parse
+from ledger.event import parse_event
+from ledger.facts import Fact, Facts, Key, Recorded
+from ledger.fold import extend_chain, fold, missing
+from ledger.reader import Reader, StoredEntry
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One fact that is not what the log makes it."""
+
+    key: Key
+    stored: str | None
+    """None: not stored."""
+    folded: str | None
+    """None: the log does not make it."""
+
+    def __str__(self) -> str:
+        name, key = self.key
+        if self.stored is None:
+            return f"{name} {key}: not stored, must be {self.folded}"
+        if self.folded is None:
+            return f"{name} {key}: stored as {self.stored}, but the log does not make it"
+        return f"{name} {key}: stored as {self.stored}, must be {self.folded}"
+
+
+class Refold:
+    """Every fact of a log, folded from its entries in order."""
+
+    def __init__(self) -> None:
+        self.facts = Facts()
+
+    async def feed(self, entries: AsyncIterator[StoredEntry], reader: Reader) -> AsyncIterator[int]:
+        """Fold each entry; gives its index. An erased event folds into nothing."""
+        async for stored in entries:
+            await self._fold(stored, reader)
+            yield stored.index
+
+    async def _fold(self, stored: StoredEntry, reader: Reader) -> None:
+        header = stored.entry.header
+        event_body, decision_body = stored.entry.bodies["event"], stored.entry.bodies["decision"]
+        self.facts.load(
+            (key, None)
+            for key in (("chain", header.contract), ("contract", header.contract))
+            if not self.facts.loaded(key)
+        )
+        if event_body is not None and decision_body is not None:
+            outcome = orjson.loads(decision_body.value)["outcome"]
+            if outcome != "denied":
+                event = parse_event(parse(event_body.value))
+                while keys := missing(event, self.facts):
+                    self.facts.load([(key, await _past(key, reader)) for key in sorted(keys)])
+                fold(event, self.facts, index=header.index, at=stored.recorded_at)
+        extend_chain(header.contract, self.facts, leaf=stored.entry.leaf)
+
+    def rows(self) -> dict[Key, str]:
+        return {key: fact.encode().decode() for key, fact in self.facts.changed.items()}
+
+
+async def _past(key: Key, reader: Reader) -> Fact | None:
+    """A fact that no entry has made yet is not there; an entry is read back from the log."""
+    if key[0] != Recorded.name:
+        return None
+    found = await reader.entries_at([int(key[1])])
+    event = found[0].entry.bodies["event"] if found else None
+    if event is None:
+        return None
+    return Recorded(index=int(key[1]), outcome=found[0].outcome, event=parse_event(parse(event.value)))
+
+
+async def refold(reader: Reader, progress: Progress) -> dict[Key, str]:
+    """The rows of `facts` as the log makes them."""
+    head = await reader.head()
+    refolded = Refold()
+    async with reader.stream(size=head.size) as entries:
+        async for index in refolded.feed(entries, reader):
+            if index % 256 == 0 or index + 1 == head.size:
+                progress(index + 1, head.size)
+    return refolded.rows()
+
+
+async def compare(reader_url: str, progress: Progress) -> list[Difference]:
+    """Every fact that differs, in order of its key. Meaningful while nobody writes."""
+    reader = Reader(reader_url)
+    await reader.open()
+    try:
+        folded = await refold(reader, progress)
+        stored: dict[Key, str] = {}
+        async with reader.every_fact() as rows:
+            async for name, key, data in rows:
+                stored[name, key] = data
+    finally:
+        await reader.close()
+    return [
+        Difference(key, stored.get(key), folded.get(key))
+        for key in sorted(stored.keys() | folded.keys())
+        if stored.get(key) != folded.get(key)
+    ]
+
+
+async def replace(owner_url: str, reader_url: str, progress: Progress) -> int:
+    """Put the facts that the log makes in place of those stored; gives their number.
+
+    Holds the head for the whole rebuild, so nobody appends meanwhile, and moves the epoch, so that
+    every process drops the facts it remembers.
+    """
+    reader = Reader(reader_url)
+    await reader.open()
+    try:
+        async with await psycopg.AsyncConnection.connect(owner_url) as connection:
+            await connection.execute("SELECT 1 FROM head WHERE id = 1 FOR UPDATE")
+            rows = await refold(reader, progress)
+            await connection.execute("DELETE FROM facts")
+            async with connection.cursor() as cursor:
+                async with cursor.copy("COPY facts (name, key, data) FROM STDIN") as copy:
+                    for (name, key), data in sorted(rows.items()):
+                        await copy.write_row((name, key, data))
+            await connection.execute("UPDATE head SET epoch = epoch + 1 WHERE id = 1")
+    finally:
+        await reader.close()
+    return len(rows)

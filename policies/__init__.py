@@ -1,0 +1,1 @@
+"""What may happen: conditions over (facts, event), and the decision they give."""

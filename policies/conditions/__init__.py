@@ -1,0 +1,10 @@
+"""The catalogue of contract conditions: small pure functions over an event and the facts.
+
+Importing this knows them all. `policies/CONDITIONS.md` is generated from it (`page`).
+"""
+
+from policies.conditions import license, shipment
+from policies.conditions.case import Case, Found, Proposes
+from policies.conditions.registry import CONDITIONS, Condition
+
+__all__ = ["CONDITIONS", "Case", "Condition", "Found", "Proposes", "license", "shipment"]

@@ -1,0 +1,82 @@
+"""What a condition is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from ledger.decision import Result
+from ledger.event import Event, Kind
+from ledger.facts import Contract, Device, Facts, License, Order, Shipment
+from ledger.values import format_timestamp
+
+
+class Case:
+    """One event of an open contract, the facts, and when it was recorded. Nothing else may be read."""
+
+    __slots__ = ("_recorded", "at", "contract", "data", "event", "facts")
+
+    def __init__(self, event: Event, facts: Facts, contract: Contract, *, at: datetime) -> None:
+        self.event = event
+        self.data: Kind = event.data
+        self.facts = facts
+        self.contract = contract
+        self.at = at
+        """`recorded_at`: claimed times would let a backdated request escape a revocation."""
+        self._recorded: str | None = None
+
+    @property
+    def recorded(self) -> str:
+        """`at` as it is committed."""
+        if self._recorded is None:
+            self._recorded = format_timestamp(self.at)
+        return self._recorded
+
+    @property
+    def zone(self) -> str:
+        return self.contract.zone
+
+    def license(self, number: str) -> License | None:
+        """The license, if it was granted in this contract: another contract's is none of ours."""
+        license_ = self.facts.get(License, number)
+        if license_ is None or license_.contract != self.contract.contract:
+            return None
+        return license_ if number in self.contract.licenses else None
+
+    def order(self, number: str) -> Order | None:
+        return self.facts.get(Order, f"{self.contract.contract}/{number}")
+
+    def shipment(self, number: str) -> Shipment | None:
+        return self.facts.get(Shipment, f"{self.contract.contract}/{number}")
+
+    def devices(self, serials: tuple[str, ...]) -> Iterator[Device]:
+        return self.facts.devices(serials)
+
+
+class Proposes(NamedTuple):
+    """What a failed condition asks to be followed up."""
+
+    propose: Literal["suspension", "revocation", "incident_report"]
+    license: str | None = None
+    due: str | None = None
+    """UTC, as committed."""
+
+
+class Found(NamedTuple):
+    """What a condition found; the engine adds who asked and turns it into a `Finding`."""
+
+    result: Result
+    code: str | None = None
+    """One of the condition's own codes; committed as `<condition>.<code>`."""
+    observed: int | str | None = None
+    limit: int | str | None = None
+    shortfall: int | str | None = None
+    headroom: int | str | None = None
+    unit: str | None = None
+    """Where it is not the condition's usual one."""
+    subjects: tuple[str, ...] = ()
+    proposes: tuple[Proposes, ...] = ()
+
+
+NOT_APPLICABLE = Found("not_applicable")

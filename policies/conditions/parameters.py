@@ -1,0 +1,114 @@
+"""What a policy document may say to a condition: frozen types, each checked when the document is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Decimal
+from difflib import get_close_matches
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+
+from ledger.facts import License
+from ledger.values import Amount, Value
+
+
+class Parameters(Value):
+    """The parameters of one condition. Most have none."""
+
+
+def one_of(what: str, names: tuple[str, ...]) -> BeforeValidator:
+    """Refuse text that is none of `names`, and say which it is nearest to."""
+
+    def validate(name: object) -> object:
+        if isinstance(name, str) and name not in names:
+            raise ValueError(f"{name[:80]} is not {what}; {nearest(name, names)}")
+        return name
+
+    return BeforeValidator(validate)
+
+
+def nearest(name: str, names: tuple[str, ...]) -> str:
+    """The nearest of `names`, or all of them where none is near, in words."""
+    near = get_close_matches(name, names, 1)
+    return f"the nearest is {near[0]}" if near else f"known: {', '.join(names)}"
+
+
+# --- durations ------------------------------------------------------------------------------------
+
+_DURATION = re.compile(
+    r"P(?:(?P<weeks>\d{1,4})W|(?:(?P<days>\d{1,5})D)?"
+    r"(?:T(?=\d)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,6})M)?(?:(?P<seconds>\d{1,9})S)?)?)",
+    re.ASCII,
+)
+
+
+def parse_duration(text: object) -> timedelta:
+    """An ISO 8601 duration of weeks, or of days, hours, minutes and seconds.
+
+    Months and years are refused: they have no one length.
+    """
+    if isinstance(text, timedelta):
+        return text
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    parts = {k: int(v) for k, v in match.groupdict().items() if v} if match else {}
+    if not parts:
+        raise ValueError(
+            "must be a duration of weeks, days, hours, minutes or seconds, such as P7D or PT72H"
+        )
+    return timedelta(**parts)
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def _positive(rate: Decimal) -> Decimal:
+    if not rate:
+        raise ValueError("is 0, must be more")
+    return rate
+
+
+Rate = Annotated[Amount, AfterValidator(_positive)]
+"""A decimal in a string: `"0.25"` is 25 %."""
+
+ROUNDINGS: Final = {"half_up": ROUND_HALF_UP, "half_even": ROUND_HALF_EVEN, "up": ROUND_UP}
+Rounding = Annotated[
+    Literal["half_up", "half_even", "up"], one_of("a way of rounding", tuple(ROUNDINGS))
+]
+
+
+# --- read from the license ------------------------------------------------------------------------
+
+SOURCES: Final[dict[str, Callable[[License], int]]] = {
+    "license.quantity": lambda license_: license_.quantity,
+}
+"""What a document may take from the license, so that an amendment moves it."""
+
+
+class From(Value):
+    """`{from: license.quantity}`: the number that the license states when the event is judged."""
+
+    source: Annotated[
+        Literal["license.quantity"],
+        one_of("a known source", tuple(SOURCES)),
+        Field(alias="from"),
+    ]
+
+
+def _shape(limit: object) -> str:
+    return "(from)" if isinstance(limit, dict | From) else "(number)"
+
+
+Limit = Annotated[
+    Annotated[int, Field(ge=0, le=1_000_000_000), Tag("(number)")] | Annotated[From, Tag("(from)")],
+    Discriminator(_shape),
+]
+
+
+def limit_of(limit: int | From, license_: License) -> int:
+    return limit if isinstance(limit, int) else SOURCES[limit.source](license_)

@@ -1,0 +1,69 @@
+"""Every condition there is, by its permanent name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import cleandoc
+from typing import Any, Literal, TypeVar
+
+from policies.conditions.case import Case, Found
+from policies.conditions.parameters import Parameters
+
+P = TypeVar("P", bound=Parameters)
+
+Clock = Literal["recorded_at", "none"]
+"""No condition of language 1 believes a claimed time, and none reads the wall clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    name: str
+    """Permanent: it stands in committed decisions. A changed meaning is a new name."""
+    number: int
+    """In the catalogue of contract conditions."""
+    parameters: type[Parameters]
+    requests: tuple[str, ...]
+    """Kinds it may refuse."""
+    facts: tuple[str, ...]
+    """Kinds it may flag: what has happened is never refused."""
+    clock: Clock
+    unit: str
+    sentences: Mapping[str, str]
+    """How a finding reads, by code; `pass` where nothing is wrong. `{observed}`, `{limit}`,
+    `{shortfall}`, `{headroom}`, `{unit}` and `{subjects}` stand for what was found."""
+    check: Callable[[Case, Any], Found]
+    text: str
+    """What it demands and where that comes from."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (*self.requests, *self.facts)
+
+
+CONDITIONS: dict[str, Condition] = {}
+
+
+def condition(
+    *,
+    number: int,
+    parameters: type[P],
+    requests: tuple[str, ...] = (),
+    facts: tuple[str, ...] = (),
+    clock: Clock = "none",
+    unit: str,
+    sentences: Mapping[str, str],
+) -> Callable[[Callable[[Case, P], Found]], Callable[[Case, P], Found]]:
+    """Enter a function into the registry under its own name; its docstring is the catalogue's text."""
+
+    def register(check: Callable[[Case, P], Found]) -> Callable[[Case, P], Found]:
+        name = check.__name__
+        if name in CONDITIONS:
+            raise TypeError(f"condition {name} is declared twice")
+        CONDITIONS[name] = Condition(
+            name, number, parameters, requests, facts, clock, unit, sentences, check,
+            cleandoc(check.__doc__ or ""),
+        )  # fmt: skip
+        return check
+
+    return register

@@ -1,0 +1,246 @@
+"""Conditions on a shipment: tested, levied, and the same devices at each hand."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from ledger.facts import Device
+from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
+from ledger.values import Country, format_timestamp
+from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
+from policies.conditions.parameters import ROUNDINGS, Duration, Parameters, Rate, Rounding
+from policies.conditions.registry import condition
+
+# --- 12 -------------------------------------------------------------------------------------------
+
+
+def _no_sample(coverage: object) -> object:
+    if coverage == "sample":
+        raise ValueError("sample is not supported in language 1, must be every")
+    return coverage
+
+
+class LaboratoryTest(Parameters):
+    coverage: Annotated[
+        Literal["every"],
+        BeforeValidator(_no_sample),
+        Field(description="`every`: each serial must have passed. Samples come later."),
+    ]
+    country: Annotated[
+        Country | None,
+        Field(description="ISO 3166-1: a test made elsewhere does not count. Anywhere, if not given."),
+    ] = None
+
+
+@condition(
+    number=12,
+    parameters=LaboratoryTest,
+    requests=("shipment.requested",),
+    unit="devices",
+    sentences={
+        "pass": "{observed} of {limit} devices have passed a laboratory test",
+        "not_passed": "{observed} of {limit} devices have passed a laboratory test, "
+        "{shortfall} have not: {subjects}",
+    },
+)
+def laboratory_test(case: Case, parameters: LaboratoryTest) -> Found:
+    """Every device of the request must have passed the test of an independent laboratory.
+
+    The latest test counts, if it was made of the item that is to be shipped and, where the document
+    says so, in that country. A laboratory that is not independent passes nothing. For exports of
+    H200-class items the test is made in the United States before export (91 FR 1684).
+    """
+    data = case.data
+    if not isinstance(data, ShipmentRequested):
+        return NOT_APPLICABLE
+    sku, country = data.sku, parameters.country
+    failed = tuple(
+        device.serial
+        for device in case.devices(data.serials)
+        if device.test != "pass" or not _counts(device, sku, country)
+    )
+    asked = len(data.serials)
+    if failed:
+        return Found(
+            "fail", "not_passed", asked - len(failed), asked, len(failed), subjects=failed
+        )
+    return Found("pass", None, asked, asked)
+
+
+def _counts(device: Device, sku: str, country: str | None) -> bool:
+    return device.sku == sku and (country is None or device.tested_in == country)
+
+
+# --- 16 -------------------------------------------------------------------------------------------
+
+
+class LevySettled(Parameters):
+    rate: Annotated[Rate, Field(description='Of the value, as a decimal in a string: `"0.25"`.')]
+    rounding: Annotated[
+        Rounding, Field(description="`half_up`, `half_even` or `up`, of the whole sum that is due.")
+    ]
+    digits: Annotated[
+        int, Field(ge=0, le=6, description="Digits after the point to which it is rounded.")
+    ] = 2
+
+
+@condition(
+    number=16,
+    parameters=LevySettled,
+    requests=("shipment.requested",),
+    unit="currency",
+    sentences={
+        "pass": "{observed} {unit} of levy settled, {limit} {unit} due",
+        "order_unknown": "the order is not one of this contract",
+        "currency": "the request is in {observed}, the order in {limit}: "
+        "the ledger knows no rate of exchange",
+        "short": "{observed} {unit} of levy settled, {limit} {unit} due: {shortfall} {unit} short",
+    },
+)
+def levy_settled(case: Case, parameters: LevySettled) -> Found:
+    """The levy on all that the order has released, this request included, must be settled before.
+
+    Due is (value released before + units × unit value) × rate, rounded once. Settled is what has been
+    recorded for the order in its own currency.
+    """
+    data = case.data
+    if not isinstance(data, ShipmentRequested):
+        return NOT_APPLICABLE
+    order = case.order(data.order)
+    if order is None:
+        return Found("fail", "order_unknown")
+    value, currency = data.unit_value, data.unit_value.currency
+    if currency != order.currency:
+        return Found("fail", "currency", currency, order.currency)
+    exact = _EXACT
+    basis = exact.add(order.released_value, exact.multiply(value.amount, Decimal(len(data.serials))))
+    digits = parameters.digits
+    due = exact.multiply(basis, parameters.rate).quantize(
+        _QUANTA[digits], ROUNDINGS[parameters.rounding], exact
+    )
+    observed, limit = _plain(order.levied, digits), f"{due:f}"
+    if order.levied < due:
+        short = _plain(exact.subtract(due, order.levied), digits)
+        return Found("fail", "short", observed, limit, short, unit=currency)
+    return Found("pass", None, observed, limit, unit=currency)
+
+
+# Wide enough for any sum that an amount's own limits allow; never the caller's ambient context.
+_EXACT = Context(prec=80)
+_QUANTA = tuple(Decimal(1).scaleb(-digits) for digits in range(10))
+
+
+def _plain(amount: Decimal, digits: int) -> str:
+    """Without an exponent, with at least `digits` after the point, and none of its own dropped."""
+    exponent = amount.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent < digits:
+        amount = amount.quantize(_QUANTA[digits], context=_EXACT)
+    return f"{amount:f}"
+
+
+# --- 27 -------------------------------------------------------------------------------------------
+
+
+class CustodyContinuity(Parameters):
+    incident_within: Annotated[
+        Duration, Field(description="How long after it is recorded a loss must be reported.")
+    ]
+
+
+@condition(
+    number=27,
+    parameters=CustodyContinuity,
+    facts=("shipment.dispatched", "delivery.received"),
+    clock="recorded_at",
+    unit="devices",
+    sentences={
+        "pass": "{observed} of {limit} devices are where they must be",
+        "shipment_unknown": "the shipment was never released in this contract",
+        "not_released": "{observed} of the {limit} devices dispatched were released for this "
+        "shipment, {shortfall} were not: {subjects}",
+        "dispatched_twice": "{shortfall} of the {limit} devices dispatched had been dispatched "
+        "before: {subjects}",
+        "missing": "{observed} of {limit} devices dispatched have arrived, "
+        "{shortfall} are missing: {subjects}",
+        "not_dispatched": "{shortfall} devices arrived that were not dispatched with this "
+        "shipment: {subjects}",
+        "swapped": "{observed} of {limit} devices dispatched have arrived, {shortfall} are missing, "
+        "and others came in their place: {subjects}",
+    },
+)
+def custody_continuity(case: Case, parameters: CustodyContinuity) -> Found:
+    """What is dispatched must be what was released; what arrives must be what was dispatched.
+
+    Damaged devices have arrived. What was dispatched and has not arrived is missing, until a later
+    delivery brings it: a part delivery is flagged too. A device that arrives and was not dispatched
+    is flagged as well. A break proposes an incident report, due a set time after it is recorded.
+    """
+    data = case.data
+    if isinstance(data, ShipmentDispatched):
+        return _dispatched(case, data, parameters)
+    if isinstance(data, DeliveryReceived):
+        return _received(case, data, parameters)
+    return NOT_APPLICABLE
+
+
+def _dispatched(case: Case, data: ShipmentDispatched, parameters: CustodyContinuity) -> Found:
+    shipment = case.shipment(data.shipment)
+    if shipment is None:
+        return _break(case, parameters, "shipment_unknown")
+    named = len(data.serials)
+    # A cancelled release has given its devices back: none of them may leave.
+    released = frozenset(shipment.serials if shipment.state != "cancelled" else ())
+    strange = tuple(serial for serial in data.serials if serial not in released)
+    if strange:
+        return _break(case, parameters, "not_released", named - len(strange), named, strange)
+    before = frozenset(shipment.dispatched)
+    twice = tuple(serial for serial in data.serials if serial in before)
+    if twice:
+        return _break(case, parameters, "dispatched_twice", named - len(twice), named, twice)
+    return Found("pass", None, named, named)
+
+
+def _received(case: Case, data: DeliveryReceived, parameters: CustodyContinuity) -> Found:
+    shipment = case.shipment(data.shipment)
+    if shipment is None:
+        return _break(case, parameters, "shipment_unknown")
+    sent = len(shipment.dispatched)
+    dispatched = frozenset(shipment.dispatched)
+    now = (*data.received, *data.damaged)
+    arrived = frozenset((*shipment.received, *shipment.damaged, *now))
+    missing = tuple(serial for serial in shipment.dispatched if serial not in arrived)
+    strange = tuple(serial for serial in now if serial not in dispatched)
+    if missing and strange:
+        return _break(
+            case, parameters, "swapped", sent - len(missing), sent, missing, also=strange
+        )
+    if missing:
+        return _break(case, parameters, "missing", sent - len(missing), sent, missing)
+    if strange:
+        return _break(case, parameters, "not_dispatched", sent, sent, strange)
+    return Found("pass", None, sent, sent)
+
+
+def _break(
+    case: Case,
+    parameters: CustodyContinuity,
+    code: str,
+    observed: int | None = None,
+    limit: int | None = None,
+    serials: tuple[str, ...] = (),
+    *,
+    also: tuple[str, ...] = (),
+) -> Found:
+    due = format_timestamp(case.at + parameters.incident_within)
+    return Found(
+        "fail",
+        code,
+        observed,
+        limit,
+        len(serials) or None,
+        subjects=(*serials, *also),
+        proposes=(Proposes("incident_report", due=due),),
+    )

@@ -1,0 +1,89 @@
+"""A real PostgreSQL for every test that asks for one: DATABASE_URL, else Docker, else the embedded one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from api import database
+from api.database import Logins
+from api.embedded import Embedded
+from tests.service import Service, running, settings_for
+
+
+def _docker_answers() -> bool:
+    import docker  # noqa: PLC0415 - comes with testcontainers
+
+    try:
+        client = docker.from_env(timeout=3)
+    except docker.errors.DockerException:
+        return False
+    client.close()
+    return True
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a superuser on a server where databases may be made and dropped."""
+    if url := os.environ.get("DATABASE_URL"):
+        yield url
+    elif _docker_answers():
+        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+
+        with PostgresContainer("postgres:18", driver=None) as container:
+            yield container.get_connection_url()
+    else:
+        with Embedded(tmp_path_factory.mktemp("postgres")) as embedded:
+            embedded.start()
+            yield embedded.url("postgres", "postgres")
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> Iterator[str]:
+    """Name of a migrated, empty database."""
+    name = f"chipledger_template_{secrets.token_hex(4)}"
+    database.create_database(server, name)
+    database.prepared(on(server, name))
+    yield name
+    _drop(server, name)
+
+
+@pytest.fixture
+def owner(server: str, template: str) -> Iterator[str]:
+    """URL of the owner of a database of the test's own, migrated and empty."""
+    name = f"chipledger_test_{secrets.token_hex(4)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield on(server, name)
+    _drop(server, name)
+
+
+@pytest.fixture
+def logins(owner: str) -> Logins:
+    """The writer's and the reader's login on that database."""
+    return database.logins_of(owner)
+
+
+@pytest.fixture
+def service(owner: str, tmp_path: Path) -> Iterator[Service]:
+    """A service that listens on a port of its own, on a simulated clock. Its log is verified at the end."""
+    with running(settings_for(owner, tmp_path, clock="simulated"), owner) as service:
+        yield service
+        service.audit()
+
+
+def on(url: str, name: str) -> str:
+    """`url` with another database."""
+    from urllib.parse import urlsplit, urlunsplit  # noqa: PLC0415
+
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def _drop(server: str, name: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
