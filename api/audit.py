@@ -101,25 +101,28 @@ async def get_contract(request: Request, contract: ContractPath) -> dict[str, An
     orders = await reader.facts_of(Order, contract)
     shipments = await reader.facts_of(Shipment, contract)
     return {
-        **found.model_dump(mode="json"),
+        **found.view(),
         "chain": None if chain is None else {"count": chain.count, "head": chain.head},
         "licenses": [
             {
-                **license_.model_dump(mode="json"),
+                **license_.view(),
                 "headroom_to_order": license_.quantity - license_.ordered,
                 "headroom_to_release": license_.quantity - license_.released,
             }
             for license_ in licenses
             if license_ is not None
         ],
-        "orders": [order.model_dump(mode="json") for order in orders],
+        "orders": [order.view() for order in orders],
         "shipments": [
-            {**shipment.model_dump(mode="json", exclude={"serials", "dispatched", "received"}),
-             "units": len(shipment.serials), "units_dispatched": len(shipment.dispatched),
-             "units_received": len(shipment.received)}
+            {
+                **shipment.view(),
+                "serials": len(shipment.serials),
+                "dispatched": len(shipment.dispatched),
+                "received": len(shipment.received),
+            }
             for shipment in shipments
         ],
-    }  # fmt: skip
+    }
 
 
 @router.get("/devices/{serial}", response_model=DeviceView, tags=["facts"])
@@ -142,7 +145,7 @@ async def get_device(
         raise NotFound(f"the log does not speak of a device {serial}")
     return {
         "serial": serial,
-        "device": None if device is None else device.model_dump(mode="json"),
+        "device": None if device is None else device.view(),
         "custody": [_link(link) for link in links],
     }
 

@@ -160,7 +160,7 @@ class Play:
         self._show(step, answer)
 
     def _event(self, step: Step) -> dict[str, Any]:
-        name = step.name or f"{step.at} {step.kind} {step.party}"
+        name = step.name or f"{step.at} {step.kind} {step.party} {step.says}"
         self.ids[name] = str(uuid.uuid5(uuid.UUID(CONTRACT), name))
         data = dict(step.data)
         if step.corrects:
@@ -198,10 +198,31 @@ class Play:
         )
         for line in self._reasons(decision):
             console.print(f"{'':>18}[{colour}]│[/{colour}] {line}", soft_wrap=True)
+        self._show_own(index)
+
+    def _show_own(self, index: int) -> None:
+        """What the ledger itself said, in the transaction of entry `index`."""
+        page = self.request("auditor", "GET", f"/v1/entries?after={index}&party=_ledger").json()
+        for entry in page["entries"]:
+            data = entry["event"]["value"]["data"]
+            said = ", ".join(f"{k} {_brief(v)}" for k, v in data.items() if k not in ("cause", "license"))
+            console.print(
+                f"{entry['index']:>4}  {entry['recorded_at'][:10]}  {'the ledger':<13}"
+                f" {entry['kind']:<24} {'':<9} {said}",
+                soft_wrap=True,
+            )
 
     def _reasons(self, decision: dict[str, Any]) -> list[str]:
         failed = [c for c in decision["conditions"] if c["result"] in ("fail", "error")]
         return explain({**decision, "conditions": failed})
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list):
+        return " + ".join(_brief(one) for one in value) or "none"
+    if isinstance(value, dict):
+        return f"{value['shipment']} ({value['units']} units)"
+    return str(value)
 
 
 def _introduce(url: str) -> None:

@@ -15,7 +15,7 @@ from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header
 from ledger.errors import AppendFailed
 from ledger.event import Submission
 from ledger.facts import Chain, Facts
-from ledger.fold import Entailed, entailed, extend_chain, fold, own_submission
+from ledger.fold import LINKS, Entailed, entailed, extend_chain, fold, own_submission
 from ledger.merkle import Frontier, Growth
 from ledger.store import Head, NewEntry
 from ledger.values import format_timestamp
@@ -30,6 +30,8 @@ class Batch:
         self.locked = head
         self.facts = facts
         self.entries: list[NewEntry] = []
+        self.relinked = False
+        """A fact that names others has changed: what an event needs must be asked anew."""
         self._judge = judge
         self._at = at
         self._recorded_at = format_timestamp(at)
@@ -52,6 +54,7 @@ class Batch:
                 f"event {submission.event.id} could not be judged and was not committed"
             ) from error
         layer.keep()
+        self.relinked = self.relinked or any(name in LINKS for name, _ in layer.changed)
         return entry
 
     def _add(self, submission: Submission, facts: Facts) -> NewEntry:

@@ -38,7 +38,7 @@ def parse(raw: bytes, *, depth_max: int = DEPTH_MAX) -> Any:
             raw, catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="keys"
         )
     except ValueError as error:
-        raise NotJSON(Fault("", f"is not strict JSON: {error}")) from None
+        raise NotJSON(Fault("", f"is not strict JSON: {str(error)[:300]}")) from None
     # jiter refuses surrogates and raw control characters, so only an escape can bring in a NUL:
     # almost no document has one, and then the strings need not be looked at.
     _check(value, depth_max, text=rb"\u0000" in raw)

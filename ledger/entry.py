@@ -37,6 +37,31 @@ def commitment(salt: bytes, body: bytes) -> bytes:
     return hashlib.sha256(salt + body).digest()
 
 
+def spell(
+    decision: str,
+    event: str,
+    signatures: str,
+    contract: str,
+    contract_index: int,
+    contract_previous: str,
+    index: int,
+    previous: str,
+    recorded_at: str,
+) -> bytes:
+    """The header's one spelling, of hashes in hex; `signatures` is "" where there are none.
+
+    Nothing is checked: a verifier compares a header that it was given with the one it must be.
+    """
+    signed = f',"signatures":"{signatures}"' if signatures else ""
+    return (
+        f'{{"bodies":{{"decision":"{decision}","event":"{event}"{signed}}},'
+        f'"contract":"{contract}","contract_index":{contract_index},'
+        f'"contract_previous":"{contract_previous}","format":{FORMAT},'
+        f'"index":{index},"previous":"{previous}",'
+        f'"recorded_at":"{recorded_at}"}}'
+    ).encode("ascii")
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     index: int
@@ -54,14 +79,17 @@ class Header:
     signatures: bytes | None = None
 
     def encode(self) -> bytes:
-        signed = f',"signatures":"{self.signatures.hex()}"' if self.signatures else ""
-        return (
-            f'{{"bodies":{{"decision":"{self.decision.hex()}","event":"{self.event.hex()}"{signed}}},'
-            f'"contract":"{self.contract}","contract_index":{self.contract_index},'
-            f'"contract_previous":"{self.contract_previous.hex()}","format":{FORMAT},'
-            f'"index":{self.index},"previous":"{self.previous.hex()}",'
-            f'"recorded_at":"{self.recorded_at}"}}'
-        ).encode("ascii")
+        return spell(
+            self.decision.hex(),
+            self.event.hex(),
+            self.signatures.hex() if self.signatures else "",
+            self.contract,
+            self.contract_index,
+            self.contract_previous.hex(),
+            self.index,
+            self.previous.hex(),
+            self.recorded_at,
+        )
 
     @classmethod
     def parse(cls, raw: bytes) -> Header:

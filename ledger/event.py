@@ -205,7 +205,6 @@ def parse_event(value: object) -> Event:
 def submission_of(value: object) -> Submission:
     """Parse an event and keep the canonical bytes of what was submitted."""
     event = parse_event(value)
-    # Every key is one the model knows, hence ASCII: what `encode` asks for.
     body = encode(value)
     if len(body) > EVENT_BYTES_MAX:
         raise MalformedEvent(

@@ -8,12 +8,14 @@ any shape or fold here is a new FOLD_VERSION, which the head row pins.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, ClassVar, Literal, TypeVar
+from functools import cache
+from typing import Any, ClassVar, Literal, TypeVar, cast
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import TypeAdapter
 
 FOLD_VERSION = 1
 
@@ -21,10 +23,13 @@ Key = tuple[str, str]
 """(fact name, key within it)."""
 
 
-class Fact(BaseModel):
+_record = dataclass(frozen=True, slots=True, kw_only=True)
+
+
+class Fact:
     """One record. Its JSON is its fields in the order they are declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __slots__ = ()
 
     name: ClassVar[str]
 
@@ -33,12 +38,22 @@ class Fact(BaseModel):
         raise NotImplementedError
 
     def encode(self) -> bytes:
-        return self.__pydantic_serializer__.to_json(self)
+        return _adapter(type(self)).serializer.to_json(self)
+
+    def view(self) -> dict[str, Any]:
+        """Its JSON as Python values."""
+        return cast(dict[str, Any], _adapter(type(self)).dump_python(self, mode="json"))
+
+
+@cache
+def _adapter(fact: type[Fact]) -> TypeAdapter[Any]:
+    return TypeAdapter(fact)
 
 
 FactT = TypeVar("FactT", bound=Fact)
 
 
+@_record
 class Chain(Fact):
     """The tail of one contract's own chain; `_ledger` has one too."""
 
@@ -53,20 +68,21 @@ class Chain(Fact):
         return self.contract
 
 
-class PolicyRef(BaseModel):
-    model_config = ConfigDict(frozen=True)
+@_record
+class PolicyRef:
     policy: str
     version: int
     sha256: str
 
 
-class ContractParty(BaseModel):
-    model_config = ConfigDict(frozen=True)
+@_record
+class ContractParty:
     party: str
     roles: tuple[str, ...]
     country: str
 
 
+@_record
 class Contract(Fact):
     name: ClassVar[str] = "contract"
     contract: str
@@ -91,6 +107,7 @@ class Contract(Fact):
         return next((p.party for p in self.parties if "exporter" in p.roles), None)
 
 
+@_record
 class Policy(Fact):
     """The text of a policy document, by digest."""
 
@@ -105,6 +122,7 @@ class Policy(Fact):
         return self.sha256
 
 
+@_record
 class License(Fact):
     """A license, its counters and what is open under it. Keyed by its number across all contracts."""
 
@@ -147,6 +165,7 @@ class License(Fact):
         return midnight(self.valid_until + timedelta(days=1), self.zone)
 
 
+@_record
 class Order(Fact):
     name: ClassVar[str] = "order"
     contract: str
@@ -177,6 +196,7 @@ class Order(Fact):
         return self.units - self.released
 
 
+@_record
 class Shipment(Fact):
     name: ClassVar[str] = "shipment"
     contract: str
@@ -201,6 +221,7 @@ class Shipment(Fact):
         return f"{self.contract}/{self.shipment}"
 
 
+@_record
 class Device(Fact):
     """One chip, by serial."""
 
@@ -228,6 +249,7 @@ class Device(Fact):
         return self.serial
 
 
+@_record
 class Exporter(Fact):
     """What one exporter has released, across all contracts."""
 
@@ -242,6 +264,7 @@ class Exporter(Fact):
         return self.exporter
 
 
+@_record
 class DocumentSeen(Fact):
     """An accepted event has used this revision of a document."""
 
@@ -254,6 +277,7 @@ class DocumentSeen(Fact):
         return self.document
 
 
+@_record
 class Correction(Fact):
     """Entry `index` was declared in error by entry `by`."""
 
@@ -266,6 +290,7 @@ class Correction(Fact):
         return str(self.index)
 
 
+@_record
 class Recorded(Fact):
     """A committed event, read back from the log: never stored as a fact, never changed."""
 
@@ -289,7 +314,7 @@ FACTS: dict[str, type[Fact]] = {
 
 
 def decode(name: str, data: bytes | str) -> Fact:
-    return FACTS[name].model_validate_json(data)
+    return cast(Fact, _adapter(FACTS[name]).validate_json(data))
 
 
 class Facts:
@@ -319,6 +344,12 @@ class Facts:
             self._parent and self._parent.loaded(key)
         )
 
+    def missing(self, keys: Iterable[Key]) -> list[Key]:
+        """The keys that nobody has loaded."""
+        known, changed = self._known, self.changed
+        found = [key for key in keys if key not in known and key not in changed]
+        return found if self._parent is None or not found else self._parent.missing(found)
+
     def load(self, facts: Iterable[tuple[Key, Fact | None]]) -> None:
         self._known.update(facts)
 
@@ -342,7 +373,7 @@ class Facts:
         self.changed[fact.name, fact.key] = fact
 
     def update(self, fact: FactT, **changes: object) -> FactT:
-        changed = fact.model_copy(update=changes)
+        changed = replace(fact, **changes)  # type: ignore[type-var] # every fact is a record
         self.put(changed)
         return changed
 

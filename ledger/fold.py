@@ -20,7 +20,17 @@ from ledger.event import (
     Submission,
     submission_of,
 )
-from ledger.facts import Chain, Contract, DocumentSeen, Facts, Key, License, Policy, Shipment
+from ledger.facts import (
+    Chain,
+    Contract,
+    DocumentSeen,
+    Facts,
+    Key,
+    License,
+    Order,
+    Policy,
+    Shipment,
+)
 from ledger.kinds.ledger import RevocationScoped, SuspensionProposed
 from ledger.kinds.license import LicenseRevoked
 from ledger.values import format_timestamp
@@ -49,9 +59,13 @@ def needs(event: Event, facts: Facts) -> Iterable[Key]:
     yield from event.data.reads(event, facts)
 
 
-def missing(event: Event, facts: Facts) -> set[Key]:
+def missing(event: Event, facts: Facts) -> list[Key]:
     """The keys that `needs` names and nobody has loaded."""
-    return {key for key in needs(event, facts) if not facts.loaded(key)}
+    return facts.missing(needs(event, facts))
+
+
+LINKS = frozenset({Contract.name, License.name, Order.name, Shipment.name})
+"""The facts that name others: where one of them changes, an event may need more than it did."""
 
 
 def fold(event: Event, facts: Facts, *, index: int, at: datetime) -> None:

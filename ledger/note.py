@@ -164,7 +164,7 @@ def parse_note(note: str | bytes) -> tuple[str, tuple[Signature, ...]]:
     # The text may have blank lines; the last one is where it ends.
     text, blank, tail = note.rpartition("\n\n")
     text += "\n"
-    if not blank or not tail.endswith("\n"):
+    if not blank:
         raise VerificationError("a note is text, a blank line and signature lines; this is not")
     _check_text(note)
     lines = tail[:-1].split("\n")

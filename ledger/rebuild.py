@@ -61,7 +61,7 @@ class Refold:
             if outcome != "denied":
                 event = parse_event(parse(event_body.value))
                 while keys := missing(event, self.facts):
-                    self.facts.load([(key, await _past(key, reader)) for key in sorted(keys)])
+                    self.facts.load([(key, await _past(key, reader)) for key in keys])
                 fold(event, self.facts, index=header.index, at=stored.recorded_at)
         extend_chain(header.contract, self.facts, leaf=stored.entry.leaf)
 

@@ -221,13 +221,18 @@ class Sequencer:
     ) -> tuple[list[_Placed], Head, Growth | None]:
         """One transaction: lock, read, judge, write, commit."""
         cached = Facts(self._cache)
-        keys = {key for s in submissions for key in missing(s.event, cached)}
+        lacking = [s for s in submissions if missing(s.event, cached)]
+        keys = {key for s in lacking for key in missing(s.event, cached)}
         ids = list({(s.event.actor.party, s.event.id) for s in submissions})
         locked = await writer.begin(ids, sorted(key for key in keys if key[0] != Recorded.name))
         if locked is None:
             raise RefusesToWrite("the database holds no ledger any more: its head row is gone")
         self._check_head(locked.head)
-        facts = await self._facts(writer, locked, submissions)
+        if self._cache_state != locked.head.state:
+            # Somebody else wrote since, or we lost sight of what we wrote.
+            self._cache.clear()
+            lacking = list(submissions)
+        facts = await self._facts(writer, locked, lacking)
         batch = Batch(locked.head, facts, self._judge, at=self._now(locked))
         placed = await self._place(writer, submissions, locked, batch)
         if not batch.entries:
@@ -245,16 +250,14 @@ class Sequencer:
         return placed, head, growth
 
     async def _facts(
-        self, writer: Writer, locked: Locked, submissions: Sequence[Submission]
+        self, writer: Writer, locked: Locked, lacking: Sequence[Submission]
     ) -> Facts:
         """The facts that the batch touches, as of the locked head."""
-        if self._cache_state != locked.head.state:
-            # Somebody else wrote since, or we lost sight of what we wrote.
-            self._cache.clear()
         self._cache_state = None
         facts = Facts(self._cache)
         facts.load(locked.facts)
-        while keys := {key for s in submissions for key in missing(s.event, facts)}:
+        # A fact may name further ones: ask again, until nobody lacks anything.
+        while keys := {key for s in lacking for key in missing(s.event, facts)}:
             facts.load(await writer.load(sorted(keys)))
         self._cache_state = locked.head.state
         return facts
@@ -279,8 +282,8 @@ class Sequencer:
                 )
                 continue
             # An event before it in the batch may have made a fact that names another.
-            while keys := missing(event, batch.facts):
-                batch.facts.load(await writer.load(sorted(keys)))
+            while batch.relinked and (keys := missing(event, batch.facts)):
+                batch.facts.load(await writer.load(keys))
             try:
                 new = batch.append(submission)
             except AppendFailed as error:

@@ -106,7 +106,7 @@ def tiles_of(tree_size: int) -> Iterator[Coordinates]:
 
 
 def filled(old_size: int, new_size: int) -> Iterator[tuple[int, int]]:
-    """The (level, n) of each tile that is full in the new tree and was not in the old, low to high."""
+    """The (level, n) of each tile full in the new tree and not in the old, level by level."""
     for level, old, new in _levels(old_size, new_size):
         for n in range(old // FULL_WIDTH, new // FULL_WIDTH):
             yield level, n

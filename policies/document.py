@@ -1,10 +1,10 @@
 """Policy documents: text to frozen types, or every fault with its line, column and nearest name.
 
-Language 1. A document binds conditions of the catalogue (`policies.conditions`) to kinds of event, for
-a time: `force` is half-open, and a date begins at 00:00 in the document's `zone`. `transition` is read
-and kept with the document; the engine does not act on it yet. What the language does not have yet
-(obligations, holds, approvals by a named office of a party) is refused in so many words, since a rule
-that is written and not enforced would be worse than none.
+Language 1. A document binds conditions of the catalogue (`policies.conditions`) to kinds of event,
+for a time: `force` is half-open, and a date begins at 00:00 in the document's `zone`. `transition`
+is read and kept with the document; the engine does not act on it yet. What the language does not
+have yet (obligations, holds, approvals by a named office of a party) is refused in so many words,
+since a rule that is written and not enforced would be worse than none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
@@ -32,7 +32,9 @@ LANGUAGE = 1
 CONDITIONS_MAX = 200
 FAULTS_MAX = 20
 
-__all__ = ["Bound", "PolicyDocument", "PolicyDocumentError", "Transition", "digest", "parse_document"]
+__all__ = [
+    "Bound", "PolicyDocument", "PolicyDocumentError", "Transition", "digest", "parse_document",
+]  # fmt: skip
 
 
 # --- what a document is, once it is read ----------------------------------------------------------
@@ -96,7 +98,8 @@ def _no_office(role: object) -> object:
     if isinstance(role, str) and "." in role:
         party, office = role.split(".", 1)
         raise ValueError(
-            f"an office of a party ({office[:40]}) is not supported in language 1; write {party[:40]}"
+            f"{party[:40]}.{office[:40]} names an office, which is not supported in language 1; "
+            f"write {party[:40]}"
         )
     return role
 
@@ -195,10 +198,13 @@ def _begins(day: date, zone: str) -> datetime:
     return datetime.combine(day, time(0), tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
+# Beyond, a day has no midnight in every zone.
+_CALENDAR = date(1900, 1, 1), date(9000, 1, 1)
+
+
 def _check_force(force: _Force, tree: Tree, faults: list[Fault]) -> None:
-    # A day at either end of the calendar has no midnight in every zone.
     for name, day in (("from", force.from_), ("until", force.until)):
-        if day is not None and not date.min + timedelta(days=2) < day < date.max - timedelta(days=2):
+        if day is not None and not _CALENDAR[0] <= day <= _CALENDAR[1]:
             faults.append(tree.fault(("force", name), f"{day} is too far away"))
     if force.until is not None and force.until <= force.from_:
         words = f"is {force.until}, must be after from, {force.from_}"
@@ -226,16 +232,12 @@ def _conditions(tree: Tree, faults: list[Fault]) -> tuple[Bound, ...]:
     return tuple(bound)
 
 
-def _condition(
-    value: dict[str, Any], path: Path, tree: Tree, faults: list[Fault]
-) -> Bound | None:
+def _condition(value: dict[str, Any], path: Path, tree: Tree, faults: list[Fault]) -> Bound | None:
     before = len(faults)
     uses = value.get("uses")
     used = CONDITIONS.get(uses) if isinstance(uses, str) else None
     fields = set(_names(_Frame))
-    frame = _checked(
-        _Frame, {k: v for k, v in value.items() if k in fields}, path, tree, faults
-    )
+    frame = _checked(_Frame, {k: v for k, v in value.items() if k in fields}, path, tree, faults)
     if used is None:  # without it nobody can say which parameters are known
         return None
     parameters = _checked(
@@ -262,7 +264,7 @@ def _condition(
     return Bound(frame.id, used, frame.at, frame.action, frame.clause, parameters)
 
 
-# --- from pydantic's words to ours ------------------------------------------------------------------
+# --- from pydantic's words to ours ----------------------------------------------------------------
 
 V = TypeVar("V", bound=Value)
 

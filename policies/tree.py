@@ -1,8 +1,8 @@
 """Strict YAML 1.2, or the JSON within it: text to plain values, each with its line and column.
 
-A value is an object, a list, text, a whole number, `true` or `false`. Nothing else is guessed: `NO` is
-Norway, `2030-02-09` is text, and `0.25` must be put in quotes, because a float would lose what the
-lawyer wrote. No anchors, aliases, tags, merge keys, directives or second document, no key twice.
+A value is an object, a list, text, a whole number, `true` or `false`. Nothing else is guessed: `NO`
+is Norway, `2030-02-09` is text, and `0.25` must be put in quotes, because a float would lose what
+the lawyer wrote. No anchors, aliases, tags, merge keys, directives, second document; no key twice.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def read(text: str) -> Tree:
             Fault("", f"is {len(text)} characters, must be at most {TEXT_CHARS_MAX}")
         )
     try:
-        # The events are read one by one, so that depth is refused before the scanner suffers from it.
+        # Events come one by one, so that depth is refused before the scanner suffers from it.
         return _Reader(YAML(typ="safe", pure=True).parse(text)).document()
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

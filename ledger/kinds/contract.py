@@ -153,9 +153,9 @@ class PolicyActivated(Kind, kind="policy.activated"):
         contract = facts.get(Contract, event.contract)
         if contract is None:
             return
-        others = tuple(p for p in contract.policies if p.policy != self.policy)
+        # The version before stays bound: it is in force until this one's own dates begin.
         ours = PolicyRef(policy=self.policy, version=self.version, sha256=self.sha256)
-        facts.update(contract, policies=(*others, ours))
+        facts.update(contract, policies=(*contract.policies, ours))
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield Policy.name, self.sha256

@@ -3,8 +3,8 @@
 Importing this knows them all. `policies/CONDITIONS.md` is generated from it (`page`).
 """
 
-from policies.conditions import license, shipment
+from policies.conditions import licensing, shipment
 from policies.conditions.case import Case, Found, Proposes
 from policies.conditions.registry import CONDITIONS, Condition
 
-__all__ = ["CONDITIONS", "Case", "Condition", "Found", "Proposes", "license", "shipment"]
+__all__ = ["CONDITIONS", "Case", "Condition", "Found", "Proposes", "licensing", "shipment"]

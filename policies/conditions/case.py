@@ -13,7 +13,7 @@ from ledger.values import format_timestamp
 
 
 class Case:
-    """One event of an open contract, the facts, and when it was recorded. Nothing else may be read."""
+    """One event of an open contract, the facts, and when it was recorded: all there is to read."""
 
     __slots__ = ("_recorded", "at", "contract", "data", "event", "facts")
 
@@ -39,10 +39,14 @@ class Case:
 
     def license(self, number: str) -> License | None:
         """The license, if it was granted in this contract: another contract's is none of ours."""
-        license_ = self.facts.get(License, number)
+        license_ = self.license_anywhere(number)
         if license_ is None or license_.contract != self.contract.contract:
             return None
         return license_ if number in self.contract.licenses else None
+
+    def license_anywhere(self, number: str) -> License | None:
+        """The license of that number: numbers are the authority's, one for the whole log."""
+        return self.facts.get(License, number)
 
     def order(self, number: str) -> Order | None:
         return self.facts.get(Order, f"{self.contract.contract}/{number}")

@@ -1,4 +1,4 @@
-"""What a policy document may say to a condition: frozen types, each checked when the document is read."""
+"""What a policy document may say to a condition: frozen types, checked when it is read."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def condition(
     unit: str,
     sentences: Mapping[str, str],
 ) -> Callable[[Callable[[Case, P], Found]], Callable[[Case, P], Found]]:
-    """Enter a function into the registry under its own name; its docstring is the catalogue's text."""
+    """Enter a function under its own name; its docstring is the text of the catalogue."""
 
     def register(check: Callable[[Case, P], Found]) -> Callable[[Case, P], Found]:
         name = check.__name__

@@ -31,7 +31,7 @@ class LaboratoryTest(Parameters):
     ]
     country: Annotated[
         Country | None,
-        Field(description="ISO 3166-1: a test made elsewhere does not count. Anywhere, if not given."),
+        Field(description="ISO 3166-1: a test made elsewhere does not count. Any, if not given."),
     ] = None
 
 
@@ -64,9 +64,7 @@ def laboratory_test(case: Case, parameters: LaboratoryTest) -> Found:
     )
     asked = len(data.serials)
     if failed:
-        return Found(
-            "fail", "not_passed", asked - len(failed), asked, len(failed), subjects=failed
-        )
+        return Found("fail", "not_passed", asked - len(failed), asked, len(failed), subjects=failed)
     return Found("pass", None, asked, asked)
 
 
@@ -103,8 +101,8 @@ class LevySettled(Parameters):
 def levy_settled(case: Case, parameters: LevySettled) -> Found:
     """The levy on all that the order has released, this request included, must be settled before.
 
-    Due is (value released before + units × unit value) × rate, rounded once. Settled is what has been
-    recorded for the order in its own currency.
+    Due is (value released before + units × unit value) × rate, rounded once. Settled is what has
+    been recorded for the order in its own currency.
     """
     data = case.data
     if not isinstance(data, ShipmentRequested):
@@ -116,7 +114,8 @@ def levy_settled(case: Case, parameters: LevySettled) -> Found:
     if currency != order.currency:
         return Found("fail", "currency", currency, order.currency)
     exact = _EXACT
-    basis = exact.add(order.released_value, exact.multiply(value.amount, Decimal(len(data.serials))))
+    asked = exact.multiply(value.amount, Decimal(len(data.serials)))
+    basis = exact.add(order.released_value, asked)
     digits = parameters.digits
     due = exact.multiply(basis, parameters.rate).quantize(
         _QUANTA[digits], ROUNDINGS[parameters.rounding], exact
@@ -167,8 +166,8 @@ class CustodyContinuity(Parameters):
         "{shortfall} are missing: {subjects}",
         "not_dispatched": "{shortfall} devices arrived that were not dispatched with this "
         "shipment: {subjects}",
-        "swapped": "{observed} of {limit} devices dispatched have arrived, {shortfall} are missing, "
-        "and others came in their place: {subjects}",
+        "swapped": "{observed} of {limit} devices dispatched have arrived, {shortfall} are "
+        "missing, and others came in their place: {subjects}",
     },
 )
 def custody_continuity(case: Case, parameters: CustodyContinuity) -> Found:
@@ -214,9 +213,7 @@ def _received(case: Case, data: DeliveryReceived, parameters: CustodyContinuity)
     missing = tuple(serial for serial in shipment.dispatched if serial not in arrived)
     strange = tuple(serial for serial in now if serial not in dispatched)
     if missing and strange:
-        return _break(
-            case, parameters, "swapped", sent - len(missing), sent, missing, also=strange
-        )
+        return _break(case, parameters, "swapped", sent - len(missing), sent, missing, also=strange)
     if missing:
         return _break(case, parameters, "missing", sent - len(missing), sent, missing)
     if strange:

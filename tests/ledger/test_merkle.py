@@ -6,7 +6,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import rfc9162
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from ledger.merkle import (
     prove_inclusion,
     root,
 )
+from tests.ledger import rfc9162
 
 SIZE_MAX = 70
 LEAVES = rfc9162.leaves(SIZE_MAX)

@@ -166,7 +166,8 @@ def test_every_cut_of_a_note_refuses_it() -> None:
 @pytest.mark.parametrize(
     "malformed",
     [
-        "", "\n", "\n\n", TEXT, TEXT + "\n", NOTE[:-1], NOTE[:-1] + "x", NOTE + "\n", NOTE + "Unexpected line.\n",
+        "", "\n", "\n\n", TEXT, TEXT + "\n", NOTE[:-1], NOTE[:-1] + "x", NOTE + "\n",
+        NOTE + "Unexpected line.\n",
         "\x01" + NOTE, "\t" + NOTE, NOTE.replace("\n", "\r\n"), "\ud800" + NOTE, "\0" + NOTE,
         NOTE.replace("—", "--"), NOTE.replace("— ", "—"), NOTE.replace("— ", "—  "),
         NOTE.replace("PeterNeumann ", "Peter Neumann "), NOTE.replace("Neumann ", "+Neumann "),

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import pytest
-import rfc9162
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from ledger import tiles
 from ledger.errors import NotFound, VerificationError
 from ledger.merkle import Frontier, Growth, check_consistency, check_inclusion, root
 from ledger.tiles import ENTRIES, Coordinates, parse_tile_path, tile_path
+from tests.ledger import rfc9162
 
 COUNT = 2 * 65536 + 300
 LEAVES = rfc9162.leaves(COUNT)
@@ -226,6 +226,7 @@ def test_growth_completes_each_tile_once(old_size: int, size: int, store: Store)
     full = {t for t in tiles.tiles_of(size) if t.width == 256}
     before = {t for t in tiles.tiles_of(old_size) if t.width == 256}
     assert [(t.level, t.n, 256) for t in found] == sorted(full - before)
+    assert [(t.level, t.n) for t in found] == list(tiles.filled(old_size, size))
     assert store.read_tiles == tiles.tiles_to_complete(old_size, size)
     assert store.read_tiles <= set(tiles.tiles_of(old_size)), "a tile was read before it was there"
     for tile in found:

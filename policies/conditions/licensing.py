@@ -26,8 +26,8 @@ class LicenseActive(Parameters):
     in_transit_grace: Annotated[
         Duration,
         Field(
-            description="How long after a suspension or revocation goods that were dispatched before "
-            "it may still arrive; what arrives later is a breach. None, if not given."
+            description="How long after a suspension or revocation goods dispatched before it may "
+            "still arrive; what arrives later is a breach. No time at all, if not given."
         ),
     ] = timedelta(0)
 
@@ -47,7 +47,7 @@ class LicenseActive(Parameters):
         "dispatched_after": "dispatched at {observed}, after the license was stopped at {limit}",
         "in_transit": "received at {observed}, in transit when the license was stopped; "
         "such goods may arrive until {limit}",
-        "grace_over": "received at {observed}, after the last instant for goods in transit, {limit}",
+        "grace_over": "received at {observed}, goods in transit could arrive until {limit}",
         "received_undispatched": "received at {observed} with no dispatch recorded before the "
         "license was stopped at {limit}",
     },
@@ -56,10 +56,10 @@ def license_active(case: Case, parameters: LicenseActive) -> Found:
     """The license must be one of this contract, and neither suspended nor revoked.
 
     A license that is granted and not yet acknowledged passes here: `conditions_acknowledged` judges
-    that. Goods dispatched before a stop are in transit: their arrival within the grace is flagged and
-    no more. A dispatch after the stop, or an arrival after the grace, also proposes a suspension and
-    an incident report. Times are those of recording. A license can be suspended or revoked without
-    notice (15 CFR 750.8(a)).
+    that. Goods dispatched before a stop are in transit: their arrival within the grace is flagged,
+    and no more. A dispatch after the stop, or an arrival after the grace, also proposes a
+    suspension and an incident report. Times are those of recording. A license can be suspended or
+    revoked without notice (15 CFR 750.8(a)).
     """
     data = case.data
     if isinstance(data, OrderPlaced | ShipmentRequested):
@@ -86,8 +86,8 @@ def _moved(
         return Found("pass", None, license_.state, "active")
     if isinstance(data, ShipmentDispatched):
         return _breach(case, license_, "dispatched_after", stopped)
-    # Not before, but not after: a batch is recorded at one instant, and a dispatch that followed the
-    # stop within it has been flagged already.
+    # A batch is recorded at one instant: a dispatch at that of the stop may have come before it,
+    # and has been flagged already if it did not.
     if shipment.dispatched_at is None or shipment.dispatched_at > stopped:
         return _breach(case, license_, "received_undispatched", stopped)
     over = stopped + parameters.in_transit_grace
@@ -97,7 +97,7 @@ def _moved(
 
 
 def _stopped_at(license_: License) -> datetime | None:
-    """When supply under the license was stopped: the earlier, if it was suspended and then revoked."""
+    """When supply under the license was stopped: the first time, if suspended and then revoked."""
     if license_.state not in ("suspended", "revoked"):
         return None
     stops = [at for at in (license_.suspended_at, license_.revoked_at) if at is not None]
@@ -189,8 +189,8 @@ class QuantityCap(Parameters):
 def quantity_cap(case: Case, parameters: QuantityCap) -> Found:
     """The units ordered, and the units released, must each stay within the limit, tolerance none.
 
-    An order reserves its units, a release consumes its own; each is counted with all that stand under
-    the license. Headroom is what the limit left before this request. The export filing system
+    An order reserves its units, a release consumes its own; each is counted with all that stand
+    under the license. Headroom is what the limit left before this request. The export filing system
     decrements value, not quantity, so the ledger must.
     """
     data = case.data

@@ -1,0 +1,232 @@
+"""A ledger without a log: events are judged and folded in memory, in order, and nothing is written.
+
+`wire` makes the JSON of an event of any kind from the kind's own example. A `Workbench` judges it as
+the sequencer would: facts that nobody has told of are loaded as None, a refused event folds into
+nothing, and what the ledger must say follows its cause.
+"""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+from ledger.decision import Decision, Finding
+from ledger.event import KINDS, Event, parse_event, versions_of
+from ledger.facts import Facts, FactT, Recorded
+from ledger.fold import Entailed, entailed, fold, missing, own_submission
+from ledger.values import format_timestamp, parse_timestamp
+from policies.document import digest
+from policies.engine import Engine
+
+CONTRACT = "11111111-2222-4333-8444-555555555555"
+OTHER_CONTRACT = "99999999-2222-4333-8444-555555555555"
+LICENSE = "D-100200"
+AUTHORITY, EXPORTER, BUYER, FORWARDER, LABORATORY = (
+    "bis", "acme", "dragon-dc", "swift-freight", "test-house",
+)  # fmt: skip
+PARTIES: list[dict[str, Any]] = [
+    {"party": AUTHORITY, "roles": ["authority"], "name": "Authority", "country": "US"},
+    {"party": EXPORTER, "roles": ["exporter"], "name": "Acme Accelerators", "country": "US"},
+    {
+        "party": BUYER,
+        "roles": ["buyer", "consignee", "end_user", "data_centre"],
+        "name": "Dragon Data Centres",
+        "country": "CN",
+    },
+    {"party": FORWARDER, "roles": ["forwarder"], "name": "Swift Freight", "country": "US"},
+    {"party": LABORATORY, "roles": ["laboratory"], "name": "Test House", "country": "US"},
+]
+SPEAKERS: dict[str, tuple[str, str]] = {
+    "contract.opened": (EXPORTER, "exporter"),
+    "policy.activated": (AUTHORITY, "authority"),
+    "license.granted": (AUTHORITY, "authority"),
+    "license.suspended": (AUTHORITY, "authority"),
+    "license.revoked": (AUTHORITY, "authority"),
+    "conditions.acknowledged": (EXPORTER, "exporter"),
+    "order.placed": (BUYER, "buyer"),
+    "order.cancelled": (BUYER, "buyer"),
+    "levy.settled": (EXPORTER, "exporter"),
+    "lab.tested": (LABORATORY, "laboratory"),
+    "shipment.requested": (EXPORTER, "exporter"),
+    "shipment.dispatched": (FORWARDER, "forwarder"),
+    "delivery.received": (BUYER, "consignee"),
+    "device.installed": (BUYER, "data_centre"),
+    "usage.attested": (BUYER, "data_centre"),
+    "event.declared_in_error": (EXPORTER, "exporter"),
+}
+"""Who says each kind, unless a test says otherwise."""
+H200 = files("policies").joinpath("documents/us-h200-china.yaml").read_text()
+NOON = "2027-03-01T12:00:00Z"
+
+
+def serials(units: int, *, first: int = 1) -> list[str]:
+    """SN000001 and following."""
+    return [f"SN{number:06}" for number in range(first, first + units)]
+
+
+def usd(amount: str) -> dict[str, str]:
+    return {"amount": amount, "currency": "USD"}
+
+
+def wire(
+    kind: str,
+    *,
+    by: tuple[str, str] | None = None,
+    contract: str = CONTRACT,
+    id: str | None = None,  # noqa: A002 - its name on the wire
+    occurred_at: str = NOON,
+    document: dict[str, Any] | None = None,
+    **data: Any,
+) -> dict[str, Any]:
+    """The JSON of an event: the example of its kind, with the fields of `data` replaced."""
+    version = versions_of(kind)[-1]
+    party, role = by or SPEAKERS[kind]
+    value: dict[str, Any] = {
+        "id": id or str(uuid.uuid4()),
+        "kind": kind,
+        "version": version,
+        "contract": contract,
+        "occurred_at": occurred_at,
+        "actor": {"party": party, "role": role},
+        "data": {**copy.deepcopy(KINDS[kind, version].example), **data},
+    }
+    if document is not None:
+        value["document"] = document
+    return value
+
+
+def activation(text: str, *, policy: str = "us-h200-china", version: int = 1) -> dict[str, Any]:
+    """The data of a policy.activated that carries `text`."""
+    return {"policy": policy, "version": version, "sha256": digest(text), "text": text}
+
+
+class Workbench:
+    """Facts, an engine, a clock that a test sets, and what has been said."""
+
+    def __init__(self, *, at: str = NOON) -> None:
+        self.engine = Engine()
+        self.facts = Facts()
+        self.at = at
+        self.log: list[tuple[Event, Decision]] = []
+
+    def load(self, event: Event) -> None:
+        """Load what the event reads, as the sequencer does: entries from the log, else nothing."""
+        while keys := missing(event, self.facts):
+            self.facts.load((key, self._stored(*key)) for key in keys)
+
+    def _stored(self, name: str, key: str) -> Recorded | None:
+        if name != Recorded.name or int(key) >= len(self.log):
+            return None
+        event, decision = self.log[int(key)]
+        return Recorded(index=int(key), outcome=decision.outcome, event=event)
+
+    def submit(self, value: dict[str, Any], *, at: str | None = None) -> Decision:
+        """Judge an event and, unless it is denied, fold it; then say what the ledger must."""
+        event, now, index = parse_event(value), self.now(at), len(self.log)
+        self.load(event)
+        decision = self.engine.judge(event, self.facts, at=now)
+        self.log.append((event, decision))
+        if not decision.denied:
+            fold(event, self.facts, index=index, at=now)
+        for said in entailed(event, decision, self.facts, index=index):
+            self._say(said, now)
+        return decision
+
+    def _say(self, said: Entailed, now: datetime) -> None:
+        ours = own_submission(said, origin="workbench", index=len(self.log), at=now).event
+        self.load(ours)
+        self.log.append((ours, self.engine.judge(ours, self.facts, at=now)))
+
+    def say(self, kind: str, *, at: str | None = None, **said: Any) -> Decision:
+        """Submit an event made by `wire`."""
+        return self.submit(wire(kind, **said), at=at)
+
+    def ask(self, kind: str, *, at: str | None = None, **said: Any) -> Decision:
+        """The decision that `say` would give, and nothing changes."""
+        event = parse_event(wire(kind, **said))
+        self.load(event)
+        return self.engine.judge(event, self.facts, at=self.now(at))
+
+    def accepted(self, kind: str, **said: Any) -> Decision:
+        """As `say`, for what a test needs to have happened."""
+        decision = self.say(kind, **said)
+        assert decision.outcome == "accepted", decision.value()
+        return decision
+
+    def now(self, at: str | None = None) -> datetime:
+        return parse_timestamp(at or self.at)
+
+    def fact(self, fact: type[FactT], key: str) -> FactT:
+        found = self.facts.get(fact, key)
+        assert found is not None
+        return found
+
+    @property
+    def spoken(self) -> list[str]:
+        return [event.kind for event, _ in self.log]
+
+    # --- what most tests begin with ---------------------------------------------------------------
+
+    def open(self, *, text: str | None = H200, **granted: Any) -> Workbench:
+        """A contract with its policy and an active license of 10,000 units, all acknowledged."""
+        self.accepted("contract.opened", parties=PARTIES, licenses=[LICENSE])
+        if text is not None:
+            self.accepted("policy.activated", **activation(text))
+        self.accepted("license.granted", **granted)
+        for party, role in ((EXPORTER, "exporter"), (BUYER, "consignee")):
+            self.accepted("conditions.acknowledged", by=(party, role))
+        return self
+
+    def order(self, units: int = 1000, *, order: str = "PO-4711", levied: str | None = None) -> None:
+        """An order that stands, with its levy settled."""
+        self.accepted("order.placed", order=order, units=units)
+        if levied is None:
+            levied = f"{units * 27000 // 4}.00"
+        if levied != "0.00":
+            self.accepted("levy.settled", order=order, amount=usd(levied))
+
+    def test(self, devices: Iterable[str], *, failed: Iterable[str] = (), **data: Any) -> None:
+        """A laboratory's passes, but for those that `failed`."""
+        bad = set(failed)
+        results = [
+            {
+                "serial": serial,
+                "tpp": 15832,
+                "bandwidth_gb_s": 4800,
+                "result": "fail" if serial in bad else "pass",
+            }
+            for serial in devices
+        ]
+        self.accepted("lab.tested", results=results, **data)
+
+    def release(self, devices: list[str], *, shipment: str = "SH-1", **data: Any) -> Decision:
+        return self.say("shipment.requested", shipment=shipment, serials=devices, **data)
+
+    def dispatch(self, devices: list[str], *, at: str | None = None, **data: Any) -> Decision:
+        return self.say("shipment.dispatched", serials=devices, at=at, **data)
+
+    def receive(
+        self, devices: list[str], *, lost: Iterable[str] = (), at: str | None = None, **data: Any
+    ) -> Decision:
+        return self.say(
+            "delivery.received", received=devices, missing=list(lost), at=at, **data
+        )
+
+
+def finding(decision: Decision, name: str) -> Finding:
+    """The finding of the condition of that id, which must be there once."""
+    [found] = [f for f in decision.findings if f.id == name]
+    return found
+
+
+def codes(decision: Decision) -> list[str | None]:
+    """The codes of what failed, in order."""
+    return [f.code for f in decision.failed]
+
+
+def instant(text: str) -> str:
+    return format_timestamp(parse_timestamp(text))
