@@ -100,7 +100,10 @@ class Contract(Fact):
         return self.contract
 
     def roles_of(self, party: str) -> tuple[str, ...]:
-        return next((p.roles for p in self.parties if p.party == party), ())
+        for known in self.parties:
+            if known.party == party:
+                return known.roles
+        return ()
 
     @property
     def exporter(self) -> str | None:

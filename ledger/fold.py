@@ -31,7 +31,7 @@ from ledger.facts import (
     Policy,
     Shipment,
 )
-from ledger.kinds.ledger import RevocationScoped, SuspensionProposed
+from ledger.kinds.ledger import SCOPE_MAX, RevocationScoped, SuspensionProposed
 from ledger.kinds.license import LicenseRevoked
 from ledger.values import format_timestamp
 
@@ -115,20 +115,27 @@ def _scope(license_: License, facts: Facts, cause: int) -> dict[str, Any]:
         for key in license_.open_shipments
         if (shipment := facts.get(Shipment, key)) is not None
     ]
+    released = [
+        {"shipment": s.shipment, "units": len(s.serials)}
+        for s in shipments
+        if s.state == "released"
+    ]
+    in_transit = [
+        {"shipment": s.shipment, "units": len(s.serials) - len(s.received) - len(s.damaged)}
+        for s in shipments
+        if s.state in ("dispatched", "part_received")
+    ]
+    # A license is of one contract: within it the order's number says enough.
+    orders = [key.partition("/")[2] for key in license_.open_orders]
     return {
         "license": license_.license,
         "cause": cause,
-        "orders": list(license_.open_orders),
-        "released": [
-            {"shipment": s.shipment, "units": len(s.serials)}
-            for s in shipments
-            if s.state == "released"
-        ],
-        "in_transit": [
-            {"shipment": s.shipment, "units": len(s.serials) - len(s.received) - len(s.damaged)}
-            for s in shipments
-            if s.state in ("dispatched", "part_received")
-        ],
+        "orders": orders[:SCOPE_MAX],
+        "orders_count": len(orders),
+        "released": released[:SCOPE_MAX],
+        "released_count": len(released),
+        "in_transit": in_transit[:SCOPE_MAX],
+        "in_transit_count": len(in_transit),
         "units_released": license_.released,
     }
 

@@ -192,14 +192,15 @@ def _under_license(case: Case, data: OrderPlaced | ShipmentRequested) -> Iterato
 
 
 def _parties_known(case: Case, data: OrderPlaced | ShipmentRequested) -> Iterator[Finding]:
-    named = [("consignee", data.consignee), ("end_user", data.end_user)]
-    if isinstance(data, ShipmentRequested):
-        named.append(("forwarder", data.forwarder))
-    strange = tuple(
-        f"{role} {party}" for role, party in named if role not in case.contract.roles_of(party)
-    )
+    roles_of, strange = case.contract.roles_of, []
+    if "consignee" not in roles_of(data.consignee):
+        strange.append(f"consignee {data.consignee}")
+    if "end_user" not in roles_of(data.end_user):
+        strange.append(f"end_user {data.end_user}")
+    if isinstance(data, ShipmentRequested) and "forwarder" not in roles_of(data.forwarder):
+        strange.append(f"forwarder {data.forwarder}")
     if strange:
-        yield _broken(case, "parties_known.role", subjects=strange)
+        yield _broken(case, "parties_known.role", subjects=tuple(strange))
 
 
 def _shipment_new(case: Case, data: ShipmentRequested) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ledger.decision import SUBJECTS_MAX, Action, Decision, Finding, Outcome, Proposal
+from ledger.decision import OUTCOMES, SUBJECTS_MAX, Action, Decision, Finding, Outcome, Proposal
 from ledger.event import Event
 from ledger.facts import Contract, Facts
 from policies import constitution
@@ -28,7 +28,6 @@ ENGINE_VERSION = 1
 _OUTCOME: Mapping[Action, Outcome] = {
     "deny": "denied", "hold": "held", "flag": "flagged", "shadow": "accepted",
 }  # fmt: skip
-_GRAVITY: tuple[Action, ...] = ("deny", "hold", "flag")
 
 
 class Engine:
@@ -103,12 +102,8 @@ def _ask(
 def _decision(
     policies: list[Mapping[str, Any]], findings: list[Finding], proposals: list[Proposal]
 ) -> Decision:
-    failed = {finding.action for finding in findings if finding.result in ("fail", "error")}
-    gravest: Action = next((action for action in _GRAVITY if action in failed), "shadow")
-    return Decision(
-        outcome=_OUTCOME[gravest],
-        engine=ENGINE_VERSION,
-        policies=tuple(policies),
-        findings=tuple(findings),
-        proposals=tuple(proposals),
-    )
+    outcome: Outcome = "accepted"
+    for finding in findings:
+        if finding.result in ("fail", "error"):
+            outcome = max(outcome, _OUTCOME[finding.action], key=OUTCOMES.index)
+    return Decision(outcome, ENGINE_VERSION, tuple(policies), tuple(findings), tuple(proposals))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -56,11 +57,8 @@ def template(server: str) -> Iterator[str]:
 @pytest.fixture
 def owner(server: str, template: str) -> Iterator[str]:
     """URL of the owner of a database of the test's own, migrated and empty."""
-    name = f"chipledger_test_{secrets.token_hex(4)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield on(server, name)
-    _drop(server, name)
+    with _copied(server, template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -69,18 +67,34 @@ def logins(owner: str) -> Logins:
     return database.logins_of(owner)
 
 
-@pytest.fixture
-def service(owner: str, tmp_path: Path) -> Iterator[Service]:
-    """A service that listens on a port of its own, on a simulated clock. Its log is verified at the end."""
-    with running(settings_for(owner, tmp_path, clock="simulated"), owner) as service:
+@pytest.fixture(scope="module")
+def service(
+    server: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A service on a simulated clock, one for all tests of a file; at the end its log is audited.
+
+    Tests keep apart by contracts, licenses and serials of their own (`tests.api.contract`).
+    """
+    home = tmp_path_factory.mktemp("home")
+    with (
+        _copied(server, template) as url,
+        running(settings_for(url, home, clock="simulated"), url) as service,
+    ):
         yield service
         service.audit()
 
 
+@contextmanager
+def _copied(server: str, template: str) -> Iterator[str]:
+    name = f"chipledger_test_{secrets.token_hex(4)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield on(server, name)
+    _drop(server, name)
+
+
 def on(url: str, name: str) -> str:
     """`url` with another database."""
-    from urllib.parse import urlsplit, urlunsplit  # noqa: PLC0415
-
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 

@@ -1,7 +1,7 @@
 """A ledger without a log: events are judged and folded in memory, in order, and nothing is written.
 
-`wire` makes the JSON of an event of any kind from the kind's own example. A `Workbench` judges it as
-the sequencer would: facts that nobody has told of are loaded as None, a refused event folds into
+`wire` makes the JSON of an event of any kind from the kind's own example. A `Workbench` judges it
+as the sequencer would: facts that nobody has told of are loaded as None, a refused event folds into
 nothing, and what the ledger must say follows its cause.
 """
 
@@ -181,7 +181,9 @@ class Workbench:
             self.accepted("conditions.acknowledged", by=(party, role))
         return self
 
-    def order(self, units: int = 1000, *, order: str = "PO-4711", levied: str | None = None) -> None:
+    def order(
+        self, units: int = 1000, *, order: str = "PO-4711", levied: str | None = None
+    ) -> None:
         """An order that stands, with its levy settled."""
         self.accepted("order.placed", order=order, units=units)
         if levied is None:
@@ -212,9 +214,7 @@ class Workbench:
     def receive(
         self, devices: list[str], *, lost: Iterable[str] = (), at: str | None = None, **data: Any
     ) -> Decision:
-        return self.say(
-            "delivery.received", received=devices, missing=list(lost), at=at, **data
-        )
+        return self.say("delivery.received", received=devices, missing=list(lost), at=at, **data)
 
 
 def finding(decision: Decision, name: str) -> Finding:

@@ -66,15 +66,25 @@ class InTransit(Value):
     units: int
 
 
+SCOPE_MAX = 1_000
+
+
 class RevocationScoped(Own, kind="revocation.scoped"):
-    """What a revocation touches at the instant it is recorded."""
+    """What a revocation touches at the instant it is recorded.
+
+    Of each list the first SCOPE_MAX, and how many there are: a license with more open orders than
+    one event can name must be revocable all the same.
+    """
 
     example: ClassVar[dict[str, Any]] = {
         "license": "D-100200",
         "cause": 52,
         "orders": ["PO-4712"],
+        "orders_count": 1,
         "released": [],
+        "released_count": 0,
         "in_transit": [{"shipment": "SH-2", "units": 200}],
+        "in_transit_count": 1,
         "units_released": 1197,
     }
 
@@ -82,8 +92,11 @@ class RevocationScoped(Own, kind="revocation.scoped"):
     cause: int
     orders: Any_[Text]
     """Orders that still reserve units."""
+    orders_count: int
     released: Any_[InTransit]
     """Shipments released and not dispatched."""
+    released_count: int
     in_transit: Any_[InTransit]
     """Shipments dispatched and not received."""
+    in_transit_count: int
     units_released: int

@@ -251,6 +251,17 @@ def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *second)))
 
 
+def _reserving(
+    open_orders: tuple[str, ...], order: Order | None, units: int
+) -> tuple[str, ...]:
+    """The orders that still reserve units, after `order` has released `units` more."""
+    if order is None or order.state == "cancelled":
+        return open_orders
+    if units >= order.remaining:
+        return tuple(key for key in open_orders if key != order.key)
+    return open_orders if order.key in open_orders else (*open_orders, order.key)
+
+
 def _release(shipment: Shipment, facts: Facts, sign: int) -> None:
     """Consume (+1) or give back (-1) what the shipment takes of order, license and exporter."""
     units = sign * len(shipment.serials)
@@ -269,7 +280,10 @@ def _release(shipment: Shipment, facts: Facts, sign: int) -> None:
         open_ = tuple(k for k in license_.open_shipments if k != shipment.key)
         facts.update(
             license_,
+            # What comes back to a cancelled order is reserved by nobody any more.
+            ordered=license_.ordered + (units if order and order.state == "cancelled" else 0),
             released=license_.released + units,
+            open_orders=_reserving(license_.open_orders, order, units),
             open_shipments=(*open_, shipment.key) if sign > 0 else open_,
         )
     contract = facts.get(Contract, shipment.contract)

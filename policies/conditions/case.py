@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from ledger.decision import Result
@@ -15,7 +16,7 @@ from ledger.values import format_timestamp
 class Case:
     """One event of an open contract, the facts, and when it was recorded: all there is to read."""
 
-    __slots__ = ("_recorded", "at", "contract", "data", "event", "facts")
+    __slots__ = ("at", "contract", "data", "event", "facts")
 
     def __init__(self, event: Event, facts: Facts, contract: Contract, *, at: datetime) -> None:
         self.event = event
@@ -24,14 +25,11 @@ class Case:
         self.contract = contract
         self.at = at
         """`recorded_at`: claimed times would let a backdated request escape a revocation."""
-        self._recorded: str | None = None
 
     @property
     def recorded(self) -> str:
         """`at` as it is committed."""
-        if self._recorded is None:
-            self._recorded = format_timestamp(self.at)
-        return self._recorded
+        return _committed(self.at)
 
     @property
     def zone(self) -> str:
@@ -56,6 +54,12 @@ class Case:
 
     def devices(self, serials: tuple[str, ...]) -> Iterator[Device]:
         return self.facts.devices(serials)
+
+
+# A whole batch is recorded at one instant.
+@lru_cache(maxsize=64)
+def _committed(instant: datetime) -> str:
+    return format_timestamp(instant)
 
 
 class Proposes(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated
 
@@ -160,8 +160,8 @@ def validity_window(case: Case, parameters: ValidityWindow) -> Found:
 
 @lru_cache(maxsize=4096)
 def _instant(day: date, zone: str) -> tuple[datetime, str]:
-    """The instant at which `day` begins in `zone`, and its committed spelling."""
-    begins = midnight(day, zone)
+    """The instant at which `day` begins in `zone`, in UTC, and its committed spelling."""
+    begins = midnight(day, zone).astimezone(UTC)
     return begins, format_timestamp(begins)
 
 
@@ -243,10 +243,15 @@ def conditions_acknowledged(case: Case, parameters: ConditionsAcknowledged) -> F
     license_ = case.license(data.license)
     if license_ is None:
         return Found("fail", "license_unknown")
-    must = tuple(dict.fromkeys(license_.must_acknowledge))
-    missing = tuple(party for party in must if party not in license_.acknowledged)
+    must, acknowledged = dict.fromkeys(license_.must_acknowledge), license_.acknowledged
+    missing = [party for party in must if party not in acknowledged]
     if missing:
         return Found(
-            "fail", "missing", len(must) - len(missing), len(must), len(missing), subjects=missing
+            "fail",
+            "missing",
+            len(must) - len(missing),
+            len(must),
+            len(missing),
+            subjects=tuple(missing),
         )
     return Found("pass", None, len(must), len(must))

@@ -134,10 +134,9 @@ _QUANTA = tuple(Decimal(1).scaleb(-digits) for digits in range(10))
 
 def _plain(amount: Decimal, digits: int) -> str:
     """Without an exponent, with at least `digits` after the point, and none of its own dropped."""
-    exponent = amount.as_tuple().exponent
-    if isinstance(exponent, int) and -exponent < digits:
-        amount = amount.quantize(_QUANTA[digits], context=_EXACT)
-    return f"{amount:f}"
+    text = f"{amount:f}"
+    whole, _, fraction = text.partition(".")
+    return text if len(fraction) >= digits else f"{whole}.{fraction:0<{digits}}"
 
 
 # --- 27 -------------------------------------------------------------------------------------------

@@ -1,0 +1,561 @@
+"""The offline verifier: an export (`ledger/FORMAT.md`), checked to the byte, without trust in us.
+
+Reads once, from start to end, in flat memory, and needs no database and no service. What the file
+is held against is a checkpoint key known from elsewhere, and receipts: without either it can only
+be found consistent with itself, which whoever rewrites all of it can achieve. What the bodies mean
+is not judged here.
+
+Each line is first compared with the one header that may stand there, spelled from its own bodies
+and from what came before (`_is_next`). Whatever differs is taken apart (`_examine`), which is slow,
+and gives the reason, or accepts what the comparison does not know: withheld bodies, new contracts.
+"""
+
+from __future__ import annotations
+
+from binascii import unhexlify
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from ledger.canonical import canonical, parse
+from ledger.checkpoint import Checkpoint, open_checkpoint
+from ledger.entry import FORMAT, SALT_BYTES, ZERO_HASH, Header, spell
+from ledger.errors import LedgerError, NotJSON, UnusableInput, VerificationError
+from ledger.merkle import Frontier, Growth, leaf_hash
+from ledger.note import Verifier, parse_note
+from ledger.receipt import Receipt
+
+EXPORT: Final = 1
+"""The format of the file; that of its entries is `ledger.entry.FORMAT`."""
+LINE_BYTES_MAX: Final = 8 << 20
+"""An event is at most 1 MiB; no line of ours comes near."""
+CHUNK_BYTES = 256 << 10
+
+_OURS = "_ledger"
+_KEYS = {"export", "origin", "size", "key", "checkpoint"}
+_SALT_HEX: Final = 2 * SALT_BYTES
+_ZERO_HEX: Final = ZERO_HASH.hex()
+
+# Where a header with two bodies has its contract and its time. A header that has them elsewhere is
+# not equal to what `spell` makes of these places, so `_is_next` cannot be fooled by them.
+_BEFORE_CONTRACT = spell(_ZERO_HEX, _ZERO_HEX, "", "?", 0, _ZERO_HEX, 0, _ZERO_HEX, "").index(b"?")
+_CONTRACT = slice(_BEFORE_CONTRACT, _BEFORE_CONTRACT + 36)
+_RECORDED_AT = slice(-29, -2)
+
+Progress = Callable[[int, int], object]
+"""Called with how many entries are done, and how many there are."""
+
+
+class Tampered(VerificationError):  # noqa: N818 - a verdict, like the rest of the tree
+    """The export, or a receipt, is not what was committed."""
+
+    def __init__(self, what: str, index: int | None = None) -> None:
+        self.what = what
+        self.index = index
+        """The first entry found bad; None where it is the header line, or the end of the file."""
+        super().__init__(what if index is None else f"entry {index} (line {index + 2}): {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Not tampering, but to be known."""
+
+    index: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An export that holds."""
+
+    origin: str
+    size: int
+    root: bytes
+    key: Verifier
+    key_given: bool
+    """False: the key is the file's own word, and so is everything else."""
+    contracts: int
+    """Not counting the ledger's own."""
+    withheld: int
+    """Bodies that are not in the file, whose commitments therefore nobody could check."""
+    receipts: int
+    recorded_until: str
+    """`recorded_at` of the last entry."""
+    warnings: tuple[Remark, ...]
+
+
+def verify_export(
+    file: BinaryIO,
+    *,
+    verifier: Verifier | None = None,
+    receipts: Sequence[Receipt] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """Check every byte of an export, and that the log honours `receipts`.
+
+    Raises Tampered, with the index where it can be told, and UnusableInput if this is no export.
+    """
+    lines = _Lines(file)
+    title, batch = _read_title(lines, verifier)
+    size = title.checkpoint.size
+    walk = _Walk(title, lines, receipts)
+    more = False
+    while batch and not more:
+        room = size - walk.index
+        more = len(batch) > room
+        walk.take(batch[:room])
+        if progress is not None:
+            progress(walk.index, size)
+        batch = next(lines, [])
+    walk.finish()
+    if more or lines.tail:
+        raise Tampered(f"the file goes on after entry {size - 1}, the last one of its checkpoint")
+    for receipt in receipts:
+        _check_receipt(receipt, title, walk)
+    return Report(
+        origin=title.checkpoint.origin,
+        size=size,
+        root=title.checkpoint.root,
+        key=title.verifier,
+        key_given=verifier is not None,
+        contracts=walk.contracts,
+        withheld=walk.withheld,
+        receipts=len(receipts),
+        recorded_until=walk.recorded_at,
+        warnings=tuple(walk.warnings),
+    )
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+class _Lines(Iterator[list[bytes]]):
+    """The whole lines of a file, some at a time, without their newlines."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.tail = b""
+        """What follows the last newline that was read."""
+
+    def __next__(self) -> list[bytes]:
+        while len(self.tail) <= LINE_BYTES_MAX and (chunk := self._file.read(CHUNK_BYTES)):
+            *lines, self.tail = (self.tail + chunk).split(b"\n")
+            if lines:
+                return lines
+        raise StopIteration
+
+
+# --- line 1 ---------------------------------------------------------------------------------------
+
+
+class _Title(NamedTuple):
+    """Line 1, all of it signed for."""
+
+    verifier: Verifier
+    checkpoint: Checkpoint
+
+
+def _read_title(lines: _Lines, verifier: Verifier | None) -> tuple[_Title, list[bytes]]:
+    """Line 1, and the first lines after it; [] if there are none."""
+    batch = next(lines, [])
+    first = batch[0] if batch else lines.tail
+    following = batch[1:] or next(lines, [])
+    try:
+        value = parse(first)
+    except NotJSON:
+        value = None
+    # The number of the format is damaged as easily as anything: it is believed where no entry of
+    # this format follows.
+    entries = any(map(_holds_entry, [first, *following[:3]]))
+    if not entries:
+        if not isinstance(value, dict) or "export" not in value:
+            raise UnusableInput("this is not an export of a ledger")
+        if type(value["export"]) is int and value["export"] != EXPORT:
+            raise UnusableInput(f"the export is of format {value['export']}, must be {EXPORT}")
+    try:
+        return _open_title(first, value, verifier), following
+    except LedgerError as error:
+        raise Tampered(f"header line: {error}") from None
+
+
+def _holds_entry(line: bytes) -> bool:
+    """Whether an entry stands in the line, though behind a newline that was damaged."""
+    try:
+        Header.parse(line[line.find(b'{"bodies":{') :].partition(b"\t")[0])
+    except VerificationError:
+        return False
+    return True
+
+
+def _open_title(raw: bytes, value: Any, verifier: Verifier | None) -> _Title:
+    if not isinstance(value, dict) or value.keys() != _KEYS or canonical(value) != raw:
+        raise VerificationError(f"it must be a canonical JSON object of {', '.join(sorted(_KEYS))}")
+    if type(value["export"]) is not int or value["export"] != EXPORT:
+        raise VerificationError(f"export is {value['export']!r}, must be {EXPORT}")
+    for name in ("origin", "key", "checkpoint"):
+        if not isinstance(value[name], str):
+            raise VerificationError(f"{name} is {value[name]!r}, must be a string")
+    origin, key, note = value["origin"], value["key"], value["checkpoint"]
+    known = Verifier.parse(key) if verifier is None else verifier
+    if key != str(known):
+        raise VerificationError(f"key is {key}, must be the given {known}")
+    if origin != known.name:
+        raise VerificationError(f"origin is {origin!r}, must be {known.name!r} as in the key")
+    checkpoint = open_checkpoint(note, known, origin)
+    # Of another key's signature no byte could be checked, and this file has no such byte.
+    if len(parse_note(note)[1]) != 1:
+        raise VerificationError("the checkpoint must have one signature, that of the log")
+    if type(value["size"]) is not int or value["size"] != checkpoint.size:
+        raise VerificationError(f"size is {value['size']!r}, the checkpoint's is {checkpoint.size}")
+    if not checkpoint.size:
+        raise VerificationError("size is 0, must be 1 at least: a log begins with ledger.opened")
+    return _Title(known, checkpoint)
+
+
+# --- entries --------------------------------------------------------------------------------------
+
+
+class _Seen(NamedTuple):
+    """What a receipt's entry is in this file."""
+
+    header: bytes
+    salts: dict[str, bytes]
+
+
+@dataclass(slots=True)
+class _Chain:
+    """The end of a contract's own chain."""
+
+    contract: str
+    count: int
+    leaf: str
+    """Hex."""
+
+
+class _Walk:
+    """The log up to `index`, every entry of it checked but for what its successor vouches for."""
+
+    def __init__(self, title: _Title, lines: _Lines, receipts: Iterable[Receipt]) -> None:
+        self._title = title
+        self._lines = lines
+        self._batch: list[bytes] = []
+        self._start = 0
+        """Index of the batch's first line."""
+        self.index = 0
+        """Of the entry that must come next."""
+        self.recorded_at = ""
+        self._previous = self._before = _ZERO_HEX
+        """The last leaf hash and the one before it, in hex."""
+        self._chains: dict[bytes, _Chain] = {}
+        self._tree = Frontier()
+        self._leaves: list[bytes] = []
+        """Not in the tree yet. The last is always kept back: `_blame` may have to doubt it."""
+        self.withheld = 0
+        self.warnings: list[Remark] = []
+        # What the receipts will be held against, largest first.
+        self._indexes = sorted({receipt.index for receipt in receipts}, reverse=True)
+        self._sizes = sorted({receipt.tree_size for receipt in receipts}, reverse=True)
+        self.seen: dict[int, _Seen] = {}
+        self.roots: dict[int, bytes] = {}
+
+    @property
+    def contracts(self) -> int:
+        return len(self._chains) - 1
+
+    def take(self, batch: list[bytes]) -> None:
+        """Check the next lines."""
+        self._batch, self._start = batch, self.index
+        for line in batch:
+            if not self._is_next(line):
+                self._examine(line)
+        while self._indexes and self._indexes[-1] < self.index:
+            index = self._indexes.pop()
+            if index >= self._start:
+                self.seen[index] = _seen(batch[index - self._start])
+        if self._leaves:
+            last = self._leaves.pop()
+            self._grow(self._leaves)
+            self._leaves = [last]
+
+    def finish(self) -> None:
+        """Check that the file ended where its checkpoint ends, with the checkpoint's root."""
+        checkpoint, tail = self._title.checkpoint, self._lines.tail
+        missing = checkpoint.size - self.index
+        if missing and len(tail) > LINE_BYTES_MAX:
+            raise Tampered(f"its line is longer than {LINE_BYTES_MAX} bytes", self.index)
+        if missing and tail:
+            raise Tampered(
+                "its line is cut short, or does not end in a newline; "
+                f"{missing - 1} of {checkpoint.size} entries are missing after it",
+                self.index,
+            )
+        if missing:
+            raise Tampered(
+                f"the file ends before entry {self.index}: "
+                f"the last {missing} of {checkpoint.size} entries are missing"
+            )
+        self._grow(self._leaves)
+        root = self._tree.root()
+        if root != checkpoint.root:
+            raise Tampered(
+                f"the entries lead to root {root.hex()}, must be {checkpoint.root.hex()}: "
+                "this last entry is altered, or the log was rewritten up to it",
+                checkpoint.size - 1,
+            )
+
+    def _is_next(self, line: bytes) -> bool:
+        """Take the next entry if it shows both its bodies and its contract is known; else change
+        nothing."""
+        try:
+            header, event_salt, event, decision_salt, decision = line.split(b"\t")
+            event_hash = sha256(unhexlify(event_salt) + event).hexdigest()
+            decision_hash = sha256(unhexlify(decision_salt) + decision).hexdigest()
+            recorded_at = header[_RECORDED_AT].decode("ascii")
+        except ValueError:
+            return False
+        chain = self._chains.get(header[_CONTRACT])
+        if (
+            chain is None
+            or header
+            != spell(
+                decision_hash, event_hash, "", chain.contract, chain.count, chain.leaf,
+                self.index, self._previous, recorded_at,
+            )
+            # Or a byte could move between salt and body, and a digit change its case.
+            or not len(event_salt) == len(decision_salt) == _SALT_HEX
+            or event_salt != event_salt.lower()
+            or decision_salt != decision_salt.lower()
+            or not (event and decision)
+            or not (recorded_at == self.recorded_at or self._is_later(recorded_at))
+            or len(line) > LINE_BYTES_MAX
+        ):  # fmt: skip
+            return False
+        self._accept(header, chain, recorded_at)
+        return True
+
+    def _accept(self, header: bytes, chain: _Chain, recorded_at: str) -> None:
+        self._before = self._previous
+        self._previous = leaf = sha256(b"\0" + header).hexdigest()
+        self._leaves.append(unhexlify(leaf))
+        chain.count += 1
+        chain.leaf = leaf
+        self.recorded_at = recorded_at
+        self.index += 1
+
+    def _is_later(self, recorded_at: str) -> bool:
+        """Whether it is a time of the calendar, in the one spelling, and not before the last."""
+        return recorded_at >= self.recorded_at and _is_time(recorded_at)
+
+    def _grow(self, leaves: list[bytes]) -> None:
+        """Add leaves to the tree, and keep its root wherever a receipt was given."""
+        size = self._tree.size + len(leaves)
+        while self._sizes and self._sizes[-1] <= size:
+            wanted = self._sizes.pop()
+            added = wanted - self._tree.size
+            self._tree = Growth(self._tree, leaves[:added]).frontier()
+            self.roots[wanted] = self._tree.root()
+            leaves = leaves[added:]
+        self._tree = Growth(self._tree, leaves).frontier()
+
+    # --- one line, taken apart --------------------------------------------------------------------
+
+    def _examine(self, line: bytes) -> None:
+        """Take the next entry, whatever of it is withheld, or raise Tampered."""
+        if len(line) > LINE_BYTES_MAX:
+            raise Tampered(f"its line is longer than {LINE_BYTES_MAX} bytes", self.index)
+        raw, *fields = line.split(b"\t")
+        if len(fields) not in (4, 6):
+            raise Tampered(
+                f"the line has {len(fields) + 1} tab-separated fields, must have 5, or 7 if signed",
+                self.index,
+            )
+        try:
+            header = Header.parse(raw)
+        except VerificationError as error:
+            raise Tampered(str(error), self.index) from None
+        self._check_place(header, leaf_hash(raw))
+        chain = self._check_chain(header)
+        if not _is_time(header.recorded_at):
+            raise Tampered(f"recorded_at is {header.recorded_at}, which is no time", self.index)
+        if header.recorded_at < self.recorded_at:
+            raise Tampered(
+                f"recorded_at is {header.recorded_at}, must not be before {self.recorded_at}",
+                self.index,
+            )
+        if (header.signatures is not None) != (len(fields) == 6):
+            raise Tampered(
+                f"the line has {len(fields) + 1} fields, its header commits to "
+                f"{'two bodies' if header.signatures is None else 'three'}",
+                self.index,
+            )
+        commitments = (header.event, header.decision, header.signatures or b"")
+        names = ("event", "decision", "signatures")
+        for name, committed, salt, body in zip(
+            names, commitments, fields[::2], fields[1::2], strict=False
+        ):
+            self._check_body(name, committed, salt, body)
+        if self.index == 0:
+            self._check_genesis(fields[1])
+        self._chains[header.contract.encode()] = chain
+        self._accept(raw, chain, header.recorded_at)
+
+    def _check_place(self, header: Header, leaf: bytes) -> None:
+        """Index and chain: of two lines that do not fit, blame the right one."""
+        index, previous = header.index, header.previous.hex()
+        if index + 1 == self.index and previous == self._before:
+            if leaf.hex() == self._previous:
+                raise Tampered(f"entry {index} is repeated here", self.index)
+            raise Tampered("another line says that it is this entry", index)
+        if index != self.index:
+            hint = "entries are missing here" if index > self.index else "an entry too many"
+            raise Tampered(f"index is {index}, must be {self.index}: {hint}", self.index)
+        if previous != self._previous:
+            raise self._blame(header, leaf)
+
+    def _blame(self, header: Header, leaf: bytes) -> Tampered:
+        """Which is altered, the entry before or this one, which was chained to another?
+
+        This one is sound if what comes after vouches for it as it stands: the next entry's
+        `previous`, or for the last one the root.
+        """
+        checkpoint = self._title.checkpoint
+        if self.index and self.index + 1 == checkpoint.size:
+            leaves = [*self._leaves[:-1], header.previous, leaf]
+            sound = Growth(self._tree, leaves).root == checkpoint.root
+        else:
+            sound = self.index > 0 and self._next_previous() == leaf
+        if sound:
+            return Tampered(
+                f"its leaf hash is {self._previous}, and entry {self.index} was chained to "
+                f"{header.previous.hex()}: this header is altered",
+                self.index - 1,
+            )
+        return Tampered(
+            f"previous is {header.previous.hex()}, must be {self._previous}", self.index
+        )
+
+    def _next_previous(self) -> bytes | None:
+        """`previous` of the entry after this one, if that can be read."""
+        following = self._batch[self.index - self._start + 1 :] or next(self._lines, [b""])
+        try:
+            header = Header.parse(following[0].partition(b"\t")[0])
+        except VerificationError:
+            return None
+        return header.previous
+
+    def _check_chain(self, header: Header) -> _Chain:
+        """The end of the chain that the entry continues."""
+        if self.index == 0 and header.contract != _OURS:
+            raise Tampered(f"contract of the first entry is not {_OURS}", 0)
+        new = _Chain(header.contract, 0, _ZERO_HEX)
+        chain = self._chains.get(header.contract.encode(), new)
+        if header.contract_index != chain.count:
+            raise Tampered(
+                f"contract_index is {header.contract_index}, must be {chain.count} "
+                f"in contract {header.contract}",
+                self.index,
+            )
+        if header.contract_previous.hex() != chain.leaf:
+            raise Tampered(
+                f"contract_previous is {header.contract_previous.hex()}, must be {chain.leaf}",
+                self.index,
+            )
+        return chain
+
+    def _check_body(self, name: str, committed: bytes, salt: bytes, body: bytes) -> None:
+        if not salt and not body:
+            self.withheld += 1
+            return
+        if not salt or not body:
+            absent = "salt" if body else "body"
+            raise Tampered(f"the {name} has no {absent}, must have both or none", self.index)
+        try:
+            raw = unhexlify(salt)
+        except ValueError:
+            raw = b""
+        if len(raw) != SALT_BYTES or salt != salt.lower():
+            raise Tampered(f"the salt of the {name} is not 64 digits of lower-case hex", self.index)
+        if sha256(raw + body).digest() != committed:
+            raise Tampered(f"the {name} is not the one that the header commits to", self.index)
+
+    def _check_genesis(self, event: bytes) -> None:
+        """Entry 0 opens this log, and no other."""
+        if not event:
+            self.warnings.append(
+                Remark(0, "the event is withheld: origin, key and clock of the opening are unknown")
+            )
+            return
+        verifier = self._title.verifier
+        try:
+            opened = parse(event)
+            data = opened["data"]
+            found = {
+                "kind": opened["kind"],
+                "contract": opened["contract"],
+                "format": data["versions"]["format"],
+                "origin": data["origin"],
+                "key": data["key"],
+            }
+            clock = data["clock"]
+        except (NotJSON, KeyError, TypeError):
+            raise Tampered("the event is not ledger.opened", 0) from None
+        must_be = {
+            "kind": "ledger.opened",
+            "contract": _OURS,
+            "format": FORMAT,
+            "origin": verifier.name,
+            "key": str(verifier),
+        }
+        for name, value in must_be.items():
+            if type(found[name]) is not type(value) or found[name] != value:
+                raise Tampered(f"{name} of the opening is {found[name]!r}, must be {value!r}", 0)
+        if clock != "system":
+            self.warnings.append(
+                Remark(0, f"the clock is {str(clock)[:80]!r}, not the system's: a simulation")
+            )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        # There and back: Python reads more spellings than this one, and in 3.14 an hour 24.
+        return f"{datetime.fromisoformat(text[:-1]).isoformat(timespec='microseconds')}Z" == text
+    except ValueError:
+        return False
+
+
+# --- receipts -------------------------------------------------------------------------------------
+
+
+def _seen(line: bytes) -> _Seen:
+    header, *fields = line.split(b"\t")
+    salts = zip(("event", "decision", "signatures"), fields[::2], strict=False)
+    return _Seen(header, {name: unhexlify(salt) for name, salt in salts if salt})
+
+
+def _check_receipt(receipt: Receipt, title: _Title, walk: _Walk) -> None:
+    """Raise Tampered unless the receipt holds by itself, and the log of the export honours it."""
+    index, size = receipt.index, title.checkpoint.size
+    try:
+        checkpoint = receipt.check(title.verifier)
+    except VerificationError as error:
+        raise Tampered(f"the receipt does not hold: {error}", index) from None
+    if checkpoint.size > size:
+        raise Tampered(
+            f"the receipt is of a log of {checkpoint.size} entries, the export has {size}: "
+            "the log was truncated, or the export is older than the receipt",
+            index,
+        )
+    seen = walk.seen[index]
+    if receipt.header != seen.header:
+        raise Tampered("the receipt is for another header: the log was rewritten", index)
+    for name, salt in seen.salts.items():
+        if receipt.salts.get(name, salt) != salt:
+            raise Tampered(f"the receipt has another salt of the {name}", index)
+    if walk.roots[checkpoint.size] != checkpoint.root:
+        raise Tampered(
+            f"the receipt's checkpoint has root {checkpoint.root.hex()}, this log had "
+            f"{walk.roots[checkpoint.size].hex()} at size {checkpoint.size}: it was rewritten",
+            index,
+        )
