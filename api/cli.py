@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -62,7 +61,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
 ) -> None:
     """Run the service. Nothing configured: on an embedded PostgreSQL, on 127.0.0.1:8321."""
-    from api.server import serve as run  # noqa: PLC0415 - other commands need no web framework
+    from api.server import serve as run
 
     settings = _settings(home)
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -77,7 +76,7 @@ def demo(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8321,
 ) -> None:
     """Play a year of one H200 contract against a service of its own, on simulated data."""
-    from api.demo import play  # noqa: PLC0415
+    from api.demo import play
 
     with _explained():
         play(_settings(home), once=once, port=port)
@@ -89,7 +88,7 @@ def export(
     home: Home = None,
 ) -> None:
     """Write the whole log to a file that `chipledger verify` checks without us."""
-    from api.export import export_to  # noqa: PLC0415
+    from api.export import export_to
 
     settings = _settings(home)
     with _explained(), database.opened(settings) as logins, _progress("exported") as advance:
@@ -100,9 +99,7 @@ def export(
 @app.command()
 def verify(
     file: Annotated[Path, typer.Argument(help="An export.", exists=False)],
-    key: Annotated[
-        str | None, typer.Option(help="Verifier key of the log, obtained elsewhere.")
-    ] = None,
+    key: Annotated[str | None, typer.Option(help="Verifier key of the log, obtained elsewhere.")] = None,
     receipt: Annotated[
         list[Path] | None, typer.Option(help="A receipt that the log must honour; repeatable.")
     ] = None,
@@ -111,7 +108,7 @@ def verify(
 
     Needs no database and no service. Exit status 0: it holds. 1: tampered. 2: unusable input.
     """
-    from api.export import verify_file  # noqa: PLC0415
+    from api.export import verify_file
 
     try:
         with _progress("verified") as advance:
@@ -139,7 +136,7 @@ def facts_rebuild(home: Home = None) -> None:
 
 
 def _rebuild(home: Path | None, *, write: bool) -> None:
-    from ledger.rebuild import compare, replace  # noqa: PLC0415
+    from ledger.rebuild import compare, replace
 
     settings = _settings(home)
     with _explained(), database.opened(settings) as logins, _progress("folded") as advance:
@@ -257,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

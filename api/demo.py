@@ -92,7 +92,7 @@ def _served(settings: Settings) -> Iterator[str]:
     }
     log = settings.home / "demo" / "service.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        process = subprocess.Popen(
             [sys.executable, "-m", "api.cli", "serve"],
             env=environment, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
@@ -255,7 +255,9 @@ def _verify(play_: Play, settings: Settings) -> None:
     folder = settings.home / "demo"
     exported, receipt = folder / "demo.export", folder / "receipt.json"
     receipt.write_bytes(play_.receipts[len(play_.receipts) // 2])
-    key = orjson.loads(play_.request("auditor", "GET", "/v1/entries/0").content)["event"]["value"]["data"]["key"]
+    key = orjson.loads(play_.request("auditor", "GET", "/v1/entries/0").content)["event"]["value"]["data"][
+        "key"
+    ]
     environment = {
         **os.environ,
         "CHIPLEDGER_HOME": str(settings.home),
@@ -281,7 +283,7 @@ def _verify(play_: Play, settings: Settings) -> None:
 
 def _leave_running(url: str, tokens: dict[str, str]) -> None:
     console.print(f"\nThe service is still running: {url}/docs — Ctrl-C ends it.")
-    console.print(f'  curl {url}/checkpoint')
+    console.print(f"  curl {url}/checkpoint")
     console.print(
         f'  curl -H "Authorization: Bearer {tokens["auditor"]}" {url}/v1/entries?outcome=denied',
         soft_wrap=True,

@@ -45,9 +45,7 @@ async def export_to(path: Path, settings: Settings, logins: Logins, advance: Adv
     return written.size
 
 
-def verify_file(
-    path: Path, *, key: str | None, receipts: Sequence[Path], advance: Advance
-) -> list[str]:
+def verify_file(path: Path, *, key: str | None, receipts: Sequence[Path], advance: Advance) -> list[str]:
     """The words of an export that holds. Raises VerificationError, UnusableInput or OSError."""
     verifier = Verifier.parse(key) if key is not None else None
     held = [Receipt.parse(one.read_bytes()) for one in receipts]

@@ -58,9 +58,7 @@ async def problem_page(name: Annotated[str, Path(max_length=64)]) -> HTMLRespons
 
 
 @clock_router.put("/v1/clock", response_model=dict[str, str])
-async def set_clock(
-    request: Request, now: Annotated[Timestamp, Body(embed=True)]
-) -> dict[str, Any]:
+async def set_clock(request: Request, now: Annotated[Timestamp, Body(embed=True)]) -> dict[str, Any]:
     """Move the clock of a simulated ledger forward. A real ledger does not have this."""
     service = service_of(request)
     caller = await service.caller(request)

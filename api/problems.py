@@ -15,6 +15,7 @@ from api.auth import Forbidden, Unauthenticated
 from api.embedded import EmbeddedError
 from ledger import errors
 from ledger.errors import LedgerError, MalformedInput
+from policies.tree import PolicyDocumentError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -36,9 +37,9 @@ class Problem:
 
 DENIED = Problem(
     "denied", 422, "Refused by policy",
-    "The event was judged and refused. It stands in the log under its own id, with the decision; the receipt "
-    "proves it. `failed` lists each failed condition with what was observed, the limit and the shortfall. Cure "
-    "the cause, then send the event under a new id that names this one in `retries`.",
+    "The event was judged and refused. It stands in the log under its own id, with the decision; the "
+    "receipt proves it. `failed` lists each failed condition with what was observed, the limit and the "
+    "shortfall. Cure the cause, then send the event under a new id that names this one in `retries`.",
 )  # fmt: skip
 INTERNAL = Problem(
     "internal", 500, "Internal error",
@@ -58,21 +59,21 @@ PARAMETER = Problem(
 PROBLEMS: dict[type[LedgerError], Problem] = {
     errors.NotJSON: Problem(
         "not-json", 400, "Not strict JSON",
-        "Events are strict JSON (RFC 8259, I-JSON): UTF-8, no duplicate keys, no floats (decimals are strings), "
-        "integers within ±(2^53 − 1), no U+0000, no lone surrogates, at most 32 levels.",
+        "Events are strict JSON (RFC 8259, I-JSON): UTF-8, no duplicate keys, no floats (decimals are "
+        "strings), integers within ±(2^53 − 1), no U+0000, no lone surrogates, at most 32 levels.",
     ),
     errors.MalformedEvent: Problem(
         "malformed-event", 422, "Malformed event",
-        "The JSON is not an event of a known kind. `errors` points to each place. Nothing was written. The schemas "
-        "of all kinds are at /v1/kinds.",
+        "The JSON is not an event of a known kind. `errors` points to each place. Nothing was "
+        "written. The schemas of all kinds are at /v1/kinds.",
     ),
     errors.TooLarge: Problem(
         "too-large", 413, "Too large", "An event is at most 1 MiB, a batch at most 16 MiB and 1,000 events."
     ),
     errors.Conflict: Problem(
         "id-conflict", 409, "Id taken by another event",
-        "An id names one attempt of a party. The same id with the same content gives the same entry again; other "
-        "content needs a new id.",
+        "An id names one attempt of a party. The same id with the same content gives the same entry "
+        "again; other content needs a new id.",
     ),
     errors.NotFound: NOT_FOUND,
     errors.QueueFull: Problem(
@@ -109,8 +110,13 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
     Unauthenticated: Problem(
         "unauthenticated", 401, "No valid API key", "Send `Authorization: Bearer clk_...`."
     ),
+    PolicyDocumentError: Problem(
+        "malformed-policy", 422, "Malformed policy document",
+        "The text is not a policy document. Each error gives line and column, and the nearest known name.",
+    ),
     EmbeddedError: Problem(
-        "no-database", 503, "The embedded PostgreSQL does not run", "An operator must look at the server's log."
+        "no-database", 503, "The embedded PostgreSQL does not run",
+        "An operator must look at the server's log.",
     ),
     UnsupportedMedia: MEDIA,
     Forbidden: Problem("forbidden", 403, "Not allowed", "The key's role or party may not do this."),

@@ -55,9 +55,7 @@ async def prove_inclusion(
 
 
 @router.get("/v1/proofs/consistency", response_model=ConsistencyView)
-async def prove_consistency(
-    request: Request, old_size: Size, new_size: Size | None = None
-) -> dict[str, Any]:
+async def prove_consistency(request: Request, old_size: Size, new_size: Size | None = None) -> dict[str, Any]:
     """That the tree of `new_size`, by default the present one, continues that of `old_size`."""
     service = service_of(request)
     await service.caller(request)

@@ -20,7 +20,7 @@ PARTIES: list[dict[str, Any]] = [
     {"party": AUTHORITY, "roles": ["authority"], "name": "Licensing authority", "country": "US"},
     {"party": EXPORTER, "roles": ["exporter"], "name": "Cascade Accelerators", "country": "US"},
     {"party": BUYER, "roles": ["buyer", "consignee", "end_user"], "name": "Lotus AI", "country": "CN"},
-    {"party": DATA_CENTRE, "roles": ["data_centre", "consignee"], "name": "Pudong Data Centre", "country": "CN"},
+    {"party": DATA_CENTRE, "roles": ["data_centre", "consignee"], "name": "Pudong DC", "country": "CN"},
     {"party": FORWARDER, "roles": ["forwarder"], "name": "Blueport Freight", "country": "US"},
     {"party": LABORATORY, "roles": ["laboratory"], "name": "Keystone Test House", "country": "US"},
 ]  # fmt: skip
@@ -85,9 +85,7 @@ def _opening() -> Iterator[Step]:
         "policy": "us-h200-china", "version": 1, "text": text,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
     }  # fmt: skip
-    yield Step(
-        "2027-01-20T15:00:00Z", AUTHORITY, "policy.activated", policy, "the H200 rule, carried whole"
-    )
+    yield Step("2027-01-20T15:00:00Z", AUTHORITY, "policy.activated", policy, "the H200 rule, carried whole")
     grant = {
         "license": LICENSE, "sku": SKU, "eccn": "3A090.a", "quantity": 1200,
         "valid_from": "2027-02-15", "valid_until": "2027-12-15",
@@ -273,7 +271,9 @@ def _levy(at: str, order: str, amount: str, basis: str, says: str) -> Step:
 
 def _dispatched(at: str, shipment: str, devices: list[str], *, expected: str = "accepted") -> Step:
     data = {"shipment": shipment, "serials": devices, "carrier": "Blueport Air", "port_of_loading": "USLAX"}
-    says = f"{len(devices):,} chips leave" if expected == "accepted" else "50 chips leave after the revocation"
+    says = f"{len(devices):,} chips leave"
+    if expected != "accepted":
+        says += " after the revocation"
     return Step(at, FORWARDER, "shipment.dispatched", data, says, expected=expected)
 
 

@@ -128,9 +128,7 @@ class Edge:
         finally:
             self._record(scope, status, time.perf_counter() - started, request_id, direct is not None)
 
-    def _record(
-        self, scope: Scope, status: int, seconds: float, request_id: str, direct: bool
-    ) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, request_id: str, direct: bool) -> None:
         method = scope["method"]
         route = scope["path"] if direct else getattr(scope.get("route"), "path", "other")
         key = method, route, status

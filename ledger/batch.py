@@ -74,9 +74,7 @@ class Batch:
         decision = self._judge.judge(ours.event, facts, at=self._at)
         self._enter(ours, decision, facts, index)
 
-    def _enter(
-        self, submission: Submission, decision: Decision, facts: Facts, index: int
-    ) -> NewEntry:
+    def _enter(self, submission: Submission, decision: Decision, facts: Facts, index: int) -> NewEntry:
         event = submission.event
         chain = facts.get(Chain, event.contract)
         event_body = Body(self._salt(SALT_BYTES), submission.body)
@@ -119,4 +117,3 @@ class Batch:
             recorded_at=self._at,
         )
         return head, growth
-

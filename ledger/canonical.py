@@ -80,7 +80,7 @@ def _code_units(key: str) -> bytes:
     return key.encode("utf-16-be")
 
 
-class _OutOfProfile(Exception):  # noqa: N818 - it never leaves this module
+class _OutOfProfile(Exception):
     """Carries what is wrong; each container that it passes adds its step to the path."""
 
     def __init__(self, detail: str) -> None:

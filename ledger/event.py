@@ -14,7 +14,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, ValidationError, create_model
 
@@ -72,8 +72,8 @@ flagged where it should not have. own: the ledger says it, in the transaction of
 class Kind(Value):
     """The data of one kind of event, at one version."""
 
-    name: ClassVar[str]
-    version: ClassVar[int]
+    kind_name: ClassVar[str]
+    kind_version: ClassVar[int]
     nature: ClassVar[Nature]
     setup: ClassVar[bool] = False
     """Judged by the constitution alone; every other kind needs a policy in force."""
@@ -88,7 +88,7 @@ class Kind(Value):
     @classmethod
     def __pydantic_init_subclass__(cls, *, kind: str = "", version: int = 1, **_: Any) -> None:
         if kind:
-            cls.name, cls.version = kind, version
+            cls.kind_name, cls.kind_version = kind, version
             if (kind, version) in KINDS:
                 raise TypeError(f"{kind} version {version} is declared twice")
             KINDS[kind, version] = cls
@@ -151,15 +151,15 @@ def model_of(kind: str, version: int) -> type[Event]:
         f"{name}V{version}",
         __base__=Event,
         __doc__=data.__doc__,
-        kind=(Literal[kind], ...),
-        version=(Literal[version], ...),
+        kind=(cast(Any, Literal[kind]), ...),
+        version=(cast(Any, Literal[version]), ...),
         data=(data, ...),
     )
 
 
 @cache
 def _versions() -> dict[str, tuple[int, ...]]:
-    import ledger.kinds  # noqa: F401, PLC0415 - declares every kind; they import this module
+    import ledger.kinds  # noqa: F401 - declares every kind; they import this module
 
     names = {name for name, _ in KINDS}
     return {name: tuple(sorted(v for n, v in KINDS if n == name)) for name in sorted(names)}
@@ -193,9 +193,7 @@ def parse_event(value: object) -> Event:
         raise MalformedEvent(Fault("/kind", f"{kind[:80]} is not a known kind{hint}"))
     # `True == 1`, so the type is asked for, not the value alone.
     if type(version) is not int or version not in known:
-        raise MalformedEvent(
-            Fault("/version", f"version of {kind} must be {' or '.join(map(str, known))}")
-        )
+        raise MalformedEvent(Fault("/version", f"version of {kind} must be {' or '.join(map(str, known))}"))
     try:
         return model_of(kind, version).model_validate(value)
     except ValidationError as error:
@@ -215,18 +213,14 @@ def submission_of(value: object) -> Submission:
 
 def faults_of(error: ValidationError) -> list[Fault]:
     """The places and words of a pydantic error, without the rejected input itself."""
-    return faults_from(
-        error.errors(include_url=False, include_input=False, include_context=False)
-    )
+    return faults_from(error.errors(include_url=False, include_input=False, include_context=False))
 
 
 def faults_from(found: Iterable[Any], *, limit: int = 20) -> list[Fault]:
     """The same, of pydantic's list of error details; the first `limit` of them."""
     faults = []
     for detail in islice(found, limit):
-        pointer = "".join(
-            f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in detail["loc"]
-        )
+        pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in detail["loc"])
         if detail["type"] == "extra_forbidden":
             words = "is not a known field"
         else:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -21,9 +20,6 @@ FOLD_VERSION = 1
 
 Key = tuple[str, str]
 """(fact name, key within it)."""
-
-
-_record = dataclass(frozen=True, slots=True, kw_only=True)
 
 
 class Fact:
@@ -38,22 +34,17 @@ class Fact:
         raise NotImplementedError
 
     def encode(self) -> bytes:
-        return _adapter(type(self)).serializer.to_json(self)
+        return _ADAPTERS[self.name].serializer.to_json(self)
 
     def view(self) -> dict[str, Any]:
         """Its JSON as Python values."""
-        return cast(dict[str, Any], _adapter(type(self)).dump_python(self, mode="json"))
-
-
-@cache
-def _adapter(fact: type[Fact]) -> TypeAdapter[Any]:
-    return TypeAdapter(fact)
+        return cast(dict[str, Any], _ADAPTERS[self.name].dump_python(self, mode="json"))
 
 
 FactT = TypeVar("FactT", bound=Fact)
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chain(Fact):
     """The tail of one contract's own chain; `_ledger` has one too."""
 
@@ -68,21 +59,21 @@ class Chain(Fact):
         return self.contract
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRef:
     policy: str
     version: int
     sha256: str
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContractParty:
     party: str
     roles: tuple[str, ...]
     country: str
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contract(Fact):
     name: ClassVar[str] = "contract"
     contract: str
@@ -110,7 +101,7 @@ class Contract(Fact):
         return next((p.party for p in self.parties if "exporter" in p.roles), None)
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy(Fact):
     """The text of a policy document, by digest."""
 
@@ -125,7 +116,7 @@ class Policy(Fact):
         return self.sha256
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class License(Fact):
     """A license, its counters and what is open under it. Keyed by its number across all contracts."""
 
@@ -168,7 +159,7 @@ class License(Fact):
         return midnight(self.valid_until + timedelta(days=1), self.zone)
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order(Fact):
     name: ClassVar[str] = "order"
     contract: str
@@ -199,7 +190,7 @@ class Order(Fact):
         return self.units - self.released
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shipment(Fact):
     name: ClassVar[str] = "shipment"
     contract: str
@@ -224,7 +215,7 @@ class Shipment(Fact):
         return f"{self.contract}/{self.shipment}"
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device(Fact):
     """One chip, by serial."""
 
@@ -252,7 +243,7 @@ class Device(Fact):
         return self.serial
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exporter(Fact):
     """What one exporter has released, across all contracts."""
 
@@ -267,7 +258,7 @@ class Exporter(Fact):
         return self.exporter
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentSeen(Fact):
     """An accepted event has used this revision of a document."""
 
@@ -280,7 +271,7 @@ class DocumentSeen(Fact):
         return self.document
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Correction(Fact):
     """Entry `index` was declared in error by entry `by`."""
 
@@ -293,7 +284,7 @@ class Correction(Fact):
         return str(self.index)
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded(Fact):
     """A committed event, read back from the log: never stored as a fact, never changed."""
 
@@ -315,9 +306,11 @@ FACTS: dict[str, type[Fact]] = {
     )
 }  # fmt: skip
 
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(fact) for name, fact in FACTS.items()}
+
 
 def decode(name: str, data: bytes | str) -> Fact:
-    return cast(Fact, _adapter(FACTS[name]).validate_json(data))
+    return cast(Fact, _ADAPTERS[name].validate_json(data))
 
 
 class Facts:
@@ -343,9 +336,7 @@ class Facts:
         self._parent.changed.update(self.changed)
 
     def loaded(self, key: Key) -> bool:
-        return key in self._known or key in self.changed or bool(
-            self._parent and self._parent.loaded(key)
-        )
+        return key in self._known or key in self.changed or bool(self._parent and self._parent.loaded(key))
 
     def missing(self, keys: Iterable[Key]) -> list[Key]:
         """The keys that nobody has loaded."""

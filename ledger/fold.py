@@ -13,7 +13,6 @@ from typing import Any
 
 from ledger.decision import Decision
 from ledger.event import (
-    LEDGER_CONTRACT,
     LEDGER_PARTY,
     Event,
     Kind,
@@ -111,15 +110,9 @@ def entailed(event: Event, decision: Decision, facts: Facts, *, index: int) -> l
 
 def _scope(license_: License, facts: Facts, cause: int) -> dict[str, Any]:
     shipments = [
-        shipment
-        for key in license_.open_shipments
-        if (shipment := facts.get(Shipment, key)) is not None
+        shipment for key in license_.open_shipments if (shipment := facts.get(Shipment, key)) is not None
     ]
-    released = [
-        {"shipment": s.shipment, "units": len(s.serials)}
-        for s in shipments
-        if s.state == "released"
-    ]
+    released = [{"shipment": s.shipment, "units": len(s.serials)} for s in shipments if s.state == "released"]
     in_transit = [
         {"shipment": s.shipment, "units": len(s.serials) - len(s.received) - len(s.damaged)}
         for s in shipments
@@ -140,21 +133,16 @@ def _scope(license_: License, facts: Facts, cause: int) -> dict[str, Any]:
     }
 
 
-def own_submission(
-    said: Entailed, *, origin: str, index: int, at: datetime
-) -> Submission:
+def own_submission(said: Entailed, *, origin: str, index: int, at: datetime) -> Submission:
     """The ledger's own event for entry `index`; its id follows from the log's name and the index."""
     return submission_of(
         {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{origin}#{index}")),
-            "kind": said.kind.name,
-            "version": said.kind.version,
+            "kind": said.kind.kind_name,
+            "version": said.kind.kind_version,
             "contract": said.contract,
             "occurred_at": format_timestamp(at),
             "actor": {"party": LEDGER_PARTY, "role": "ledger"},
             "data": said.data,
         }
     )
-
-
-__all__ = ["LEDGER_CONTRACT", "Entailed", "document_key", "entailed", "extend_chain", "fold", "missing", "needs", "own_submission"]

@@ -169,23 +169,24 @@ class Reader:
     @asynccontextmanager
     async def stream(self, *, size: int | None = None) -> AsyncIterator[AsyncIterator[StoredEntry]]:
         """Every entry below `size`, in order, in constant memory."""
-        async with self._connection() as connection, connection.transaction():
-            # One fetch after another, each a page of its own: no statement runs long.
-            async with connection.cursor(name="stream") as cursor:
-                cursor.itersize = 1_000
-                await cursor.execute(
-                    f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
-                    " WHERE e.index < %s ORDER BY e.index",
-                    [size if size is not None else 1 << 62],
-                )
-                yield _each(cursor)
+        async with (
+            self._connection() as connection,
+            connection.transaction(),
+            # One fetch after another, each a statement of its own: none runs long.
+            connection.cursor(name="stream") as cursor,
+        ):
+            cursor.itersize = 1_000
+            await cursor.execute(
+                f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+                " WHERE e.index < %s ORDER BY e.index",
+                [size if size is not None else 1 << 62],
+            )
+            yield _each(cursor)
 
     # --- facts ------------------------------------------------------------------------------------
 
     async def fact(self, fact: type[FactT], key: str) -> FactT | None:
-        rows = await self._rows(
-            "SELECT data::text FROM facts WHERE name = %s AND key = %s", [fact.name, key]
-        )
+        rows = await self._rows("SELECT data::text FROM facts WHERE name = %s AND key = %s", [fact.name, key])
         return decode(fact.name, rows[0][0]) if rows else None  # type: ignore[return-value]
 
     async def facts_of(
@@ -193,8 +194,7 @@ class Reader:
     ) -> list[FactT]:
         """The facts whose key begins with `contract/`, in order of key."""
         rows = await self._rows(
-            "SELECT data::text FROM facts WHERE name = %s AND key > %s AND key < %s"
-            " ORDER BY key LIMIT %s",
+            "SELECT data::text FROM facts WHERE name = %s AND key > %s AND key < %s ORDER BY key LIMIT %s",
             [fact.name, after or f"{contract}/", f"{contract}0", limit],  # "0" follows "/"
         )
         return [decode(fact.name, row[0]) for row in rows]  # type: ignore[misc]
@@ -211,11 +211,14 @@ class Reader:
     @asynccontextmanager
     async def every_fact(self) -> AsyncIterator[AsyncIterator[tuple[str, str, str]]]:
         """(name, key, JSON text) of every fact."""
-        async with self._connection() as connection, connection.transaction():
-            async with connection.cursor(name="facts") as cursor:
-                cursor.itersize = 2_000
-                await cursor.execute("SELECT name, key, data::text FROM facts ORDER BY name, key")
-                yield aiter(cursor)  # type: ignore[misc] # rows of exactly these columns
+        async with (
+            self._connection() as connection,
+            connection.transaction(),
+            connection.cursor(name="facts") as cursor,
+        ):
+            cursor.itersize = 2_000
+            await cursor.execute("SELECT name, key, data::text FROM facts ORDER BY name, key")
+            yield aiter(cursor)
 
     # --- keys -------------------------------------------------------------------------------------
 

@@ -123,10 +123,12 @@ async def replace(owner_url: str, reader_url: str, progress: Progress) -> int:
             await connection.execute("SELECT 1 FROM head WHERE id = 1 FOR UPDATE")
             rows = await refold(reader, progress)
             await connection.execute("DELETE FROM facts")
-            async with connection.cursor() as cursor:
-                async with cursor.copy("COPY facts (name, key, data) FROM STDIN") as copy:
-                    for (name, key), data in sorted(rows.items()):
-                        await copy.write_row((name, key, data))
+            async with (
+                connection.cursor() as cursor,
+                cursor.copy("COPY facts (name, key, data) FROM STDIN") as copy,
+            ):
+                for (name, key), data in sorted(rows.items()):
+                    await copy.write_row((name, key, data))
             await connection.execute("UPDATE head SET epoch = epoch + 1 WHERE id = 1")
     finally:
         await reader.close()

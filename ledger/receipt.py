@@ -53,10 +53,8 @@ class Receipt:
             value = parse(raw)
             # A problem answer (a denial) and a replay carry the receipt as a member.
             value = value.get("receipt") if isinstance(value.get("receipt"), dict) else value
-            if value["receipt"] != RECEIPT:
-                raise UnusableInput(f"receipt is {value['receipt']!r}, must be {RECEIPT}")
             inclusion = value["inclusion"]
-            return cls(
+            receipt = cls(
                 index=_whole(inclusion["index"]),
                 header=canonical(value["header"]),
                 decision=canonical(value["decision"]),
@@ -65,10 +63,11 @@ class Receipt:
                 hashes=[b64decode(one, validate=True) for one in inclusion["hashes"]],
                 checkpoint=str(value["checkpoint"]),
             )
-        except UnusableInput:
-            raise
         except (LedgerError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise UnusableInput(f"this is not a receipt: {error}") from None
+        if value["receipt"] != RECEIPT:
+            raise UnusableInput(f"receipt is {value['receipt']!r}, must be {RECEIPT}")
+        return receipt
 
     def check(self, verifier: Verifier, *, event: bytes | None = None) -> Checkpoint:
         """Raise VerificationError unless the receipt holds; gives its checkpoint.

@@ -249,9 +249,7 @@ class Sequencer:
         self._remember(facts, head)
         return placed, head, growth
 
-    async def _facts(
-        self, writer: Writer, locked: Locked, lacking: Sequence[Submission]
-    ) -> Facts:
+    async def _facts(self, writer: Writer, locked: Locked, lacking: Sequence[Submission]) -> Facts:
         """The facts that the batch touches, as of the locked head."""
         self._cache_state = None
         facts = Facts(self._cache)
@@ -275,11 +273,7 @@ class Sequencer:
             index = taken.get(name)
             if index is not None:
                 same = bodies[index] == submission.body
-                placed.append(
-                    index
-                    if same
-                    else Conflict(party=name[0], event_id=name[1], index=index)
-                )
+                placed.append(index if same else Conflict(party=name[0], event_id=name[1], index=index))
                 continue
             # An event before it in the batch may have made a fact that names another.
             while batch.relinked and (keys := missing(event, batch.facts)):
@@ -287,7 +281,7 @@ class Sequencer:
             try:
                 new = batch.append(submission)
             except AppendFailed as error:
-                log.error("append_failed", kind=event.kind, exc_info=error.__cause__)
+                log.exception("append_failed", kind=event.kind)
                 placed.append(error)
                 continue
             taken[name] = new.entry.header.index
@@ -315,9 +309,7 @@ class Sequencer:
 
     # --- answers ----------------------------------------------------------------------------------
 
-    async def _answers(
-        self, placed: Sequence[_Placed], head: Head, growth: Growth | None
-    ) -> list[Result]:
+    async def _answers(self, placed: Sequence[_Placed], head: Head, growth: Growth | None) -> list[Result]:
         # Sign after COMMIT: a signed head that the database then lost would be equivocation.
         try:
             checkpoint = sign(Checkpoint(head.origin, head.size, head.root), self._signer)

@@ -53,9 +53,7 @@ class EntryRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("contract", "contract_index", name="entries_contract_chain"),
         UniqueConstraint("party", "event_id", name="entries_party_event"),
-        CheckConstraint(
-            "outcome IN ('accepted', 'flagged', 'held', 'denied')", name="entries_outcome"
-        ),
+        CheckConstraint("outcome IN ('accepted', 'flagged', 'held', 'denied')", name="entries_outcome"),
         # Time grows with the index: a block range index is all that a time filter needs.
         Index("entries_recorded_at", "recorded_at", postgresql_using="brin"),
     )
@@ -121,9 +119,7 @@ class ApiKey(SQLModel, table=True):
 
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint(
-            "role IN ('submitter', 'auditor', 'regulator', 'operator')", name="api_keys_role"
-        ),
+        CheckConstraint("role IN ('submitter', 'auditor', 'regulator', 'operator')", name="api_keys_role"),
     )
 
     id: str = Field(sa_column=Column(Text, primary_key=True))

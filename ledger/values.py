@@ -42,9 +42,7 @@ class Value(BaseModel):
 
 # --- time -----------------------------------------------------------------------------------------
 
-_TIMESTAMP = re.compile(
-    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:Z|[+-]\d{2}:\d{2})", re.ASCII
-)
+_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:Z|[+-]\d{2}:\d{2})", re.ASCII)
 
 
 def parse_timestamp(text: object) -> datetime:
@@ -95,9 +93,7 @@ Timestamp = Annotated[
     BeforeValidator(parse_timestamp),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-Date = Annotated[
-    date, BeforeValidator(_parse_date), WithJsonSchema({"type": "string", "format": "date"})
-]
+Date = Annotated[date, BeforeValidator(_parse_date), WithJsonSchema({"type": "string", "format": "date"})]
 Zone = Annotated[str, AfterValidator(_known_zone), Field(examples=["America/New_York"])]
 
 
@@ -188,7 +184,7 @@ def _standard(check: Any, name: str) -> AfterValidator:
         try:
             compact = check.validate(number)
         except StdnumError as error:
-            raise ValueError(f"{number} is not a valid {name}: {error.message}") from None
+            raise ValueError(f"{number} is not a valid {name}: {error!s}") from None
         if compact != number:
             raise ValueError(f"{number} must be written {compact}")
         return number

@@ -48,7 +48,7 @@ Progress = Callable[[int, int], object]
 """Called with how many entries are done, and how many there are."""
 
 
-class Tampered(VerificationError):  # noqa: N818 - a verdict, like the rest of the tree
+class Tampered(VerificationError):
     """The export, or a receipt, is not what was committed."""
 
     def __init__(self, what: str, index: int | None = None) -> None:

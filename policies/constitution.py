@@ -355,22 +355,22 @@ def _corrects(
 Rule = Callable[[Case, Any], Iterator[Finding]]
 
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
-    PolicyActivated.name: (_policy_document,),
-    DeclaredInError.name: (_correction,),
-    LicenseGranted.name: (_license_new,),
-    LicenseSuspended.name: (_license_standing,),
-    LicenseRevoked.name: (_license_standing,),
-    ConditionsAcknowledged.name: (_acknowledgement_matches,),
-    OrderPlaced.name: (_order_new, _under_license, _parties_known),
-    OrderCancelled.name: (_order_open,),
-    ShipmentRequested.name: (
+    PolicyActivated.kind_name: (_policy_document,),
+    DeclaredInError.kind_name: (_correction,),
+    LicenseGranted.kind_name: (_license_new,),
+    LicenseSuspended.kind_name: (_license_standing,),
+    LicenseRevoked.kind_name: (_license_standing,),
+    ConditionsAcknowledged.kind_name: (_acknowledgement_matches,),
+    OrderPlaced.kind_name: (_order_new, _under_license, _parties_known),
+    OrderCancelled.kind_name: (_order_open,),
+    ShipmentRequested.kind_name: (
         _shipment_new, _order_open, _under_license, _parties_known, _serials_free,
     ),
-    ShipmentDispatched.name: (_shipment_known,),
-    DeliveryReceived.name: (_shipment_known,),
-    LevySettled.name: (_order_known,),
-    DeviceInstalled.name: (_devices_known,),
-    UsageAttested.name: (_devices_known,),
+    ShipmentDispatched.kind_name: (_shipment_known,),
+    DeliveryReceived.kind_name: (_shipment_known,),
+    LevySettled.kind_name: (_order_known,),
+    DeviceInstalled.kind_name: (_devices_known,),
+    UsageAttested.kind_name: (_devices_known,),
 }  # fmt: skip
 """What is asked of a kind beyond contract, standing, document and policy. LabTested: nothing."""
 

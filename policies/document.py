@@ -277,6 +277,7 @@ _WORDS = {
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_type": "must be an object",
+    "too_short": "must not be empty",
 }
 
 
@@ -294,6 +295,8 @@ def _checked(
         return model.model_validate(value)
     except ValidationError as error:
         for found in error.errors(include_url=False, include_context=False):
+            if found["type"] == "too_short" and found["input"]:
+                continue  # it is not empty: what stands in it is wrong, and has its own fault
             below, inside = _steps(value, found["loc"], missing=found["type"] == "missing")
             name = str(below[-1])[:63] if below else "the document"
             if found["type"] == "extra_forbidden":
@@ -302,7 +305,7 @@ def _checked(
             elif found["type"] == "value_error":
                 words = found["msg"].removeprefix("Value error, ")
             else:
-                words = f"{name} {_WORDS.get(found['type']) or _decapitalised(found['msg'])}"
+                words = f"{name} {_WORDS.get(found['type']) or _must(found['msg'])}"
             place = (*path, *below)
             faults.append(tree.fault(place, words, at_key=found["type"] == "extra_forbidden"))
     return None
@@ -347,5 +350,6 @@ def _models_in(annotation: object) -> Iterator[type[Value]]:
         yield from _models_in(argument)
 
 
-def _decapitalised(words: str) -> str:
-    return words[:1].lower() + words[1:]
+def _must(words: str) -> str:
+    """"Input should be ..." as we say it."""
+    return "must" + words.partition(" should")[2] if " should " in words else f"is wrong: {words}"

@@ -63,9 +63,7 @@ class Service:
         assert asyncio.run(compare(self.logins.reader, _quiet)) == []
 
 
-def settings_for(
-    owner: str, home: Path, *, clock: Literal["system", "simulated"] = "system"
-) -> Settings:
+def settings_for(owner: str, home: Path, *, clock: Literal["system", "simulated"] = "system") -> Settings:
     return Settings(
         home=home, database_url=SecretStr(owner), origin="test.example/log", clock=clock,
         log_level="error",

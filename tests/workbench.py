@@ -8,6 +8,7 @@ nothing, and what the ledger must say follows its cause.
 from __future__ import annotations
 
 import copy
+import json
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,6 +20,7 @@ from ledger.event import KINDS, Event, parse_event, versions_of
 from ledger.facts import Facts, FactT, Recorded
 from ledger.fold import Entailed, entailed, fold, missing, own_submission
 from ledger.values import format_timestamp, parse_timestamp
+from policies.conditions import CONDITIONS
 from policies.document import digest
 from policies.engine import Engine
 
@@ -77,7 +79,7 @@ def wire(
     *,
     by: tuple[str, str] | None = None,
     contract: str = CONTRACT,
-    id: str | None = None,  # noqa: A002 - its name on the wire
+    event_id: str | None = None,
     occurred_at: str = NOON,
     document: dict[str, Any] | None = None,
     **data: Any,
@@ -86,7 +88,7 @@ def wire(
     version = versions_of(kind)[-1]
     party, role = by or SPEAKERS[kind]
     value: dict[str, Any] = {
-        "id": id or str(uuid.uuid4()),
+        "id": event_id or str(uuid.uuid4()),
         "kind": kind,
         "version": version,
         "contract": contract,
@@ -102,6 +104,28 @@ def wire(
 def activation(text: str, *, policy: str = "us-h200-china", version: int = 1) -> dict[str, Any]:
     """The data of a policy.activated that carries `text`."""
     return {"policy": policy, "version": version, "sha256": digest(text), "text": text}
+
+
+def policy(*conditions: dict[str, Any], **header: Any) -> str:
+    """A policy document as JSON, which is YAML 1.2: in force through 2027, but for what is given."""
+    return json.dumps(
+        {
+            "policy": "us-h200-china",
+            "version": 1,
+            "language": 1,
+            "zone": "America/New_York",
+            "force": {"from": "2027-01-01", "until": "2028-01-01"},
+            "approvals": ["authority"],
+            "conditions": list(conditions) or [condition("quantity_cap", limit=10_000)],
+            **header,
+        }
+    )
+
+
+def condition(uses: str, **fields: Any) -> dict[str, Any]:
+    """One condition at all of its kinds, under its own name."""
+    at = list(CONDITIONS[uses].kinds)
+    return {"id": uses, "uses": uses, "at": at, "action": "deny", "clause": "a test", **fields}
 
 
 class Workbench:

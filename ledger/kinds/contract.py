@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
 from pydantic import AfterValidator, Field, model_validator
-from typing_extensions import Self
 
 from ledger.event import Event, Kind, Nature
 from ledger.facts import (
@@ -23,9 +22,9 @@ from ledger.facts import (
     Recorded,
 )
 from ledger.values import (
+    EVERY_ROLE,
     LEI,
     USCC,
-    EVERY_ROLE,
     Any_,
     Country,
     Identifier,
@@ -106,8 +105,7 @@ class ContractOpened(Kind, kind="contract.opened"):
                 title=self.title,
                 zone=self.zone,
                 parties=tuple(
-                    ContractParty(party=p.party, roles=p.roles, country=p.country)
-                    for p in self.parties
+                    ContractParty(party=p.party, roles=p.roles, country=p.country) for p in self.parties
                 ),
                 licenses=self.licenses,
                 sites=tuple(site.site for site in self.sites),
@@ -147,9 +145,7 @@ class PolicyActivated(Kind, kind="policy.activated"):
         return self
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
-        facts.put(
-            Policy(sha256=self.sha256, policy=self.policy, version=self.version, text=self.text)
-        )
+        facts.put(Policy(sha256=self.sha256, policy=self.policy, version=self.version, text=self.text))
         contract = facts.get(Contract, event.contract)
         if contract is None:
             return

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from ledger.event import Event, Kind, Nature
 from ledger.facts import Device, Facts, Key
@@ -77,9 +76,7 @@ class LabTested(Kind, kind="lab.tested"):
                 state = device.state
             # Nobody but an independent laboratory can pass a device.
             test = result.result if self.independent else "fail"
-            facts.update(
-                device, state=state, test=test, tested=index, tested_in=self.country, sku=self.sku
-            )
+            facts.update(device, state=state, test=test, tested=index, tested_in=self.country, sku=self.sku)
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         devices = [d for d in facts.devices(self.speaks_of()) if d.tested == index]

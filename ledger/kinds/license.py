@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from ledger.event import Event, Kind, Nature
 from ledger.facts import Contract, Facts, Key, License
 from ledger.values import EVERY_ROLE, Any_, Date, Identifier, PartyId, Sha256, Text, Units
+
 
 class LicenseGranted(Kind, kind="license.granted"):
     """Permits a quantity of one item between two days, under conditions that must be acknowledged."""
@@ -150,7 +150,8 @@ class ConditionsAcknowledged(Kind, kind="conditions.acknowledged"):
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         license_ = facts.get(License, self.license)
-        if license_ is None:
+        # What acknowledged another document has changed nothing.
+        if license_ is None or self.conditions_sha256 != license_.conditions_sha256:
             return None
         left = tuple(p for p in license_.acknowledged if p != event.actor.party)
         state = "granted" if license_.state == "active" and license_.must_acknowledge else license_.state

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import model_validator
-from typing_extensions import Self
 
 from ledger.event import Event, Kind, Nature
 from ledger.facts import Contract, Device, Exporter, Facts, Key, License, Order, Shipment
@@ -218,9 +217,7 @@ class DeliveryReceived(Kind, kind="delivery.received"):
         received = _joined(shipment.received, self.received)
         damaged = _joined(shipment.damaged, self.damaged)
         found = set(received) | set(damaged)
-        missing = tuple(
-            s for s in _joined(shipment.missing, self.missing) if s not in found
-        )
+        missing = tuple(s for s in _joined(shipment.missing, self.missing) if s not in found)
         whole = found | set(missing) >= set(shipment.dispatched or shipment.serials)
         facts.update(
             shipment,
@@ -251,9 +248,7 @@ def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *second)))
 
 
-def _reserving(
-    open_orders: tuple[str, ...], order: Order | None, units: int
-) -> tuple[str, ...]:
+def _reserving(open_orders: tuple[str, ...], order: Order | None, units: int) -> tuple[str, ...]:
     """The orders that still reserve units, after `order` has released `units` more."""
     if order is None or order.state == "cancelled":
         return open_orders

@@ -60,9 +60,7 @@ def _create_tables() -> None:
         sa.Column("header", sa.LargeBinary, nullable=False),
         sa.UniqueConstraint("contract", "contract_index", name="entries_contract_chain"),
         sa.UniqueConstraint("party", "event_id", name="entries_party_event"),
-        sa.CheckConstraint(
-            "outcome IN ('accepted', 'flagged', 'held', 'denied')", name="entries_outcome"
-        ),
+        sa.CheckConstraint("outcome IN ('accepted', 'flagged', 'held', 'denied')", name="entries_outcome"),
     )
     op.create_index("entries_recorded_at", "entries", ["recorded_at"], postgresql_using="brin")
     op.create_table(
@@ -104,9 +102,7 @@ def _create_tables() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True)),
         sa.Column("revoked_at", sa.DateTime(timezone=True)),
-        sa.CheckConstraint(
-            "role IN ('submitter', 'auditor', 'regulator', 'operator')", name="api_keys_role"
-        ),
+        sa.CheckConstraint("role IN ('submitter', 'auditor', 'regulator', 'operator')", name="api_keys_role"),
     )
 
 

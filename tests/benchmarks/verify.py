@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
+from binascii import unhexlify
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -52,7 +53,7 @@ def main(size: int = ENTRIES) -> float:
         _export(path, size, tree)
         before_mib, times = _rss_mib(), _measure(path)
         megabytes = path.stat().st_size / 1e6
-    hashing, verifying = map(statistics.median, zip(*times, strict=True))
+    hashing, verifying = (float(statistics.median(each)) for each in zip(*times, strict=True))
     share = hashing / verifying
     print(f"export of {size:,} entries, {CONTRACTS} contracts, {megabytes:,.0f} MB")
     print(f"hash-only ceiling  {size / hashing:>9,.0f} entries/s  {hashing / size * 1e6:6.2f} µs")
@@ -81,7 +82,6 @@ def _verify(path: Path) -> None:
 
 
 def _hash(path: Path) -> None:
-    unhex = bytes.fromhex
     nodes: list[bytes] = []
     size, tail = 0, b""
     with path.open("rb") as file:
@@ -90,8 +90,8 @@ def _hash(path: Path) -> None:
             *lines, tail = (tail + chunk).split(b"\n")
             for line in lines:
                 header, event_salt, event, decision_salt, decision = line.split(b"\t")
-                sha256(unhex(event_salt.decode()) + event).digest()
-                sha256(unhex(decision_salt.decode()) + decision).digest()
+                sha256(unhexlify(event_salt) + event).digest()
+                sha256(unhexlify(decision_salt) + decision).digest()
                 node = sha256(b"\0" + header).digest()
                 height = size
                 while height & 1:

@@ -27,6 +27,7 @@ from ledger.values import format_timestamp
 
 ORIGIN = "ledger.example/h200"
 START = datetime(2027, 3, 1, 9, 30, tzinfo=UTC)
+STEP = timedelta(seconds=7)
 CONTRACTS = (
     "5c1b8f2e-0d5a-4c3e-9f70-2a6f1d9b4e01",
     "b7e3a0c4-6a1f-4d2b-8c55-93d0e7f1a202",
@@ -41,6 +42,18 @@ def signer_of(seed: int, origin: str = ORIGIN) -> Signer:
 SIGNER = signer_of(1)
 
 
+def opening(signer: Signer = SIGNER, *, clock: str = "system") -> bytes:
+    """The event that opens a log, as the ledger itself says it."""
+    data = {
+        "versions": {"format": 1, "fold": 1, "engine": 1},
+        "origin": signer.name,
+        "key": str(signer.verifier),
+        "clock": clock,
+    }
+    said = Entailed(LEDGER_CONTRACT, LedgerOpened, data)
+    return own_submission(said, origin=signer.name, index=0, at=START).body
+
+
 def salt_of(index: int, name: str) -> bytes:
     return sha256(f"salt of {name} {index}".encode()).digest()
 
@@ -49,22 +62,13 @@ class SampleLog:
     """Append events; export them, and give receipts."""
 
     def __init__(
-        self, signer: Signer = SIGNER, *, clock: str = "system", step_s: float = 7
+        self, signer: Signer = SIGNER, *, genesis: bytes | None = None, of: str = LEDGER_CONTRACT
     ) -> None:
+        """`genesis` is the event of entry 0, and `of` its contract."""
         self.signer = signer
-        self.step = timedelta(seconds=step_s)
         self.entries: list[Entry] = []
         self._last: dict[str, tuple[int, bytes]] = {}
-        opened = {
-            "versions": {"format": 1, "fold": 1, "engine": 1},
-            "origin": signer.name,
-            "key": str(signer.verifier),
-            "clock": clock,
-        }
-        said = Entailed(LEDGER_CONTRACT, LedgerOpened, opened)
-        self.append(
-            LEDGER_CONTRACT, own_submission(said, origin=signer.name, index=0, at=START).body
-        )
+        self.append(of, opening(signer) if genesis is None else genesis)
 
     @classmethod
     def of(cls, size: int, *, signed: Collection[int] = (), **given: Any) -> SampleLog:
@@ -105,7 +109,7 @@ class SampleLog:
             contract=contract,
             contract_index=count,
             contract_previous=chain,
-            recorded_at=format_timestamp(START + self.step * index),
+            recorded_at=format_timestamp(START + STEP * index),
             **{name: body.commitment for name, body in kept.items()},
         )
         entry = Entry.build(replace(header, **changes), kept)
@@ -145,9 +149,7 @@ class SampleLog:
 def export_of(entries: Iterable[Entry], checkpoint: str, signer: Signer, **given: Any) -> bytes:
     """What `ledger.export` writes of these entries."""
     file = io.BytesIO()
-    asyncio.run(
-        write(stored(entries), checkpoint=checkpoint, verifier=signer.verifier, to=file, **given)
-    )
+    asyncio.run(write(stored(entries), checkpoint=checkpoint, verifier=signer.verifier, to=file, **given))
     return file.getvalue()
 
 
