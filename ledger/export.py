@@ -59,7 +59,8 @@ async def chunks(
                 break
     if done < head.size:
         raise VerificationError(f"the log ends after {done} entries, its head says {head.size}")
-    yield done, head.size, b"".join(pending)
+    if pending:
+        yield done, head.size, b"".join(pending)
 
 
 def line_of(entry: Entry) -> bytes:

@@ -392,9 +392,7 @@ class _Walk:
             )
         commitments = (header.event, header.decision, header.signatures or b"")
         names = ("event", "decision", "signatures")
-        for name, committed, salt, body in zip(
-            names, commitments, fields[::2], fields[1::2], strict=False
-        ):
+        for name, committed, salt, body in zip(names, commitments, fields[::2], fields[1::2], strict=False):
             self._check_body(name, committed, salt, body)
         if self.index == 0:
             self._check_genesis(fields[1])
@@ -432,9 +430,7 @@ class _Walk:
                 f"{header.previous.hex()}: this header is altered",
                 self.index - 1,
             )
-        return Tampered(
-            f"previous is {header.previous.hex()}, must be {self._previous}", self.index
-        )
+        return Tampered(f"previous is {header.previous.hex()}, must be {self._previous}", self.index)
 
     def _next_previous(self) -> bytes | None:
         """`previous` of the entry after this one, if that can be read."""

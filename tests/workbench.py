@@ -202,7 +202,8 @@ class Workbench:
             self.accepted("policy.activated", **activation(text))
         self.accepted("license.granted", **granted)
         for party, role in ((EXPORTER, "exporter"), (BUYER, "consignee")):
-            self.accepted("conditions.acknowledged", by=(party, role))
+            # Flagged, where no document is in force yet; it counts all the same.
+            assert not self.say("conditions.acknowledged", by=(party, role)).denied
         return self
 
     def order(

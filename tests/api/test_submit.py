@@ -79,8 +79,9 @@ def test_the_same_id_with_other_bytes_is_a_conflict(live: LiveContract) -> None:
 
 def test_an_id_is_unique_for_its_party_alone(live: LiveContract) -> None:
     shared = str(uuid.uuid4())
-    assert live.say("order.placed", id=shared, order="PO-U", units=1).status_code == 201
-    other = live.say("levy.settled", id=shared, order="PO-U")
+    first = live.say("order.placed", event_id=shared, order="PO-U", units=1)
+    assert first.status_code == 201, first.text
+    other = live.say("levy.settled", event_id=shared, order="PO-U")
     assert other.status_code == 201
 
 

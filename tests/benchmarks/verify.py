@@ -57,9 +57,7 @@ def main(size: int = ENTRIES) -> float:
     share = hashing / verifying
     print(f"export of {size:,} entries, {CONTRACTS} contracts, {megabytes:,.0f} MB")
     print(f"hash-only ceiling  {size / hashing:>9,.0f} entries/s  {hashing / size * 1e6:6.2f} µs")
-    print(
-        f"full verification  {size / verifying:>9,.0f} entries/s  {verifying / size * 1e6:6.2f} µs"
-    )
+    print(f"full verification  {size / verifying:>9,.0f} entries/s  {verifying / size * 1e6:6.2f} µs")
     print(f"share of the ceiling {share:.0%}; must be 35 %, aim 55 %")
     print(f"peak RSS {_peak_mib():.0f} MiB, {_peak_mib() - before_mib:.0f} MiB above the start")
     return share

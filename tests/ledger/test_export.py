@@ -101,7 +101,7 @@ def test_a_checkpoint_that_readers_could_not_check_is_not_exported() -> None:
 
 
 def test_progress_grows_to_the_size_and_pieces_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "CHUNK_BYTES", 3_000)
+    monkeypatch.setattr(export, "CHUNK_BYTES", 2_000)
     log = SampleLog.of(40)
     seen: list[tuple[int, int]] = []
     whole = log.export(progress=lambda done, size: seen.append((done, size)))
@@ -115,7 +115,7 @@ def test_progress_grows_to_the_size_and_pieces_stay_small(monkeypatch: pytest.Mo
 
     found = asyncio.run(pieces())
     assert b"".join(found) == whole
-    assert max(map(len, found)) < 5_000
+    assert max(map(len, found)) < 4_000
 
 
 # --- golden bytes ---------------------------------------------------------------------------------
