@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -20,12 +23,19 @@ def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. What was taken is finished first."""
     configure_logging(settings.log_level)
     log = structlog.get_logger("server")
+    # uvicorn raises the signal once more when it has shut down. Left to the default, that would kill
+    # the process right there: with a status that says failure, and the embedded server still running.
+    signal.signal(signal.SIGTERM, _end)
     with database.opened(settings) as logins:
         server = uvicorn.Server(config_of(settings, build(settings, logins)))
         log.info("listening", address=f"http://{settings.host}:{settings.port}")
         server.run()
     if not server.started:
         sys.exit(1)
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(0)
 
 
 def config_of(settings: Settings, app: object) -> uvicorn.Config:

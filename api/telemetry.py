@@ -14,7 +14,7 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -120,6 +120,8 @@ class Edge:
                 await response(scope, receive, answer)
             else:
                 await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            status = 499  # it left before it had sent all: nobody to answer, and no bug of ours
         except Exception:
             log.exception("request_failed", request_id=request_id, path=scope["path"][:200])
             if not begun:

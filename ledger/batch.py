@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from ledger.canonical import parse
 from ledger.decision import Decision, Judge
 from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header
 from ledger.errors import AppendFailed
-from ledger.event import Submission
-from ledger.facts import Chain, Facts
+from ledger.event import Submission, parse_event
+from ledger.facts import Chain, Facts, Recorded
 from ledger.fold import LINKS, Entailed, entailed, extend_chain, fold, own_submission
 from ledger.merkle import Frontier, Growth
 from ledger.store import Head, NewEntry
@@ -55,6 +56,8 @@ class Batch:
             ) from error
         layer.keep()
         self.relinked = self.relinked or any(name in LINKS for name, _ in layer.changed)
+        for new in self.entries[before:]:
+            self._record(new)
         return entry
 
     def _add(self, submission: Submission, facts: Facts) -> NewEntry:
@@ -67,6 +70,18 @@ class Batch:
         for said in entailed(event, decision, facts, index=index):
             self._say(said, facts)
         return new
+
+    def _record(self, new: NewEntry) -> None:
+        """Let an event that was loaded as citing no entry, because it came too early, cite this one.
+
+        A replay of the log finds the entry there, so must every judgement after it.
+        """
+        index, event = new.entry.header.index, new.entry.bodies["event"]
+        if self.facts.loaded((Recorded.name, str(index))):
+            assert event is not None
+            recorded = Recorded(index=index, outcome=new.outcome, event=parse_event(parse(event.value)))
+            self.facts.load([((Recorded.name, str(index)), recorded)])
+            self.relinked = True
 
     def _say(self, said: Entailed, facts: Facts) -> None:
         index = self.locked.size + len(self.entries)

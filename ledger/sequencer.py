@@ -119,7 +119,11 @@ class Sequencer:
         Raises Unavailable, or RefusesToWrite.
         """
         try:
-            await self._open_log(await self._connected())
+            try:
+                await self._open_log(await self._connected())
+            except psycopg.errors.LockNotAvailable:
+                await self._evict_frozen()
+                await self._open_log(await self._connected())
         except psycopg.Error as error:
             await self._disconnect()
             raise Unavailable("the database went away while the log was opened") from error
@@ -203,7 +207,7 @@ class Sequencer:
             writer = await self._connected()
             placed, head, growth = await self._transact(writer, submissions)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
-            await self._disconnect()
+            await self._evict_frozen()
             raise Unavailable("another process holds the head for too long; try again") from error
         except psycopg.Error as error:
             await self._disconnect()
@@ -406,6 +410,17 @@ class Sequencer:
             self._forget()
             self._writer = await Writer.connect(self._url)
         return self._writer
+
+    async def _evict_frozen(self) -> None:
+        """Somebody holds the head for too long: if it is a process that froze, it must let go."""
+        await self._disconnect()
+        try:
+            evicted = await (await self._connected()).evict_frozen()
+        except (psycopg.Error, Unavailable):
+            await self._disconnect()
+        else:
+            if evicted:
+                log.warning("frozen_writer_evicted", connections=evicted)
 
     async def _disconnect(self) -> None:
         writer, self._writer = self._writer, None

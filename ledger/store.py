@@ -23,6 +23,7 @@ LOCK_TIMEOUT_MS = 5_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
+APPLICATION_NAME = "chipledger-writer"
 
 WRITER_OPTIONS = " ".join(
     f"-c {setting}"
@@ -111,7 +112,7 @@ class Writer:
                 url,
                 autocommit=True,
                 options=WRITER_OPTIONS,
-                application_name="chipledger-writer",
+                application_name=APPLICATION_NAME,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 row_factory=tuple_row,
             )
@@ -156,6 +157,23 @@ class Writer:
             taken={(party, str(id_)): index for party, id_, index in await taken.fetchall()},
             facts=_found(keys, await facts.fetchall()),
         )
+
+    async def evict_frozen(self) -> int:
+        """End the connections of writers that hold a lock and do not listen; gives their number.
+
+        PostgreSQL's own timeouts see a client that is silent between statements. One that froze in
+        the middle of a COPY, or of a pipeline, is active to them for ever: its backend waits for the
+        rest of the message. What it began is rolled back; when it wakes it finds its connection closed.
+        """
+        cursor = await self._connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            " AND usename = current_user AND application_name = %s AND backend_xid IS NOT NULL"
+            " AND wait_event_type = 'Client'"
+            f" AND query_start < clock_timestamp() - interval '{IDLE_IN_TRANSACTION_TIMEOUT_MS} ms'",
+            [APPLICATION_NAME],
+        )
+        return cursor.rowcount
 
     async def create_head(self, head: Head) -> None:
         """Put the row of an empty log in place, unless there is one."""

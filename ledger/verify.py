@@ -159,9 +159,10 @@ class _Title(NamedTuple):
 
 def _read_title(lines: _Lines, verifier: Verifier | None) -> tuple[_Title, list[bytes]]:
     """Line 1, and the first lines after it; [] if there are none."""
-    batch = next(lines, [])
-    first = batch[0] if batch else lines.tail
-    following = batch[1:] or next(lines, [])
+    batch: list[bytes] = []
+    while len(batch) < 4 and (more := next(lines, [])):  # a read may be short
+        batch += more
+    first, following = (batch[0], batch[1:]) if batch else (lines.tail, [])
     try:
         value = parse(first)
     except NotJSON:

@@ -107,11 +107,7 @@ def judge(
 
 def speaks_as_ledger(event: Event) -> bool:
     """True if it is the ledger that says one of its own events."""
-    return (
-        event.data.nature == "own"
-        and event.actor.party == LEDGER_PARTY
-        and event.actor.role == "ledger"
-    )
+    return event.data.nature == "own" and event.actor.party == LEDGER_PARTY and event.actor.role == "ledger"
 
 
 # --- who ------------------------------------------------------------------------------------------
@@ -259,9 +255,7 @@ def _license_standing(case: Case, data: LicenseSuspended | LicenseRevoked) -> It
         return
     authority = case.event.actor.party
     if authority != license_.authority:
-        yield _broken(
-            case, "license_standing.authority", observed=authority, limit=license_.authority
-        )
+        yield _broken(case, "license_standing.authority", observed=authority, limit=license_.authority)
     if license_.state == "revoked":
         yield _broken(case, "license_standing.revoked")
     # A second suspension would move the first one's instant, and with it what was in transit.
@@ -293,9 +287,7 @@ def _policy_document(case: Case, data: PolicyActivated) -> Iterator[Finding]:
     if document.policy != data.policy:
         yield _broken(case, "policy_document.name", observed=data.policy, limit=document.policy)
     if document.version != data.version:
-        yield _broken(
-            case, "policy_document.version", observed=data.version, limit=document.version
-        )
+        yield _broken(case, "policy_document.version", observed=data.version, limit=document.version)
     bound = max((p.version for p in case.contract.policies if p.policy == data.policy), default=0)
     if data.version <= bound:
         yield _broken(case, "policy_document.not_newer", observed=data.version, limit=bound)
@@ -309,9 +301,7 @@ def _policy_document(case: Case, data: PolicyActivated) -> Iterator[Finding]:
             unit="time",
         )
     if (role := case.event.actor.role) not in document.approvals:
-        yield _broken(
-            case, "policy_document.approval", observed=role, limit=", ".join(document.approvals)
-        )
+        yield _broken(case, "policy_document.approval", observed=role, limit=", ".join(document.approvals))
 
 
 def _correction(case: Case, data: DeclaredInError) -> Iterator[Finding]:
@@ -345,9 +335,7 @@ def _correction(case: Case, data: DeclaredInError) -> Iterator[Finding]:
         yield _corrects(case, data, code)
 
 
-def _corrects(
-    case: Case, data: DeclaredInError, code: str, *, subjects: tuple[str, ...] = ()
-) -> Finding:
+def _corrects(case: Case, data: DeclaredInError, code: str, *, subjects: tuple[str, ...] = ()) -> Finding:
     return _broken(case, code, observed=data.index, unit="entry", subjects=subjects)
 
 

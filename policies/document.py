@@ -117,9 +117,7 @@ def _language(number: int) -> int:
 
 
 def _no_obligations(_: object) -> None:
-    raise ValueError(
-        "obligations are not supported in language 1: nothing would watch them; leave them out"
-    )
+    raise ValueError("obligations are not supported in language 1: nothing would watch them; leave them out")
 
 
 class _Force(Value):
@@ -311,9 +309,7 @@ def _checked(
     return None
 
 
-def _steps(
-    value: object, loc: tuple[int | str, ...], *, missing: bool
-) -> tuple[Path, tuple[str, ...]]:
+def _steps(value: object, loc: tuple[int | str, ...], *, missing: bool) -> tuple[Path, tuple[str, ...]]:
     """Where `loc` leads within `value`, and the names of the fields on the way.
 
     A step that names an alternative of a union, and no field, is left out.
@@ -351,5 +347,5 @@ def _models_in(annotation: object) -> Iterator[type[Value]]:
 
 
 def _must(words: str) -> str:
-    """"Input should be ..." as we say it."""
+    """ "Input should be ..." as we say it."""
     return "must" + words.partition(" should")[2] if " should " in words else f"is wrong: {words}"

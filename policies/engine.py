@@ -62,9 +62,7 @@ class Engine:
         return _decision(policies, findings, proposals)
 
 
-def _ask(
-    asked: Asked, case: Case, policy: int, findings: list[Finding], proposals: list[Proposal]
-) -> None:
+def _ask(asked: Asked, case: Case, policy: int, findings: list[Finding], proposals: list[Proposal]) -> None:
     try:
         found = asked.check(case, asked.parameters)
     except MemoryError:
@@ -94,9 +92,7 @@ def _ask(
         )
     )
     if found.proposes and asked.action != "shadow":
-        proposals.extend(
-            Proposal(p.propose, asked.id, license=p.license, due=p.due) for p in found.proposes
-        )
+        proposals.extend(Proposal(p.propose, asked.id, license=p.license, due=p.due) for p in found.proposes)
 
 
 def _decision(

@@ -30,9 +30,7 @@ def clauses_of(documents: Sequence[PolicyDocument]) -> dict[tuple[int, str], str
     }
 
 
-def explain(
-    decision: Mapping[str, Any], clauses: Mapping[tuple[int, str], str] | None = None
-) -> list[str]:
+def explain(decision: Mapping[str, Any], clauses: Mapping[tuple[int, str], str] | None = None) -> list[str]:
     """One sentence for each finding, from `Decision.value()` or the JSON that was committed.
 
     `clauses`: by number of the policy in the decision and id of the condition (`clauses_of`).
@@ -64,8 +62,7 @@ def _what(finding: Mapping[str, Any]) -> str:
         return f"{finding['result']} ({finding.get('code', finding['uses'])})"
     unit = finding.get("unit", "")
     numbers = {
-        name: _shown(finding.get(name, "?"), unit)
-        for name in ("observed", "limit", "shortfall", "headroom")
+        name: _shown(finding.get(name, "?"), unit) for name in ("observed", "limit", "shortfall", "headroom")
     }
     return template.format(unit=unit, subjects=_subjects(finding), **numbers)
 

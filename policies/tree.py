@@ -84,9 +84,7 @@ def pointer_of(path: Path) -> str:
 def read(text: str) -> Tree:
     """Raise PolicyDocumentError at the first thing that is not in the strict language."""
     if len(text) > TEXT_CHARS_MAX:
-        raise PolicyDocumentError(
-            Fault("", f"is {len(text)} characters, must be at most {TEXT_CHARS_MAX}")
-        )
+        raise PolicyDocumentError(Fault("", f"is {len(text)} characters, must be at most {TEXT_CHARS_MAX}"))
     try:
         # Events come one by one, so that depth is refused before the scanner suffers from it.
         return _Reader(YAML(typ="safe", pure=True).parse(text)).document()

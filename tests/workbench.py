@@ -17,7 +17,7 @@ from typing import Any
 
 from ledger.decision import Decision, Finding
 from ledger.event import KINDS, Event, parse_event, versions_of
-from ledger.facts import Facts, FactT, Recorded
+from ledger.facts import Fact, Facts, FactT, Key, Recorded, decode
 from ledger.fold import Entailed, entailed, fold, missing, own_submission
 from ledger.values import format_timestamp, parse_timestamp
 from policies.conditions import CONDITIONS
@@ -136,17 +136,25 @@ class Workbench:
         self.facts = Facts()
         self.at = at
         self.log: list[tuple[Event, Decision]] = []
+        self._store: dict[Key, bytes] = {}
 
     def load(self, event: Event) -> None:
         """Load what the event reads, as the sequencer does: entries from the log, else nothing."""
         while keys := missing(event, self.facts):
             self.facts.load((key, self._stored(*key)) for key in keys)
 
-    def _stored(self, name: str, key: str) -> Recorded | None:
-        if name != Recorded.name or int(key) >= len(self.log):
-            return None
-        event, decision = self.log[int(key)]
-        return Recorded(index=int(key), outcome=decision.outcome, event=event)
+    def _stored(self, name: str, key: str) -> Fact | None:
+        if name == Recorded.name and int(key) < len(self.log):
+            event, decision = self.log[int(key)]
+            return Recorded(index=int(key), outcome=decision.outcome, event=event)
+        stored = self._store.get((name, key))
+        return None if stored is None else decode(name, stored)
+
+    def restart(self) -> None:
+        """Begin a batch in a new process: facts are stored, forgotten, and loaded when asked for."""
+        self._store.update((key, fact.encode()) for key, fact in self.facts.changed.items())
+        self.facts = Facts()
+        self.engine = Engine()
 
     def submit(self, value: dict[str, Any], *, at: str | None = None) -> Decision:
         """Judge an event and, unless it is denied, fold it; then say what the ledger must."""
@@ -185,6 +193,8 @@ class Workbench:
         return parse_timestamp(at or self.at)
 
     def fact(self, fact: type[FactT], key: str) -> FactT:
+        if not self.facts.loaded((fact.name, key)):
+            self.facts.load([((fact.name, key), self._stored(fact.name, key))])
         found = self.facts.get(fact, key)
         assert found is not None
         return found
@@ -206,9 +216,7 @@ class Workbench:
             assert not self.say("conditions.acknowledged", by=(party, role)).denied
         return self
 
-    def order(
-        self, units: int = 1000, *, order: str = "PO-4711", levied: str | None = None
-    ) -> None:
+    def order(self, units: int = 1000, *, order: str = "PO-4711", levied: str | None = None) -> None:
         """An order that stands, with its levy settled."""
         self.accepted("order.placed", order=order, units=units)
         if levied is None:

@@ -74,9 +74,7 @@ def license_active(case: Case, parameters: LicenseActive) -> Found:
     return NOT_APPLICABLE
 
 
-def _moved(
-    case: Case, data: ShipmentDispatched | DeliveryReceived, parameters: LicenseActive
-) -> Found:
+def _moved(case: Case, data: ShipmentDispatched | DeliveryReceived, parameters: LicenseActive) -> Found:
     shipment = case.shipment(data.shipment)
     license_ = case.license(shipment.license) if shipment is not None else None
     if shipment is None or license_ is None:

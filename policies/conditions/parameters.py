@@ -55,9 +55,7 @@ def parse_duration(text: object) -> timedelta:
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     parts = {k: int(v) for k, v in match.groupdict().items() if v} if match else {}
     if not parts:
-        raise ValueError(
-            "must be a duration of weeks, days, hours, minutes or seconds, such as P7D or PT72H"
-        )
+        raise ValueError("must be a duration of weeks, days, hours, minutes or seconds, such as P7D or PT72H")
     return timedelta(**parts)
 
 
@@ -77,9 +75,7 @@ Rate = Annotated[Amount, AfterValidator(_positive)]
 """A decimal in a string: `"0.25"` is 25 %."""
 
 ROUNDINGS: Final = {"half_up": ROUND_HALF_UP, "half_even": ROUND_HALF_EVEN, "up": ROUND_UP}
-Rounding = Annotated[
-    Literal["half_up", "half_even", "up"], one_of("a way of rounding", tuple(ROUNDINGS))
-]
+Rounding = Annotated[Literal["half_up", "half_even", "up"], one_of("a way of rounding", tuple(ROUNDINGS))]
 
 
 # --- read from the license ------------------------------------------------------------------------

@@ -141,9 +141,7 @@ async def read_log(owner_url: str, reader_url: str) -> Log:
         async def rows(query: str) -> list[tuple[Any, ...]]:
             return await (await connection.execute(query)).fetchall()
 
-        [(origin, size, root, last_leaf)] = await rows(
-            "SELECT origin, size, root, last_leaf FROM head"
-        )
+        [(origin, size, root, last_leaf)] = await rows("SELECT origin, size, root, last_leaf FROM head")
         entries = await rows(
             "SELECT index, contract, contract_index, party, event_id::text, outcome, leaf, header"
             " FROM entries ORDER BY index"
@@ -202,9 +200,7 @@ def assert_holds(history: Sequence[Attempt], log: Log, verifier: Verifier) -> No
 # --- receipts -------------------------------------------------------------------------------------
 
 
-def _verified(
-    history: Iterable[Attempt], verifier: Verifier
-) -> tuple[list[_Told], list[Violation]]:
+def _verified(history: Iterable[Attempt], verifier: Verifier) -> tuple[list[_Told], list[Violation]]:
     told, found = [], []
     for attempt in history:
         if attempt.status is None or attempt.status >= 500 or attempt.status in (409, 429):
@@ -236,9 +232,7 @@ def _lost(told: Iterable[_Told], log: Log) -> Iterator[Violation]:
             yield Violation("lost", f"entry {index}, {row.outcome}: answered {one.attempt.status}")
 
 
-def _checkpoints(
-    told: Iterable[_Told], log: Log, roots: Mapping[int, bytes]
-) -> Iterator[Violation]:
+def _checkpoints(told: Iterable[_Told], log: Log, roots: Mapping[int, bytes]) -> Iterator[Violation]:
     signed: dict[int, bytes] = {}
     for one in told:
         size, root = one.checkpoint.size, one.checkpoint.root
@@ -282,9 +276,8 @@ def _submitted(history: Iterable[Attempt], log: Log) -> Iterator[Violation]:
                 yield Violation("submitted", f"entry {row.index} is the ledger's, under id {row.event_id}")
         elif (row.party, row.event_id) not in sent:
             yield Violation("submitted", f"entry {row.index} ({row.event_id}) was never sent")
-        elif (bodies := log.bodies.get(row.index)) is not None:
-            if bodies.event not in sent[row.party, row.event_id]:
-                yield Violation("submitted", f"entry {row.index} holds bytes that were never sent")
+        elif row.index in log.bodies and (log.bodies[row.index].event not in sent[row.party, row.event_id]):
+            yield Violation("submitted", f"entry {row.index} holds bytes that were never sent")
 
 
 def _gaps(log: Log) -> Iterator[Violation]:
@@ -337,7 +330,9 @@ def _bodies(log: Log) -> Iterator[Violation]:
 
 def _tree(log: Log, roots: Mapping[int, bytes]) -> Iterator[Violation]:
     if log.root != roots[len(log.rows)]:
-        yield Violation("root", f"of the head is {log.root.hex()}, of the leaves {roots[len(log.rows)].hex()}")
+        yield Violation(
+            "root", f"of the head is {log.root.hex()}, of the leaves {roots[len(log.rows)].hex()}"
+        )
     if log.rows and log.last_leaf != log.rows[-1].leaf:
         yield Violation("root", "the head's last leaf is not the last entry's")
     expected = dict(full_tiles([row.leaf for row in log.rows]))
@@ -390,9 +385,7 @@ def full_tiles(leaves: Sequence[bytes]) -> Iterator[tuple[tuple[int, int], bytes
 # --- time -----------------------------------------------------------------------------------------
 
 
-def _order(
-    history: Iterable[Attempt], told: Iterable[_Told], log: Log
-) -> Iterator[Violation]:
+def _order(history: Iterable[Attempt], told: Iterable[_Told], log: Log) -> Iterator[Violation]:
     """What a checkpoint covered when it was answered stands before whatever was sent later."""
     first_sent: dict[tuple[str, str], int] = {}
     for attempt in history:
@@ -425,6 +418,4 @@ def _untrue(history: Iterable[Attempt], log: Log) -> Iterator[Violation]:
         denied[attempt.name] = denied.get(attempt.name, True) and said
     for row in log.rows:
         if denied.get((row.party, row.event_id), False):
-            yield Violation(
-                "untrue", f"entry {row.index} ({row.event_id}) was answered as not committed"
-            )
+            yield Violation("untrue", f"entry {row.index} ({row.event_id}) was answered as not committed")

@@ -39,7 +39,14 @@ from ledger.values import format_timestamp
 from tests.faults import checker
 from tests.faults.checker import Attempt, Log
 from tests.workbench import (
-    AUTHORITY, BUYER, EXPORTER, H200, LABORATORY, PARTIES, activation, usd, wire,
+    AUTHORITY,
+    BUYER,
+    EXPORTER,
+    H200,
+    PARTIES,
+    activation,
+    usd,
+    wire,
 )  # fmt: skip
 
 ROUNDS = int(os.environ.get("CHIPLEDGER_STORM_ROUNDS", "1"))
@@ -81,6 +88,10 @@ class Postgres:
     def stop(self) -> None:
         """In order: a fast shutdown, as an administrator would."""
         self._embedded.stop(force=True)
+
+    def leave(self) -> None:
+        """Use it no more: whoever uses it last stops it."""
+        self._embedded.close()
 
     def url(self, name: str = "postgres", user: str = "postgres") -> str:
         return self._embedded.url(name, user)
@@ -235,7 +246,7 @@ class Cluster:
         log = self.read()
         checker.assert_holds(self.history, log, self.verifier)
         for process in self.processes:
-            assert process.bugs() == [], f"{process.url} logged a bug"
+            assert not (bugs := process.bugs()), "it logged a bug:\n" + "\n".join(bugs[:5])
         return log
 
 
@@ -342,8 +353,7 @@ class Trade:
 
     def tested(self, serials: Sequence[str]) -> Said:
         results = [
-            {"serial": serial, "tpp": 15832, "bandwidth_gb_s": 4800, "result": "pass"}
-            for serial in serials
+            {"serial": serial, "tpp": 15832, "bandwidth_gb_s": 4800, "result": "pass"} for serial in serials
         ]
         return said("lab.tested", contract=self.contract, results=results)
 
@@ -390,13 +400,10 @@ class Connection:
         reader, writer = self._streams
         writer.write(
             b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-            b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
-            % (token.encode(), len(body), body)
+            b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b" % (token.encode(), len(body), body)
         )
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-        }
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         answer = await reader.readexactly(int(headers["content-length"]))
         if headers.get("connection", "").lower() == "close":
             self.close()
@@ -417,13 +424,14 @@ class Load:
 
     def __init__(
         self, cluster: Cluster, events: Iterable[Said], *, clients: int = 16, seconds_max: float = 120,
-        settle_s: float = 60, patience_s: float = 30, pause_s: float = 0.1, seed: int = 0,
+        settle_s: float = 60, patience_s: float = 30, pause_s: float = 0.1, think_s: float = 0.0,
+        seed: int = 0,
     ) -> None:  # fmt: skip
         self._cluster = cluster
         self._events = iter(events)
         self._clients = clients
         self._seconds_max, self._settle_s = seconds_max, settle_s
-        self._patience_s, self._pause_s = patience_s, pause_s
+        self._patience_s, self._pause_s, self._think_s = patience_s, pause_s, think_s
         self._random = random.Random(seed)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -477,11 +485,20 @@ class Load:
             seconds_max=seconds_max,
         )
 
+    def wait_for_status(self, status: int, *, seconds_max: float) -> None:
+        """Until one more request is answered with it."""
+        before = self.statuses[status]
+        wait_for(
+            f"a request is answered {status}",
+            lambda: self.statuses[status] > before,
+            seconds_max=seconds_max,
+        )
+
     def _run(self) -> None:
         try:
             asyncio.run(self._all())
-        except BaseException as error:  # noqa: BLE001 - told by `join`, in the test's thread
-            self._error = error
+        except BaseException as error:
+            self._error = error  # told by `join`, in the test's thread
 
     async def _all(self) -> None:
         end = time.monotonic() + self._seconds_max
@@ -498,6 +515,8 @@ class Load:
                 if one is None:
                     return
                 await self._until_answered(one, connections)
+                if self._think_s:  # leaves some of two cores to those who start
+                    await asyncio.sleep(self._think_s * self._random.random() * 2)
         finally:
             for connection in connections.values():
                 connection.close()

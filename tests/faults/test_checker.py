@@ -13,9 +13,11 @@ from hashlib import sha256
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api import database
 from ledger.batch import Batch
 from ledger.checkpoint import Checkpoint, sign
 from ledger.decision import Decision
+from ledger.errors import NotFound
 from ledger.event import Event, Submission, submission_of
 from ledger.facts import Facts
 from ledger.fold import missing
@@ -74,9 +76,14 @@ def _story(*batches: Sequence[Submission]) -> Story:
             )  # fmt: skip
             history.append(
                 Attempt(
-                    new.party, new.event_id, submission.body, sent_ns=now, answered_ns=now + MS,
-                    status=201, answer=receipt.encode(),
-                )  # fmt: skip
+                    new.party,
+                    new.event_id,
+                    submission.body,
+                    sent_ns=now,
+                    answered_ns=now + MS,
+                    status=201,
+                    answer=receipt.encode(),
+                )
             )
         entries += batch.entries
         now += 2 * MS
@@ -156,9 +163,7 @@ def _say_twice(story: Story) -> Story:
     header |= {"index": at, "previous": log.last_leaf.hex(), "contract_index": at}
     header["contract_previous"] = log.last_leaf.hex()
     raw = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
-    again = replace(
-        twice, index=at, contract_index=at, header=raw, leaf=sha256(b"\0" + raw).digest()
-    )
+    again = replace(twice, index=at, contract_index=at, header=raw, leaf=sha256(b"\0" + raw).digest())
     rows = (*log.rows, again)
     root = checker.prefix_roots([row.leaf for row in rows], [at + 1])[at + 1]
     return history, replace(
@@ -279,10 +284,6 @@ def _forged_checkpoint(story: Story) -> Story:
     return [*history, attempt], log
 
 
-def _tampered_receipt(story: Story) -> Story:
-    return _change(story, 4, answer=story[0][4].answer.replace(b'"salts":{', b'"salts":{"x":"00",', 1))
-
-
 def _foreign_receipt(story: Story) -> Story:
     foreign = Signer(SIGNER.name, Ed25519PrivateKey.generate())
     value = json.loads(story[0][4].answer)
@@ -363,8 +364,5 @@ def test_the_checkers_own_tree_is_the_one_of_the_rfc(count: int) -> None:
 
 def test_reading_needs_a_log(owner: str) -> None:
     """An empty database is not a log that holds."""
-    from api import database  # noqa: PLC0415
-    from ledger.errors import NotFound  # noqa: PLC0415
-
     with pytest.raises(NotFound):
         asyncio.run(checker.read_log(owner, database.logins_of(owner).reader))

@@ -7,12 +7,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import orjson
 import pytest
 
 from tests.faults.checker import Log
 from tests.faults.harness import (
-    ROUNDS, Cluster, Load, Postgres, Said, cluster, said, trade, under,
+    ROUNDS,
+    Cluster,
+    Load,
+    Postgres,
+    Said,
+    cluster,
+    said,
+    trade,
+    under,
 )  # fmt: skip
 
 CAP = 400
@@ -141,8 +150,8 @@ def test_a_process_that_starts_while_others_write_joins_in(
         one = trade(100_000)
         ours.processes.remove(last)
         ours.say(*one.opening())
-        orders = (one.order(f"PO-{n}", 1) for n in range(3_000))
-        with under(Load(ours, orders, seed=round_, seconds_max=30)) as load:
+        orders = (one.order(f"PO-{n}", 1) for n in range(20_000))
+        with under(Load(ours, orders, seed=round_, seconds_max=60, think_s=0.05)) as load:
             load.wait_for_progress()
             last.start()
             last.wait_until_ready()
@@ -180,11 +189,7 @@ def test_what_was_asked_for_too_early_is_not_remembered_as_absent(
 
 def _both_wrote(ours: Cluster) -> None:
     """Each process committed batches of its own: otherwise nothing was raced for."""
-    import httpx2 as httpx  # noqa: PLC0415
-
     for process in ours.processes:
         lines = httpx.get(f"{process.url}/metrics", timeout=5).text.splitlines()
         [batches] = [line.split()[1] for line in lines if line.startswith("chipledger_batches ")]
         assert float(batches) > 1, f"{process.url} wrote nothing"
-
-

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -94,25 +95,27 @@ class SampleLog:
         decision: bytes = b'{"outcome":"accepted"}',
         *,
         signatures: bytes | None = None,
-        **changes: Any,
+        header: Mapping[str, Any] = MappingProxyType({}),
     ) -> Entry:
-        """Add an entry that is right but for `changes` to its header."""
+        """Add an entry that is right but for what `header` changes in its header."""
         index = len(self.entries)
         bodies = {"event": event, "decision": decision}
         if signatures is not None:
             bodies["signatures"] = signatures
         kept = {name: Body(salt_of(index, name), value) for name, value in bodies.items()}
         count, chain = self._last.get(contract, (0, ZERO_HASH))
-        header = Header(
+        right = Header(
             index=index,
             previous=self.entries[-1].leaf if self.entries else ZERO_HASH,
             contract=contract,
             contract_index=count,
             contract_previous=chain,
             recorded_at=format_timestamp(START + STEP * index),
-            **{name: body.commitment for name, body in kept.items()},
+            decision=kept["decision"].commitment,
+            event=kept["event"].commitment,
+            signatures=kept["signatures"].commitment if signatures is not None else None,
         )
-        entry = Entry.build(replace(header, **changes), kept)
+        entry = Entry.build(replace(right, **header), kept)
         self.entries.append(entry)
         self._last[contract] = count + 1, entry.leaf
         return entry
@@ -156,5 +159,4 @@ def export_of(entries: Iterable[Entry], checkpoint: str, signer: Signer, **given
 async def stored(entries: Iterable[Entry]) -> AsyncIterator[StoredEntry]:
     """The entries as `Reader.stream` gives them."""
     for entry in entries:
-        at = datetime.fromisoformat(entry.header.recorded_at)
-        yield StoredEntry(entry, "kind", LEDGER_PARTY, "id", "accepted", at)
+        yield StoredEntry(entry, "kind", LEDGER_PARTY, "id", "accepted", START)

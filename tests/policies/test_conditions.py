@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.workbench import (
 )
 
 
-def bound(*conditions: dict[str, object], **granted: object) -> Workbench:
+def bound(*conditions: dict[str, Any], **granted: Any) -> Workbench:
     """An open contract under a document of these conditions alone."""
     return Workbench().open(text=policy(*conditions), **granted)
 
@@ -228,9 +229,7 @@ def test_a_correction_that_left_negative_headroom_stops_the_smallest_request() -
 
 
 def test_two_of_three_acknowledgements_are_denied_naming_the_third() -> None:
-    bench = bound(
-        condition("conditions_acknowledged"), must_acknowledge=[EXPORTER, FORWARDER, BUYER]
-    )
+    bench = bound(condition("conditions_acknowledged"), must_acknowledge=[EXPORTER, FORWARDER, BUYER])
     bench.order(2)
     decision = bench.release(serials(2))
     found = finding(decision, "conditions_acknowledged")
@@ -244,9 +243,7 @@ def test_two_of_three_acknowledgements_are_denied_naming_the_third() -> None:
 
 
 def test_an_acknowledgement_of_another_document_counts_for_nothing() -> None:
-    bench = bound(
-        condition("conditions_acknowledged"), must_acknowledge=[EXPORTER, BUYER, FORWARDER]
-    )
+    bench = bound(condition("conditions_acknowledged"), must_acknowledge=[EXPORTER, BUYER, FORWARDER])
     bench.order(2)
     by = (FORWARDER, "forwarder")
     assert bench.say("conditions.acknowledged", by=by, conditions_sha256="ab" * 32).failed
@@ -278,7 +275,7 @@ def test_998_of_1000_tested_are_denied_naming_the_two() -> None:
     [{"independent": False}, {"country": "CN"}, {"sku": "H20-SXM"}],
     ids=["not independent", "abroad", "another item"],
 )
-def test_a_pass_that_does_not_count(test: dict[str, object]) -> None:
+def test_a_pass_that_does_not_count(test: dict[str, Any]) -> None:
     bench = bound(condition("laboratory_test", coverage="every", country="US"))
     bench.order(1)
     bench.test(serials(1), **test)
@@ -292,6 +289,16 @@ def test_where_the_document_names_no_country_a_test_made_anywhere_counts() -> No
     bench.order(1)
     bench.test(serials(1), country="CN")
     assert bench.release(serials(1)).outcome == "accepted"
+
+
+def test_a_test_that_was_declared_in_error_counts_for_nothing() -> None:
+    bench = bound(condition("laboratory_test", coverage="every"))
+    bench.order(1)
+    bench.test(serials(1))
+    index = len(bench.log) - 1
+    by = ("test-house", "laboratory")
+    bench.accepted("event.declared_in_error", by=by, index=index, id=bench.log[index][0].id)
+    assert bench.release(serials(1)).outcome == "denied"
 
 
 def test_the_latest_test_counts() -> None:
@@ -360,9 +367,7 @@ def test_the_levy_covers_what_the_order_released_before() -> None:
         ("10", "half_up", 4, "2.5000"),
     ],
 )
-def test_the_levy_rounds_as_the_document_says(
-    price: str, rounding: str, digits: int, due: str
-) -> None:
+def test_the_levy_rounds_as_the_document_says(price: str, rounding: str, digits: int, due: str) -> None:
     bench = bound(condition("levy_settled", rate="0.25", rounding=rounding, digits=digits))
     bench.accepted("order.placed", units=1)
     decision = bench.release(serials(1), unit_value=usd(price))
@@ -370,11 +375,10 @@ def test_the_levy_rounds_as_the_document_says(
 
 
 def test_the_largest_amounts_are_exact() -> None:
-    bench = bound(condition("levy_settled", rate="0.123456789", rounding="half_up", digits=6))
-    bench.accepted("order.placed", units=3)
-    decision = bench.release(serials(3), unit_value=usd("999999999999999999.999999999"))
-    limit = finding(decision, "levy_settled").limit
-    assert limit == "370370367000000000.000000"
+    bench = bound(condition("levy_settled", rate="1000000", rounding="half_up", digits=6))
+    bench.accepted("order.placed", units=1)
+    decision = bench.release(serials(1), unit_value=usd("999999999999999999.999999999"))
+    assert finding(decision, "levy_settled").limit == "999999999999999999999999.999000"
 
 
 def test_a_settled_amount_keeps_the_digits_it_came_with() -> None:

@@ -167,9 +167,7 @@ def test_setup_needs_no_policy() -> None:
         ("2027-07-01T04:00:00Z", "denied"),
     ],
 )
-def test_a_policy_is_in_force_from_its_first_midnight_to_before_its_last(
-    at: str, outcome: str
-) -> None:
+def test_a_policy_is_in_force_from_its_first_midnight_to_before_its_last(at: str, outcome: str) -> None:
     force = {"from": "2027-06-01", "until": "2027-07-01"}
     bench = Workbench().open(text=policy(force=force))
     assert bench.ask("order.placed", at=at).outcome == outcome
@@ -195,9 +193,7 @@ def test_a_payment_told_twice_counts_once() -> None:
     bench = lenient()
     bench.order(1000, levied="0.00")
     bench.accepted("levy.settled", amount=usd("5.00"), document=CITED)
-    assert denied(bench, "levy.settled", amount=usd("5.00"), document=CITED) == [
-        "document_unique.used"
-    ]
+    assert denied(bench, "levy.settled", amount=usd("5.00"), document=CITED) == ["document_unique.used"]
     assert str(bench.fact(Order, f"{CONTRACT}/PO-4711").levied) == "5.00"
 
 
@@ -296,9 +292,7 @@ def test_a_shipment_number_is_used_once() -> None:
     bench = lenient()
     bench.order(4)
     bench.release(serials(2))
-    assert denied(bench, "shipment.requested", serials=serials(2, first=3)) == [
-        "shipment_new.exists"
-    ]
+    assert denied(bench, "shipment.requested", serials=serials(2, first=3)) == ["shipment_new.exists"]
 
 
 @pytest.mark.parametrize("field", ["consignee", "end_user", "forwarder"])
@@ -321,7 +315,8 @@ def test_a_device_that_is_somewhere_cannot_be_released_again(stage: str) -> None
     if stage in ("received", "installed", "attesting"):
         bench.receive(["SN000001"])
     elif stage in ("damaged", "missing"):
-        bench.say("delivery.received", received=[], **{"missing": [], stage: ["SN000001"]})
+        apart: dict[str, Any] = {"missing": [], stage: ["SN000001"]}
+        bench.say("delivery.received", received=[], **apart)
     if stage in ("installed", "attesting"):
         bench.say("device.installed")
     if stage == "attesting":
@@ -412,9 +407,7 @@ def test_a_revocation_is_for_good() -> None:
 def test_a_second_suspension_does_not_move_the_first() -> None:
     bench = lenient()
     bench.accepted("license.suspended", at="2027-05-01T00:00:00Z")
-    assert denied(bench, "license.suspended", at="2027-06-01T00:00:00Z") == [
-        "license_standing.suspended"
-    ]
+    assert denied(bench, "license.suspended", at="2027-06-01T00:00:00Z") == ["license_standing.suspended"]
     assert bench.fact(License, LICENSE).suspended_at == bench.now("2027-05-01T00:00:00Z")
     bench.accepted("license.revoked")
 
@@ -465,9 +458,7 @@ def test_a_version_is_newer_than_the_one_before() -> None:
     bench = opened()
     bench.accepted("policy.activated", **activation(policy(version=2), version=2))
     for version in (1, 2):
-        decision = bench.say(
-            "policy.activated", **activation(policy(version=version), version=version)
-        )
+        decision = bench.say("policy.activated", **activation(policy(version=version), version=version))
         found = finding(decision, "policy_document")
         assert decision.outcome == "denied"
         assert (found.code, found.observed, found.limit) == (
@@ -488,21 +479,19 @@ def test_a_document_whose_time_is_over_is_not_activated() -> None:
 
 
 def test_a_document_is_activated_by_a_role_that_it_names() -> None:
-    assert denied(
-        opened(), "policy.activated", by=(EXPORTER, "exporter"), **activation(H200)
-    ) == ["policy_document.approval"]
+    assert denied(opened(), "policy.activated", by=(EXPORTER, "exporter"), **activation(H200)) == [
+        "policy_document.approval"
+    ]
     text = policy(approvals=["exporter", "authority"])
     opened().accepted("policy.activated", by=(EXPORTER, "exporter"), **activation(text))
 
 
 def test_until_a_later_version_begins_the_one_before_stays_in_force() -> None:
     bench = Workbench().open(text=policy(condition("quantity_cap", limit=10)))
-    text = policy(
-        condition("quantity_cap", limit=20), version=2, force={"from": "2027-06-01"}
-    )
+    text = policy(condition("quantity_cap", limit=20), version=2, force={"from": "2027-06-01"})
     bench.accepted("policy.activated", **activation(text, version=2))
     before, after = "2027-06-01T03:59:59.999999Z", "2027-06-01T04:00:00Z"
-    assert bench.ask("order.placed", units=11, at=before).outcome == "denied"
+    assert codes(bench.ask("order.placed", units=11, at=before)) == ["quantity_cap.over"]
     assert bench.ask("order.placed", units=11, at=after).outcome == "accepted"
     assert [p["version"] for p in bench.ask("order.placed", at=after).policies] == [1, 2]
 
@@ -540,9 +529,7 @@ def test_a_correction_names_an_entry_by_index_and_id() -> None:
     bench = lenient()
     bench.accepted("order.placed", by=(EXPORTER, "exporter"))
     right = mistaken(bench)
-    assert denied(bench, "event.declared_in_error", **{**right, "index": 9_999}) == [
-        "correction.unknown"
-    ]
+    assert denied(bench, "event.declared_in_error", **{**right, "index": 9_999}) == ["correction.unknown"]
     wrong = {**right, "id": "8d5f6a52-6a70-4a2c-9f0b-6a4ab55c7f01"}
     assert denied(bench, "event.declared_in_error", **wrong) == ["correction.id_differs"]
 
@@ -574,14 +561,10 @@ def test_an_authority_corrects_licensing_but_not_trade() -> None:
     bench = lenient()
     bench.accepted("order.placed")
     by = (AUTHORITY, "authority")
-    assert denied(bench, "event.declared_in_error", by=by, **mistaken(bench)) == [
-        "correction.not_yours"
-    ]
+    assert denied(bench, "event.declared_in_error", by=by, **mistaken(bench)) == ["correction.not_yours"]
     bench.accepted("license.suspended")
     # Its own, and still of a kind that nothing takes back.
-    assert denied(bench, "event.declared_in_error", by=by, **mistaken(bench)) == [
-        "correction.not_reversible"
-    ]
+    assert denied(bench, "event.declared_in_error", by=by, **mistaken(bench)) == ["correction.not_reversible"]
 
 
 def test_dependents_are_corrected_first() -> None:
@@ -610,9 +593,7 @@ def test_a_correction_is_not_corrected() -> None:
     bench = lenient()
     bench.accepted("order.placed", by=(EXPORTER, "exporter"))
     bench.accepted("event.declared_in_error", **mistaken(bench))
-    assert denied(bench, "event.declared_in_error", **mistaken(bench)) == [
-        "correction.not_reversible"
-    ]
+    assert denied(bench, "event.declared_in_error", **mistaken(bench)) == ["correction.not_reversible"]
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -122,9 +122,7 @@ def test_norway_stays_norway() -> None:
         "limit: {from: license.quantity}", "coverage: every\n    country: NO"
     )
     text = text.replace("[order.placed, shipment.requested]", "[shipment.requested]")
-    assert parse_document(text).conditions[0].parameters == LaboratoryTest(
-        coverage="every", country="NO"
-    )
+    assert parse_document(text).conditions[0].parameters == LaboratoryTest(coverage="every", country="NO")
 
 
 @pytest.mark.parametrize(
@@ -372,9 +370,7 @@ def test_a_duration_without_one_is_refused(written: object) -> None:
 
 @pytest.mark.parametrize("rate", ["0", "-0.25", "25%", 0, "1e-1"])
 def test_a_rate_is_a_positive_decimal_in_a_string(rate: object) -> None:
-    pointer, _ = only(
-        policy(condition("levy_settled", rate=rate, rounding="half_up"))
-    )
+    pointer, _ = only(policy(condition("levy_settled", rate=rate, rounding="half_up")))
     assert pointer == "/conditions/0/rate"
 
 

@@ -1,0 +1,155 @@
+"""Where the service's CPU time goes: `chipledger` with a sampler in it.
+
+    python -m tests.benchmarks.sampling serve ...      (what follows is of `chipledger`)
+
+SIGUSR1 begins, SIGUSR2 ends and writes the samples to BENCH_SAMPLES. The kernel's timer of this process's own
+CPU time interrupts it, and the stack of that moment is counted: unlike cProfile, this costs calls
+nothing, so that many small functions do not look dearer than they are. Time inside C is that of the
+function that called it; time inside uvloop is that of the event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import CodeType, FrameType
+
+from tests.benchmarks.load import Measured
+from tests.benchmarks.report import aligned
+
+EVERY_S = 0.001
+TOP = 40
+VARIABLE = "BENCH_SAMPLES"
+
+Frame = tuple[str, str]
+"""(file, function)."""
+
+# The innermost frame that stands here says which layer a sample belongs to: helpers that several layers
+# use (canonical.encode, Facts.get, psycopg) stand nowhere, so that they count for who called them.
+LAYERS: dict[Frame, str] = {
+    ("api/telemetry.py", "Edge._record"): "log line and metrics",
+    ("api/auth.py", "*"): "API key",
+    ("ledger/canonical.py", "parse"): "parse JSON",
+    ("ledger/event.py", "parse_event"): "validate",
+    ("ledger/event.py", "submission_of"): "canonical bytes of the event",
+    ("api/submit.py", "_rendered"): "receipts: encode",
+    ("api/submit.py", "_item"): "receipts: encode",
+    ("ledger/fold.py", "missing"): "which facts are needed",
+    ("policies/engine.py", "Engine.judge"): "judge",
+    ("ledger/decision.py", "Decision.body"): "canonical bytes of the decision",
+    ("ledger/fold.py", "fold"): "fold",
+    ("ledger/fold.py", "entailed"): "fold",
+    ("ledger/fold.py", "extend_chain"): "fold",
+    ("ledger/batch.py", "*"): "build the entry",
+    ("ledger/batch.py", "Batch.grow"): "tree",
+    ("ledger/store.py", "Writer.begin"): "SQL: lock, ids, facts",
+    ("ledger/store.py", "Writer.load"): "SQL: lock, ids, facts",
+    ("ledger/store.py", "Writer.write"): "SQL: upsert facts",
+    ("ledger/store.py", "Writer._copy"): "SQL: COPY",
+    ("ledger/store.py", "Writer._complete_tile"): "SQL: tiles",
+    ("ledger/store.py", "Writer.commit"): "SQL: head and COMMIT",
+    ("ledger/sequencer.py", "Sequencer._answers"): "receipts: prove",
+    ("ledger/checkpoint.py", "sign"): "sign the checkpoint",
+    ("ledger/sequencer.py", "*"): "sequencer",
+    ("api/submit.py", "*"): "HTTP: our handler",
+    ("api/telemetry.py", "*"): "HTTP: our handler",
+    ("starlette/", "*"): "HTTP: starlette",
+    ("uvicorn/", "*"): "HTTP: uvicorn",
+}
+REST = "event loop and the rest"
+
+
+class Sampler:
+    def __init__(self) -> None:
+        self._stacks: Counter[tuple[CodeType, ...]] = Counter()
+
+    def install(self) -> None:
+        signal.signal(signal.SIGUSR1, self._begin)
+        signal.signal(signal.SIGUSR2, self._end)
+        signal.signal(signal.SIGPROF, self._sample)
+        signal.siginterrupt(signal.SIGPROF, False)
+
+    def _begin(self, _: int, __: FrameType | None) -> None:
+        self._stacks.clear()
+        signal.setitimer(signal.ITIMER_PROF, EVERY_S, EVERY_S)
+
+    def _sample(self, _: int, frame: FrameType | None) -> None:
+        stack = []
+        while frame is not None:
+            stack.append(frame.f_code)
+            frame = frame.f_back
+        self._stacks[tuple(stack)] += 1
+
+    def _end(self, _: int, __: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        found = [
+            [count, [[code.co_filename, code.co_qualname] for code in stack]]
+            for stack, count in self._stacks.items()
+        ]
+        path = Path(os.environ[VARIABLE])
+        draft = path.with_suffix(".draft")
+        draft.write_text(json.dumps(found))
+        draft.rename(path)
+
+
+def rendered(samples: str, measured: Measured) -> str:
+    """The layers, then the functions in which the time itself was spent."""
+    layers: Counter[str] = Counter()
+    own: Counter[Frame] = Counter()
+    within: Counter[Frame] = Counter()
+    total = 0
+    for count, stack in json.loads(samples):
+        frames = [(_short(file), name) for file, name in stack]
+        total += count
+        layers[_layer(frames)] += count
+        own[frames[0]] += count
+        within.update(dict.fromkeys(frames, count))
+    each = measured.service_us / total
+
+    def row(words: str, count: int) -> list[str]:
+        return [words, f"{count / total:.1%}", f"{count * each:.1f}"]
+
+    by_layer = [["layer", "share", "µs an event"]]
+    by_layer += [row(name, count) for name, count in layers.most_common()]
+    by_function = [["function", "share", "µs an event", "with its callees"]]
+    by_function += [
+        [*row(f"{file} {name}"[-90:], count), f"{within[file, name] * each:.1f}"]
+        for (file, name), count in own.most_common(TOP)
+    ]
+    title = (
+        f"{total:,} samples; {measured.events_per_s:,.0f} events/s, {measured.service_us:.0f} µs of the"
+        f" service's CPU for each, {measured.postgres_us:.0f} of PostgreSQL's"
+    )
+    return "\n".join([title, "", *aligned(by_layer), "", *aligned(by_function)])
+
+
+def _layer(frames: Sequence[Frame]) -> str:
+    for file, name in frames:
+        for known in ((file, name), (file, "*"), (file.partition("/")[0] + "/", "*")):
+            if known in LAYERS:
+                return LAYERS[known]
+    return REST
+
+
+def _short(file: str) -> str:
+    """ledger/batch.py, starlette/requests.py."""
+    for mark in ("/site-packages/", f"{Path(__file__).parents[2]}/"):
+        _, found, rest = file.rpartition(mark)
+        if found:
+            return rest
+    return "/".join(Path(file).parts[-2:])
+
+
+def main() -> None:
+    from api.cli import main as chipledger
+
+    Sampler().install()
+    chipledger()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Decisions in plain English, and the catalogue that is printed from the registry."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+import policies
+from ledger.decision import Decision
+from ledger.event import KINDS
+from policies.conditions import CONDITIONS
+from policies.conditions.page import page
+from policies.constitution import SENTENCES
+from policies.document import parse_document
+from policies.explain import clauses_of, explain
+from tests.workbench import H200, Workbench, condition, policy, serials
+
+_CODE = re.compile(r'"([a-z_]+\.[a-z_]+)"')
+CLAUSES = clauses_of([parse_document(H200)])
+
+
+def sentences(decision: Decision) -> dict[str, str]:
+    committed = json.loads(decision.body)
+    said = explain(committed, CLAUSES)
+    return {c["id"]: sentence for c, sentence in zip(committed["conditions"], said, strict=True)}
+
+
+def test_a_quantity_refused() -> None:
+    bench = Workbench().open()
+    bench.order(9_600)
+    said = sentences(bench.say("order.placed", order="PO-2", units=500))
+    assert said["quantity"] == (
+        "quantity: 10,100 units asked or released, 10,000 allowed: 100 too many (headroom 400). "
+        "Clause: license face, quantity."
+    )
+    assert said["live"].startswith("live: the license is active.")
+
+
+def test_a_levy_that_is_short() -> None:
+    bench = Workbench().open()
+    bench.order(1000, levied="6000000.00")
+    said = sentences(bench.release(serials(1000)))
+    assert said["levy"].startswith(
+        "levy: 6,000,000.00 USD of levy settled, 6,750,000.00 USD due: 750,000.00 USD short. "
+    )
+    assert said["laboratory"].startswith(
+        "laboratory: 0 of 1,000 devices have passed a laboratory test, 1,000 have not: "
+        "SN000001, SN000002, SN000003, SN000004, SN000005 and 995 more. Clause: "
+    )
+
+
+def test_a_loss_with_the_report_that_it_calls_for() -> None:
+    bench = Workbench().open()
+    bench.order(3)
+    bench.test(serials(3))
+    bench.release(serials(3))
+    bench.dispatch(serials(3))
+    said = sentences(bench.receive(serials(2), at="2027-03-09T06:00:00Z"))
+    assert said["custody"].startswith(
+        "custody: 2 of 3 devices dispatched have arrived, 1 are missing: SN000003; an incident "
+        "report is asked for, due by 2027-03-12T06:00:00.000000Z. Clause: "
+    )
+
+
+def test_a_dispatch_after_a_revocation_with_the_suspension_it_proposes() -> None:
+    bench = Workbench().open()
+    bench.order(3)
+    bench.test(serials(3))
+    bench.release(serials(3))
+    bench.accepted("license.revoked")
+    said = sentences(bench.dispatch(serials(3)))
+    assert "suspension of license D-100200 is proposed; an incident report is asked for." in (said["live"])
+
+
+def test_the_constitution_speaks_without_a_clause() -> None:
+    said = sentences(Workbench().open().say("order.placed", license="D-999"))
+    assert said == {"license_known": "license_known: the license is not one of this contract."}
+
+
+def test_entries_and_names_are_not_grouped_like_numbers() -> None:
+    bench = Workbench().open()
+    decision = bench.say("event.declared_in_error", index=12_345)
+    assert sentences(decision) == {"correction": "correction: there is no entry 12345."}
+
+
+def test_a_shadow_says_that_it_does_not_count() -> None:
+    text = policy(condition("quantity_cap", limit=1, action="shadow"))
+    [said] = explain(Workbench().open(text=text).say("order.placed").value())
+    assert said.endswith("(headroom 1). Shadow: it does not count.")
+
+
+def test_findings_that_were_picked_out_are_explained_alone() -> None:
+    bench = Workbench().open()
+    value = bench.say("order.placed", units=20_000).value()
+    failed = [c for c in value["conditions"] if c["result"] == "fail"]
+    assert len(explain({**value, "conditions": failed})) == 1
+
+
+def test_what_a_later_version_committed_is_shown_as_it_stands() -> None:
+    finding = {
+        "id": "new", "uses": "something_new", "policy": 1, "result": "fail", "action": "deny",
+        "clock": "none", "code": "something_new.bad",
+    }  # fmt: skip
+    assert explain({"conditions": [finding]}) == ["new: fail (something_new.bad)."]
+    error = {**finding, "result": "error", "uses": "quantity_cap", "code": "quantity_cap.error"}
+    assert explain({"conditions": [error]}) == ["new: it could not be judged, and so it is not met."]
+    absent = {**finding, "result": "not_applicable"}
+    assert explain({"conditions": [absent]}) == ["new: it does not apply."]
+
+
+# --- the catalogue --------------------------------------------------------------------------------
+
+
+def test_the_printed_catalogue_is_current() -> None:
+    printed = Path(policies.__file__).with_name("CONDITIONS.md").read_text()
+    assert printed == page(), "python -m policies.conditions > policies/CONDITIONS.md"
+
+
+def test_the_catalogue_has_its_seven_numbers() -> None:
+    assert {c.number: c.name for c in CONDITIONS.values()} == {
+        1: "license_active", 2: "validity_window", 4: "quantity_cap",
+        7: "conditions_acknowledged", 12: "laboratory_test", 16: "levy_settled",
+        27: "custody_continuity",
+    }  # fmt: skip
+
+
+def test_every_condition_gates_requests_as_requests_and_flags_facts_as_facts() -> None:
+    for used in CONDITIONS.values():
+        assert {KINDS[kind, 1].nature for kind in used.requests} <= {"request"}
+        assert {KINDS[kind, 1].nature for kind in used.facts} <= {"fact"}
+
+
+@pytest.mark.parametrize("name", sorted(CONDITIONS))
+def test_every_sentence_speaks_of_what_a_finding_holds(name: str) -> None:
+    known = {"observed", "limit", "shortfall", "headroom", "unit", "subjects"}
+    for words in (*CONDITIONS[name].sentences.values(), *SENTENCES.values()):
+        assert {field for _, field, _, _ in Formatter().parse(words) if field} <= known
+        assert not words.endswith(".")
+
+
+def test_every_code_is_found_somewhere_and_has_a_sentence() -> None:
+    """A code stands in the source where it is found, and once more where it is put into words."""
+    home = Path(policies.__file__).parent
+    counted = Counter(_CODE.findall((home / "constitution.py").read_text()))
+    assert counted.keys() == SENTENCES.keys()
+    from_undo = {"correction.not_reversible", "correction.dependents"}  # found by the kinds
+    assert {code for code, count in counted.items() if count == 1} == from_undo
+    for used in CONDITIONS.values():
+        source = Path(inspect.getfile(used.check)).read_text()
+        once = {code for code in used.sentences if source.count(f'"{code}"') < 2}
+        assert once <= {"revoked"}, "suspended and revoked are the license's own states"
