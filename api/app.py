@@ -21,13 +21,13 @@ from starlette.types import ASGIApp
 from api import audit, operate, problems, proofs
 from api.auth import Keyring
 from api.database import Logins
-from api.openapi import described
+from api.openapi import DESCRIPTION, described
 from api.settings import Settings
 from api.submit import Door
 from api.telemetry import Edge, Metrics
 from api.wiring import Service, SimulatedClock
 from ledger import keys
-from ledger.errors import Fault, LedgerError
+from ledger.errors import Fault, LedgerError, TooLarge
 from ledger.event import faults_from
 from ledger.reader import Reader
 from ledger.sequencer import Sequencer
@@ -67,7 +67,14 @@ def build(settings: Settings, logins: Logins) -> ASGIApp:
             await service.sequencer.close()
             await reader.close()
 
-    app = FastAPI(title="chipledger", lifespan=life, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="chipledger",
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.service = service
     app.include_router(audit.router)
     app.include_router(proofs.router)
@@ -79,6 +86,7 @@ def build(settings: Settings, logins: Logins) -> ASGIApp:
     app.add_exception_handler(LedgerError, _ledger_error)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return Edge(
         app,
@@ -92,7 +100,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schema = get_openapi(
             title="chipledger",
             version="1",
-            description="An append-only, hash-chained, policy-judged ledger of licensed chips.",
+            description=DESCRIPTION,
             routes=app.routes,
         )
         app.openapi_schema = described(schema)
@@ -140,9 +148,19 @@ async def _bad_parameter(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = {404: problems.NOT_FOUND, 405: problems.METHOD, 415: problems.MEDIA}
+    known = {
+        404: problems.NOT_FOUND,
+        405: problems.METHOD,
+        413: problems.PROBLEMS[TooLarge],
+        415: problems.MEDIA,
+    }
     problem = known.get(error.status_code, problems.BAD_REQUEST)
     body = problems.body_of(problem, request_id=_request_id(request))
     response = problems.render(body)
     response.headers.update(error.headers or {})
     return response
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    """Starlette raises the error again behind this answer: `Edge` logs it."""
+    return problems.render(problems.body_of(problems.INTERNAL, request_id=_request_id(request)))

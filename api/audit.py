@@ -2,104 +2,215 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
+import orjson
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from api.auth import Caller, Forbidden
-from api.schemas import ContractView, DeviceView, EntryPage, EntryView, KindView
+from api.auth import Caller, Forbidden, KeyHolder
+from api.problems import NotYet
+from api.schemas import (
+    INDEX_MAX,
+    ContractName,
+    ContractView,
+    DeviceView,
+    EntryPage,
+    EntryQuery,
+    EntryView,
+    FactQuery,
+    KindView,
+    LinkQuery,
+    OrderPage,
+    Reading,
+    ShipmentPage,
+)
 from api.wiring import service_of
 from ledger.canonical import parse
+from ledger.entry import Body
 from ledger.errors import NotFound
 from ledger.event import KINDS, schema_of, versions_of
-from ledger.facts import Chain, Contract, Device, License, Order, Shipment
-from ledger.reader import Filter, StoredEntry
-from ledger.values import UUID_PATTERN, Timestamp, format_timestamp
+from ledger.facts import Chain, Contract, Device, FactT, License, Order, Shipment
+from ledger.reader import Filter, Reader, StoredEntry
+from ledger.values import format_timestamp
+
+PAGE_BYTES_MAX = 8 << 20
+"""A page that is larger ends early: an event may be 1 MiB, and a page may ask for 1,000."""
+SLICE_ENTRIES = 100
+"""How many entries are read at once."""
+FACTS_SHOWN = 100
+"""Orders, and shipments, in the view of a contract."""
 
 router = APIRouter(prefix="/v1")
-
-Index = Annotated[int, Path(ge=0, le=2**53 - 1, description="Position in the log, from 0.")]
-ContractPath = Annotated[str, Path(pattern=rf"{UUID_PATTERN}|^_ledger$")]
+ContractPath = Annotated[ContractName, Path()]
 
 
-async def _visible(request: Request, caller: Caller) -> frozenset[str] | None:
-    """The contracts that the caller may see; None: all."""
+# --- who sees what --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Where one caller reads, and what it may see there."""
+
+    reader: Reader
+    contracts: frozenset[str] | None
+    """None: all."""
+
+    def sees(self, contract: str | None) -> bool:
+        return self.contracts is None or contract in self.contracts
+
+
+async def _sight(request: Request, caller: Caller, query: Reading) -> Sight:
+    """Raises NotYet before anything else is looked at: a replica may not know the contract either."""
+    reader = service_of(request).reader
+    if query.min_index is not None:
+        size = (await reader.head()).size
+        if query.min_index >= size:
+            raise NotYet(f"min_index is {query.min_index}, what can be read now has {size} entries")
     if caller.reads_everything:
-        return None
+        return Sight(reader, None)
     if caller.party is None:
         raise Forbidden("this key speaks for no party")
-    return await service_of(request).reader.contracts_of(caller.party)
+    return Sight(reader, await reader.contracts_of(caller.party))
 
 
-def entry_view(stored: StoredEntry) -> dict[str, Any]:
-    """An entry as JSON: the header as hashed, its leaf hash, and the bodies with their salts."""
-    bodies = {
-        name: {"salt": body.salt.hex(), "value": parse(body.value)} if body is not None else None
-        for name, body in stored.entry.bodies.items()
-    }
-    return {
-        "index": stored.index,
-        "kind": stored.kind,
-        "party": stored.party,
-        "outcome": stored.outcome,
-        "recorded_at": format_timestamp(stored.recorded_at),
-        "leaf_hash": stored.entry.leaf.hex(),
-        "header": parse(stored.entry.raw),
-        **bodies,
-    }
+# --- entries --------------------------------------------------------------------------------------
 
 
-@router.get("/entries/{index}", response_model=EntryView, tags=["entries"])
-async def get_entry(request: Request, index: Index) -> dict[str, Any]:
+@router.get(
+    "/entries/{index}",
+    response_model=EntryView,
+    responses={304: {"description": "The entry that `If-None-Match` names."}},
+    tags=["entries"],
+)
+async def get_entry(
+    request: Request,
+    index: Annotated[int, Path(ge=0, le=INDEX_MAX, description="Position in the log, from 0.")],
+    caller: KeyHolder,
+    query: Annotated[Reading, Query()],
+) -> Response:
     """One entry: header, leaf hash, event and decision with their salts."""
-    caller = await service_of(request).caller(request)
-    stored = await service_of(request).reader.entry(index)
-    visible = await _visible(request, caller)
-    if visible is not None and stored.entry.header.contract not in visible:
+    sight = await _sight(request, caller, query)
+    stored = await sight.reader.entry(index)
+    if not sight.sees(stored.entry.header.contract):
         # In the same words as for an entry that is not there: its existence is not theirs to know.
         raise NotFound(f"there is no entry {index}")
-    return entry_view(stored)
+    # An entry never changes; a body of it may be erased.
+    erased = "".join(f"-{name}" for name, body in stored.entry.bodies.items() if body is None)
+    etag = f'"{stored.entry.leaf.hex()}{erased}"'
+    headers = {
+        "etag": etag,
+        "cache-control": "private, max-age=86400" + ("" if erased else ", immutable"),
+        "vary": "authorization",
+    }
+    if request.headers.get("if-none-match") == etag:
+        return Response(None, 304, headers)
+    return Response(_entry(stored), 200, headers, "application/json")
 
 
 @router.get("/entries", response_model=EntryPage, tags=["entries"])
 async def list_entries(
-    request: Request,
-    after: Annotated[int, Query(ge=-1, le=2**53 - 1, description="Entries after this index.")] = -1,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    contract: Annotated[str | None, Query(pattern=rf"{UUID_PATTERN}|^_ledger$")] = None,
-    kind: Annotated[str | None, Query(pattern=r"^[a-z_]+\.[a-z_]+$", max_length=64)] = None,
-    party: Annotated[str | None, Query(pattern=r"^[a-z0-9_][a-z0-9.-]{0,62}$")] = None,
-    outcome: Annotated[str | None, Query(pattern=r"^(accepted|flagged|held|denied)$")] = None,
-    since: Annotated[Timestamp | None, Query(description="Recorded at or after.")] = None,
-    until: Annotated[Timestamp | None, Query(description="Recorded before.")] = None,
-) -> dict[str, Any]:
-    """A page of entries, in order. `next` is the `after` of the following page, null at the end."""
-    caller = await service_of(request).caller(request)
-    visible = await _visible(request, caller)
-    if visible is not None and contract not in visible:
+    request: Request, caller: KeyHolder, query: Annotated[EntryQuery, Query()]
+) -> Response:
+    """A page of entries, in order of index. It ends early where it grows past 8 MiB: go by `next`."""
+    sight = await _sight(request, caller, query)
+    if not sight.sees(query.contract):
         raise Forbidden("a submitter lists the entries of one of its own contracts: give `contract`")
-    found = await service_of(request).reader.entries(
-        Filter(after, limit, contract, kind, party, outcome, since, until)
+    wanted = Filter(**query.model_dump(exclude={"min_index"}))
+    entries, following = await _page(sight.reader, wanted)
+    body = b'{"entries":[%s],"next":%s}' % (b",".join(entries), orjson.dumps(following))
+    return Response(body, 200, _next_link(request, following), "application/json")
+
+
+async def _page(reader: Reader, wanted: Filter) -> tuple[list[bytes], int | None]:
+    """Entries as JSON, and after which index the next page begins; None: there is none."""
+    page: list[bytes] = []
+    size, last = 0, wanted.after
+    while True:
+        # One more than is asked for tells whether there is a next page.
+        limit = min(wanted.limit - len(page) + 1, SLICE_ENTRIES)
+        found = await reader.entries(replace(wanted, after=last, limit=limit))
+        for stored in found:
+            if len(page) == wanted.limit or size > PAGE_BYTES_MAX:
+                return page, last
+            page.append(_entry(stored))
+            size, last = size + len(page[-1]), stored.index
+        if len(found) < limit:
+            return page, None
+
+
+def _entry(stored: StoredEntry) -> bytes:
+    """An entry as JSON, around the very bytes that were hashed and committed to."""
+    columns = orjson.dumps(
+        {
+            "index": stored.index,
+            "kind": stored.kind,
+            "party": stored.party,
+            "outcome": stored.outcome,
+            "recorded_at": format_timestamp(stored.recorded_at),
+            "leaf_hash": stored.entry.leaf.hex(),
+        }
     )
-    following = found[-1].index if len(found) == limit else None
-    return {"entries": [entry_view(stored) for stored in found], "next": following}
+    bodies = (b'"%s":%s' % (name.encode(), _body(body)) for name, body in stored.entry.bodies.items())
+    return b'%s,"header":%s,%s}' % (columns[:-1], stored.entry.raw, b",".join(bodies))
+
+
+def _body(body: Body | None) -> bytes:
+    if body is None:
+        return b"null"
+    return b'{"salt":"%s","value":%s}' % (body.salt.hex().encode(), body.value)
+
+
+def _next_link(request: Request, following: int | str | None) -> dict[str, str]:
+    """The next page as a header (RFC 8288), for whoever follows links."""
+    if following is None:
+        return {}
+    query = urlencode({**request.query_params, "after": following})
+    return {"link": f'<{request.url.path}?{query}>; rel="next"'}
+
+
+# --- facts ----------------------------------------------------------------------------------------
+
+
+async def _contract(contract: str, sight: Sight) -> Contract:
+    found = await sight.reader.fact(Contract, contract)
+    if found is None or not sight.sees(contract):
+        raise NotFound(f"there is no contract {contract}")
+    return found
+
+
+async def _facts(
+    reader: Reader, fact: type[FactT], contract: str, query: FactQuery
+) -> tuple[Sequence[FactT], str | None]:
+    """A page of a contract's facts in order of their numbers, and after which the next one begins."""
+    prefix = f"{contract}/"
+    after = prefix + query.after if query.after is not None else ""
+    found = await reader.facts_of(fact, contract, after=after, limit=query.limit + 1)
+    if len(found) <= query.limit:
+        return found, None
+    page = found[: query.limit]
+    return page, page[-1].key.removeprefix(prefix)
 
 
 @router.get("/contracts/{contract}", response_model=ContractView, tags=["facts"])
-async def get_contract(request: Request, contract: ContractPath) -> dict[str, Any]:
-    """What is true of a contract now: parties, licenses with headroom, orders, shipments, its chain."""
-    service = service_of(request)
-    caller = await service.caller(request)
-    visible = await _visible(request, caller)
-    reader = service.reader
-    found = await reader.fact(Contract, contract)
-    if found is None or (visible is not None and contract not in visible):
-        raise NotFound(f"there is no contract {contract}")
+async def get_contract(
+    request: Request, contract: ContractPath, caller: KeyHolder, query: Annotated[Reading, Query()]
+) -> dict[str, Any]:
+    """What is true of a contract now: parties, licenses with headroom, orders, shipments, its chain.
+
+    The first 100 orders and shipments: the rest have routes of their own.
+    """
+    sight = await _sight(request, caller, query)
+    reader = sight.reader
+    found = await _contract(contract, sight)
     chain = await reader.fact(Chain, contract)
     licenses = [await reader.fact(License, number) for number in found.licenses]
-    orders = await reader.facts_of(Order, contract)
-    shipments = await reader.facts_of(Shipment, contract)
+    first = FactQuery(limit=FACTS_SHOWN)
+    orders, orders_next = await _facts(reader, Order, contract, first)
+    shipments, shipments_next = await _facts(reader, Shipment, contract, first)
     return {
         **found.view(),
         "chain": None if chain is None else {"count": chain.count, "head": chain.head},
@@ -110,44 +221,97 @@ async def get_contract(request: Request, contract: ContractPath) -> dict[str, An
                 "headroom_to_release": license_.quantity - license_.released,
             }
             for license_ in licenses
-            if license_ is not None
+            # Anybody can name a number: the license shows to the parties of the contract it is for.
+            if license_ is not None and sight.sees(license_.contract)
         ],
         "orders": [order.view() for order in orders],
-        "shipments": [
-            {
-                **shipment.view(),
-                "serials": len(shipment.serials),
-                "dispatched": len(shipment.dispatched),
-                "received": len(shipment.received),
-            }
-            for shipment in shipments
-        ],
+        "orders_next": orders_next,
+        "shipments": [_shipment(shipment) for shipment in shipments],
+        "shipments_next": shipments_next,
+    }
+
+
+@router.get("/contracts/{contract}/orders", response_model=OrderPage, tags=["facts"])
+async def list_orders(
+    request: Request,
+    response: Response,
+    contract: ContractPath,
+    caller: KeyHolder,
+    query: Annotated[FactQuery, Query()],
+) -> dict[str, Any]:
+    """The orders of a contract, in order of their numbers."""
+    sight = await _sight(request, caller, query)
+    await _contract(contract, sight)
+    orders, following = await _facts(sight.reader, Order, contract, query)
+    response.headers.update(_next_link(request, following))
+    return {"orders": [order.view() for order in orders], "next": following}
+
+
+@router.get("/contracts/{contract}/shipments", response_model=ShipmentPage, tags=["facts"])
+async def list_shipments(
+    request: Request,
+    response: Response,
+    contract: ContractPath,
+    caller: KeyHolder,
+    query: Annotated[FactQuery, Query()],
+) -> dict[str, Any]:
+    """The shipments of a contract, in order of their numbers. The entry `released` names the serials."""
+    sight = await _sight(request, caller, query)
+    await _contract(contract, sight)
+    shipments, following = await _facts(sight.reader, Shipment, contract, query)
+    response.headers.update(_next_link(request, following))
+    return {"shipments": [_shipment(shipment) for shipment in shipments], "next": following}
+
+
+def _shipment(shipment: Shipment) -> dict[str, Any]:
+    return {
+        **shipment.view(),
+        "serials": len(shipment.serials),
+        "dispatched": len(shipment.dispatched),
+        "received": len(shipment.received),
     }
 
 
 @router.get("/devices/{serial}", response_model=DeviceView, tags=["facts"])
 async def get_device(
     request: Request,
+    response: Response,
     serial: Annotated[str, Path(pattern=r"^[A-Z0-9][A-Z0-9._-]{2,39}$")],
-    after: Annotated[int, Query(ge=-1, le=2**53 - 1)] = -1,
+    caller: KeyHolder,
+    query: Annotated[LinkQuery, Query()],
 ) -> dict[str, Any]:
-    """What is true of one device now, and its custody chain: every entry that speaks of it."""
-    service = service_of(request)
-    caller = await service.caller(request)
-    visible = await _visible(request, caller)
-    device = await service.reader.fact(Device, serial)
-    links = await service.reader.links(serial, after=after)
-    if visible is not None:
-        links = [link for link in links if link.entry.header.contract in visible]
-        if device is not None and device.contract not in visible and not links:
-            device = None
+    """What is true of one device now, and its custody chain: every entry that speaks of it, in order."""
+    sight = await _sight(request, caller, query)
+    device = await sight.reader.fact(Device, serial)
+    if device is not None and not await _shows(device, sight):
+        device = None
+    links = await sight.reader.links(
+        serial, after=query.after, limit=query.limit + 1, contracts=sight.contracts
+    )
     if device is None and not links:
         raise NotFound(f"the log does not speak of a device {serial}")
+    page = links[: query.limit]
+    following = page[-1].index if len(links) > query.limit else None
+    response.headers.update(_next_link(request, following))
     return {
         "serial": serial,
         "device": None if device is None else device.view(),
-        "custody": [_link(link) for link in links],
+        "custody": [_link(link) for link in page],
+        "next": following,
     }
+
+
+async def _shows(device: Device, sight: Sight) -> bool:
+    """A device shows to the parties of the contract that holds it, and before that to who tested it.
+
+    Not to everybody who speaks of it: anybody can name a serial.
+    """
+    if sight.contracts is None or device.contract is not None:
+        return sight.sees(device.contract)
+    if device.tested is None or device.state not in ("tested", "failed"):
+        return False
+    [test] = await sight.reader.entries_at([device.tested])
+    return sight.sees(test.entry.header.contract)
 
 
 def _link(stored: StoredEntry) -> dict[str, Any]:
@@ -162,6 +326,9 @@ def _link(stored: StoredEntry) -> dict[str, Any]:
         "occurred_at": None if event is None else parse(event.value)["occurred_at"],
         "leaf_hash": stored.entry.leaf.hex(),
     }
+
+
+# --- kinds ----------------------------------------------------------------------------------------
 
 
 @router.get("/kinds", response_model=list[KindView], tags=["kinds"])
@@ -189,6 +356,3 @@ async def get_kind(
     if version not in versions_of(kind):
         raise NotFound(f"there is no kind {kind} version {version}")
     return schema_of(kind, version)
-
-
-__all__ = ["Response", "entry_view", "router"]

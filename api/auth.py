@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from starlette.requests import Request
+from fastapi import Depends, Request
 
 from api.keys import PREFIX, digest
 from ledger.errors import LedgerError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CACHED_S = 5.0
 """How long a revoked key may still be taken by a process that has just seen it."""
 CACHED_KEYS_MAX = 10_000
+_TOKEN = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_([A-Za-z0-9_-]{{43}})")
 
 
 class Unauthenticated(LedgerError):
@@ -53,10 +55,10 @@ class Keyring:
     async def caller(self, request: Request) -> Caller:
         """The caller of a request. Raises Unauthenticated, in the same words for every reason."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        prefix, _, rest = token.strip().partition("_")
-        key_id, _, secret = rest.partition("_")
-        if scheme.lower() != "bearer" or prefix != PREFIX or not key_id.isascii() or not secret:
+        match = _TOKEN.fullmatch(token.strip())
+        if scheme.lower() != "bearer" or match is None:
             raise Unauthenticated("send an API key: Authorization: Bearer clk_...")
+        key_id, secret = match.groups()
         stored = await self._stored(key_id)
         # Compared also for an unknown id, so that the time taken tells nothing.
         expected = stored.secret_sha256 if stored is not None else bytes(32)
@@ -76,9 +78,19 @@ class Keyring:
         seen = self._seen.get(key_id)
         if seen is not None and now - seen[0] < CACHED_S:
             return seen[1]
-        stored = await self._reader.key(key_id[:64].replace("\0", ""))
+        stored = await self._reader.key(key_id)
         if len(self._seen) >= CACHED_KEYS_MAX:
             self._seen.clear()
         if stored is not None:
             self._seen[key_id] = now, stored
         return stored
+
+
+async def caller_of(request: Request) -> Caller:
+    """The caller of a request, known before its parameters are looked at."""
+    caller: Caller = await request.app.state.service.caller(request)
+    return caller
+
+
+KeyHolder = Annotated[Caller, Depends(caller_of)]
+"""A parameter of every route that asks for a key."""

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
+import psycopg
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
 
 from api import database, keys
 from api.embedded import Embedded
@@ -30,8 +34,8 @@ app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(facts_app, name="facts")
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)
+errors = Console(highlight=False, markup=False, emoji=False, stderr=True)
 
 Home = Annotated[
     Path | None,
@@ -41,7 +45,8 @@ TAMPERED, UNUSABLE = 1, 2
 
 
 def _settings(home: Path | None) -> Settings:
-    return Settings() if home is None else Settings(home=home)
+    with _explained():
+        return Settings() if home is None else Settings(home=home)
 
 
 @contextmanager
@@ -49,9 +54,37 @@ def _explained() -> Iterator[None]:
     """Say in a line what went wrong, and exit with 2."""
     try:
         yield
-    except LedgerError as error:
-        errors.print(f"[red]{type(error).__name__}[/red]: {error}", soft_wrap=True)
-        raise typer.Exit(UNUSABLE) from None
+    except (LedgerError, OSError) as error:
+        _fail(type(error).__name__, str(error))
+    except ValidationError as error:
+        _fail("setting", "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+    except psycopg.OperationalError as error:
+        _fail("database", str(error))
+    except (psycopg.Error, SQLAlchemyError) as error:
+        # Not in its own words: those about a URL that cannot be read quote it, and the password in it.
+        _fail("database", f"cannot be used as DATABASE_URL names it ({type(error).__name__})")
+
+
+def _fail(word: str, why: str, *, status: int = UNUSABLE) -> NoReturn:
+    errors.print(Text.assemble((word, "red"), f" {_printable(why)}"), soft_wrap=True)
+    raise typer.Exit(status) from None
+
+
+def _say(words: str) -> None:
+    console.print(_printable(words), soft_wrap=True)
+
+
+def _show(table: Table) -> None:
+    """A line for each row wherever it is not a terminal that is too narrow; nothing is cut off."""
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True
+    console.print(table, width=None if console.is_terminal else 1_000)
+
+
+def _printable(text: str) -> str:
+    """Controls are shown as escapes: what is told may come out of a file that somebody else wrote."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 @app.command()
@@ -93,7 +126,7 @@ def export(
     settings = _settings(home)
     with _explained(), database.opened(settings) as logins, _progress("exported") as advance:
         size = asyncio.run(export_to(output, settings, logins, advance))
-    errors.print(f"{size} entries written to {output}")
+    errors.print(_printable(f"{size} entries written to {output}"), soft_wrap=True)
 
 
 @app.command()
@@ -114,13 +147,11 @@ def verify(
         with _progress("verified") as advance:
             report = verify_file(file, key=key, receipts=receipt or [], advance=advance)
     except VerificationError as error:
-        errors.print(f"[red]TAMPERED[/red] {error}", soft_wrap=True)
-        raise typer.Exit(TAMPERED) from None
+        _fail("TAMPERED", str(error), status=TAMPERED)
     except (UnusableInput, OSError) as error:
-        errors.print(f"[red]unusable[/red] {error}", soft_wrap=True)
-        raise typer.Exit(UNUSABLE) from None
+        _fail("unusable", str(error))
     for line in report:
-        console.print(line, soft_wrap=True)
+        _say(line)
 
 
 @facts_app.command("check")
@@ -145,9 +176,9 @@ def _rebuild(home: Path | None, *, write: bool) -> None:
             with database.owner_url(settings) as owner:
                 asyncio.run(replace(owner, logins.reader, advance))
     for difference in differences[:50]:
-        console.print(str(difference), soft_wrap=True)
+        _say(str(difference))
     done = " and put right" if write and differences else ""
-    console.print(f"{len(differences)} facts differ from the log{done}")
+    _say(f"{len(differences)} facts differ from the log{done}")
     if differences and not write:
         raise typer.Exit(TAMPERED)
 
@@ -160,14 +191,14 @@ def db_status(home: Home = None) -> None:
     """Whether the embedded PostgreSQL runs, and where its data is."""
     settings = _settings(home)
     if settings.database_url is not None:
-        console.print("DATABASE_URL is set: the database is a server of yours")
+        _say("DATABASE_URL is set: the database is a server of yours")
         return
     with _explained():
         status = Embedded(settings.home).status()
-    table = Table(show_header=False, box=None)
+    table = Table("", "", show_header=False, box=None)
     for name in status.__dataclass_fields__:
         table.add_row(name.replace("_", " "), str(getattr(status, name)))
-    console.print(table)
+    _show(table)
 
 
 @db_app.command("stop")
@@ -178,7 +209,7 @@ def db_stop(
     """Stop the embedded PostgreSQL."""
     with _explained():
         Embedded(_settings(home).home).stop(force=force)
-    console.print("stopped")
+    _say("stopped")
 
 
 @db_app.command("upgrade")
@@ -186,7 +217,7 @@ def db_upgrade(home: Home = None) -> None:
     """Bring the schema to the newest version. With DATABASE_URL: an owner's."""
     with _explained(), database.owner_url(_settings(home)) as url:
         database.prepared(url)
-    console.print("the schema is up to date")
+    _say("the schema is up to date")
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -197,7 +228,7 @@ def keys_create(
     role: Annotated[str, typer.Argument(help="submitter, auditor, regulator or operator")],
     party: Annotated[str | None, typer.Option(help="Whom it speaks for.")] = None,
     label: Annotated[str, typer.Option(help="For people to recognise it by.")] = "",
-    days: Annotated[int | None, typer.Option(help="Days until it expires.", min=1)] = None,
+    days: Annotated[int | None, typer.Option(help="Days until it expires.", min=1, max=36_500)] = None,
     home: Home = None,
 ) -> None:
     """Make a key. It is shown once: only its digest is kept."""
@@ -206,7 +237,7 @@ def keys_create(
         database.prepared(url)
         new = keys.create(url, role, party=party, label=label, expires_at=expires)
     errors.print(f"key {new.id}, shown once:")
-    console.print(new.token, soft_wrap=True)
+    _say(new.token)
 
 
 @keys_app.command("list")
@@ -219,8 +250,8 @@ def keys_list(home: Home = None) -> None:
     for key in found:
         times = (key.created_at, key.expires_at, key.revoked_at)
         cells = (time.strftime("%Y-%m-%d %H:%M") if time else "" for time in times)
-        table.add_row(key.id, key.role, key.party or "", key.label, *cells)
-    console.print(table)
+        table.add_row(key.id, key.role, key.party or "", _printable(key.label), *cells)
+    _show(table)
 
 
 @keys_app.command("revoke")
@@ -228,7 +259,7 @@ def keys_revoke(key_id: str, home: Home = None) -> None:
     """End a key. Running services take it for 5 more seconds at most."""
     with _explained(), database.owner_url(_settings(home)) as url:
         keys.revoke(url, key_id)
-    console.print(f"key {key_id} is revoked")
+    _say(f"key {key_id} is revoked")
 
 
 class _Bar:

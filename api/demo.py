@@ -35,7 +35,7 @@ ORIGIN = "demo.chipledger.local/h200"
 START_S_MAX = 120
 _COLOURS = {"accepted": "green", "flagged": "yellow", "denied": "red"}
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def play(settings: Settings, *, once: bool, port: int) -> None:
@@ -194,10 +194,9 @@ class Play:
         console.print(
             f"{index:>4}  {step.at[:10]}  {step.party:<13} {step.kind:<24}"
             f" [{colour}]{outcome:<9}[/{colour}] {step.says}",
-            soft_wrap=True,
         )
         for line in self._reasons(decision):
-            console.print(f"{'':>18}[{colour}]│[/{colour}] {line}", soft_wrap=True)
+            console.print(f"{'':>18}[{colour}]│[/{colour}] {line}")
         self._show_own(index)
 
     def _show_own(self, index: int) -> None:
@@ -209,7 +208,6 @@ class Play:
             console.print(
                 f"{entry['index']:>4}  {entry['recorded_at'][:10]}  {'the ledger':<13}"
                 f" {entry['kind']:<24} {'':<9} {said}",
-                soft_wrap=True,
             )
 
     def _reasons(self, decision: dict[str, Any]) -> list[str]:
@@ -270,13 +268,13 @@ def _verify(play_: Play, settings: Settings) -> None:
         ["export", str(exported)],
         ["verify", str(exported), "--key", key, "--receipt", str(receipt)],
     ):
-        console.print(f"  $ chipledger {' '.join(command)}", soft_wrap=True)
+        console.print(f"  $ chipledger {' '.join(command)}")
         done = subprocess.run(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", "api.cli", *command],
             env=environment, check=False, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         for line in (done.stdout + done.stderr).splitlines():
-            console.print(f"  {line}", soft_wrap=True)
+            console.print(f"  {line}")
         if done.returncode:
             raise Unavailable(f"chipledger {command[0]} ended with status {done.returncode}")
 
@@ -286,7 +284,6 @@ def _leave_running(url: str, tokens: dict[str, str]) -> None:
     console.print(f"  curl {url}/checkpoint")
     console.print(
         f'  curl -H "Authorization: Bearer {tokens["auditor"]}" {url}/v1/entries?outcome=denied',
-        soft_wrap=True,
     )
     try:
         while True:

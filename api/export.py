@@ -57,16 +57,21 @@ def verify_file(path: Path, *, key: str | None, receipts: Sequence[Path], advanc
 def _words(report: Report) -> list[str]:
     whose = "the key you gave" if report.key_given else "the key that the file itself names"
     words = [
-        f"OK {report.size:,} entries of {report.contracts:,} contracts, log {report.origin}",
+        f"OK {_many(report.size, 'entry', 'entries')} of {_many(report.contracts, 'contract', 'contracts')},"
+        f" log {report.origin}",
         f"root {report.root.hex()}, signed by {whose}",
     ]
     if report.receipts:
-        words.append(f"{report.receipts:,} receipts are honoured")
+        words.append(f"honours {_many(report.receipts, 'receipt', 'receipts')}")
     if report.withheld:
-        words.append(f"{report.withheld:,} bodies are withheld: their commitments stand")
+        words.append(f"withheld: {_many(report.withheld, 'body', 'bodies')}, whose commitments stand")
     words += [f"remark: entry {remark.index}: {remark.what}" for remark in report.warnings[:20]]
     if not report.key_given:
         words.append(
             "This proves that the file is consistent in itself, and no more: give --key, obtained elsewhere."
         )
     return words
+
+
+def _many(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"

@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 import psycopg
+from pydantic import TypeAdapter, ValidationError
 
 from ledger.errors import NotFound, UnusableInput
+from ledger.values import PartyId
 
 KeyRole = Literal["submitter", "auditor", "regulator", "operator"]
 PREFIX = "clk"
+_PARTY: TypeAdapter[str | None] = TypeAdapter(PartyId | None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,10 @@ def create(
         raise UnusableInput(f"role is {role}, must be one of {', '.join(get_args(KeyRole))}")
     if role in ("submitter", "regulator") and not party:
         raise UnusableInput(f"a {role}'s key speaks for a party, so it must be given one")
+    try:
+        _PARTY.validate_python(party)
+    except ValidationError:
+        raise UnusableInput(f"party is {party}, must be as events name it, such as acme") from None
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     with psycopg.connect(url) as connection:
         connection.execute(

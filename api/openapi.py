@@ -8,7 +8,46 @@ from api import problems
 from api.schemas import ProblemView
 from ledger.event import KINDS, model_of
 
+DESCRIPTION = """\
+An append-only, hash-chained, policy-judged ledger of licensed chips. An event is judged against the
+conditions of its contract before it is committed, and answered with a receipt that can be checked
+without this service. Every error is a problem (RFC 9457) whose `type` is a page here.
+
+```sh
+auth="Authorization: Bearer $(chipledger keys create submitter --party acme)"
+curl -H "$auth" -H "Content-Type: application/json" -d @event.json $url/v1/events
+curl -H "$auth" "$url/v1/entries?contract=$contract&outcome=denied&limit=20"
+curl -H "$auth" "$url/v1/contracts/$contract?min_index=$index"    # knows at least that entry
+curl -H "$auth" $url/v1/devices/SN000001
+curl $url/checkpoint
+```
+
+Sending the same event again is always safe: the same id and bytes get the same entry. A page says in
+`next`, and in a `Link` header, where the following one begins."""
+
+TAGS = [
+    {"name": "events", "description": "Submit events."},
+    {"name": "entries", "description": "The log, entry by entry. A submitter sees its own contracts."},
+    {"name": "facts", "description": "What is true now, as the log makes it."},
+    {"name": "proofs", "description": "The signed tree head, and proofs against it (RFC 9162)."},
+    {"name": "kinds", "description": "The kinds of event, with examples and JSON Schemas."},
+    {"name": "operation", "description": "Probes, metrics, problems."},
+]
+
 _REF = "#/components/schemas/{model}"
+_PARTIES = {
+    "authority": "bis", "buyer": "dragon-dc", "consignee": "dragon-dc", "data_centre": "dragon-dc",
+    "end_user": "dragon-dc", "exporter": "acme", "forwarder": "swift-freight", "laboratory": "test-house",
+}  # fmt: skip
+"""Who says the examples."""
+_READ_PROBLEMS = {
+    "400": "The request itself cannot be read.",
+    "401": "No valid API key.",
+    "403": "The key's role or party may not do this.",
+    "404": "There is no such thing, or the key may not see it.",
+    "422": "A parameter is not what it must be; `errors` names each.",
+    "503": "The database is away, or not as far as `min_index` yet; see Retry-After.",
+}
 
 
 def described(schema: dict[str, Any]) -> dict[str, Any]:
@@ -18,9 +57,12 @@ def described(schema: dict[str, Any]) -> dict[str, Any]:
     schemas["Event"] = {"oneOf": [_event_schema(schemas, *kind) for kind in _submittable()]}
     schemas["Receipt"] = _RECEIPT
     schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    schema["tags"] = TAGS
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)  # FastAPI's own error body; ours is RFC 9457
     for path, operations in schema["paths"].items():
         for operation in operations.values():
-            _add_problems(operation, path)
+            _complete(operation, path)
     schema["paths"]["/v1/events"] = {"post": _submit_event()}
     schema["paths"]["/v1/events:batch"] = {"post": _submit_batch()}
     return schema
@@ -38,15 +80,40 @@ def _event_schema(schemas: dict[str, Any], kind: str, version: int) -> dict[str,
     return {"$ref": _REF.format(model=model.__name__)}
 
 
-def _add_problems(operation: dict[str, Any], path: str) -> None:
+def examples() -> dict[str, Any]:
+    """An event of each kind that can be submitted."""
+    return {kind: {"summary": kind, "value": _example(kind, version)} for kind, version in _submittable()}
+
+
+def _example(kind: str, version: int) -> dict[str, Any]:
+    data = KINDS[kind, version]
+    role = min(data.said_by)
+    return {
+        "id": "7c0f7a56-2b6e-4f0c-9a44-5d1f0c3e8a01",
+        "kind": kind,
+        "version": version,
+        "contract": "11111111-2222-4333-8444-555555555555",
+        "occurred_at": "2027-03-01T12:00:00Z",
+        "actor": {"party": _PARTIES[role], "role": role},
+        "data": data.example,
+    }
+
+
+def _complete(operation: dict[str, Any], path: str) -> None:
+    """What FastAPI does not know of an operation: its problems, its key, and that no query says null."""
+    for parameter in operation.get("parameters", ()):
+        choices = parameter["schema"].pop("anyOf", [])
+        for choice in choices:
+            if choice != {"type": "null"}:
+                parameter["schema"].update(choice)
     responses = operation.setdefault("responses", {})
-    # FastAPI describes its own error body; ours is RFC 9457.
     responses.pop("422", None)
     open_to_all = not path.startswith("/v1/") or path.startswith("/v1/kinds")
-    for status in (404, 422, 503) if open_to_all else (400, 401, 403, 404, 422, 503):
-        responses.setdefault(str(status), _problem("A problem (RFC 9457)."))
     if not open_to_all:
         operation["security"] = [{"key": []}]
+    for status, words in _READ_PROBLEMS.items():
+        if not open_to_all or status not in ("400", "401", "403"):
+            responses.setdefault(status, _problem(words))
 
 
 def _problem(description: str) -> dict[str, Any]:
@@ -82,10 +149,23 @@ def _submit_event() -> dict[str, Any]:
         "security": [{"key": []}],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": _REF.format(model="Event")}}},
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": _REF.format(model="Event")},
+                    "examples": examples(),
+                }
+            },
         },
         "responses": {
-            "201": _json("Committed: accepted, or flagged.", receipt),
+            "201": {
+                **_json("Committed: accepted, or flagged.", receipt),
+                "links": {
+                    "entry": {
+                        "operationId": "get_entry",
+                        "parameters": {"index": "$response.body#/header/index"},
+                    }
+                },
+            },
             "200": _json("Committed earlier, with the same id and bytes.", receipt),
             **_write_problems(),
         },

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api import problems
-from api.auth import Forbidden
+from api.auth import Forbidden, KeyHolder
 from api.schemas import ReadyView
 from api.wiring import service_of
 from ledger.errors import LedgerError, NotFound
@@ -57,11 +57,12 @@ async def problem_page(name: Annotated[str, Path(max_length=64)]) -> HTMLRespons
     )
 
 
-@clock_router.put("/v1/clock", response_model=dict[str, str])
-async def set_clock(request: Request, now: Annotated[Timestamp, Body(embed=True)]) -> dict[str, Any]:
+@clock_router.put("/v1/clock", response_model=dict[str, str], max_body_size=1_024)
+async def set_clock(
+    request: Request, caller: KeyHolder, now: Annotated[Timestamp, Body(embed=True)]
+) -> dict[str, Any]:
     """Move the clock of a simulated ledger forward. A real ledger does not have this."""
     service = service_of(request)
-    caller = await service.caller(request)
     if caller.role != "operator":
         raise Forbidden("an operator's key sets the clock")
     assert service.clock is not None

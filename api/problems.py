@@ -25,6 +25,10 @@ class UnsupportedMedia(LedgerError):
     """The body is of a media type that the route does not take."""
 
 
+class NotYet(LedgerError):
+    """What is read from does not know the entry yet that the caller knows of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A type of problem. Its page is `/problems/<name>`."""
@@ -119,6 +123,10 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
         "An operator must look at the server's log.",
     ),
     UnsupportedMedia: MEDIA,
+    NotYet: Problem(
+        "not-yet", 503, "Not as far as min_index yet",
+        "The answer would be older than what the caller knows. Ask again after the time in Retry-After.",
+    ),
     Forbidden: Problem("forbidden", 403, "Not allowed", "The key's role or party may not do this."),
 }  # fmt: skip
 

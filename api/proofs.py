@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
 
-from api.schemas import ConsistencyView, InclusionView
+from api.auth import KeyHolder
+from api.schemas import ConsistencyQuery, ConsistencyView, InclusionQuery, InclusionView
 from api.wiring import service_of
 from ledger import tiles
 from ledger.checkpoint import Checkpoint, sign
 from ledger.errors import NotFound, SigningFailed
 
 router = APIRouter(tags=["proofs"])
-Size = Annotated[int, Query(ge=0, le=2**53 - 1)]
 
 
 @router.get("/checkpoint", response_class=PlainTextResponse)
@@ -33,14 +33,11 @@ async def get_checkpoint(request: Request) -> PlainTextResponse:
 
 @router.get("/v1/proofs/inclusion", response_model=InclusionView)
 async def prove_inclusion(
-    request: Request,
-    index: Annotated[int, Query(ge=0, le=2**53 - 1)],
-    tree_size: Size | None = None,
+    request: Request, _: KeyHolder, query: Annotated[InclusionQuery, Query()]
 ) -> dict[str, Any]:
-    """That entry `index` is in the tree of `tree_size`, by default the present one."""
+    """That entry `index` is in the tree of `tree_size`."""
     service = service_of(request)
-    await service.caller(request)
-    size = await _size(request, tree_size)
+    index, size = query.index, await _size(request, query.tree_size)
     wanted = tiles.tiles_for_inclusion(index, size)
     leaf = tiles.Coordinates(0, index // tiles.FULL_WIDTH, tiles.width_at(0, index // tiles.FULL_WIDTH, size))
     found = await service.reader.hashes({*wanted, leaf})
@@ -55,11 +52,12 @@ async def prove_inclusion(
 
 
 @router.get("/v1/proofs/consistency", response_model=ConsistencyView)
-async def prove_consistency(request: Request, old_size: Size, new_size: Size | None = None) -> dict[str, Any]:
-    """That the tree of `new_size`, by default the present one, continues that of `old_size`."""
+async def prove_consistency(
+    request: Request, _: KeyHolder, query: Annotated[ConsistencyQuery, Query()]
+) -> dict[str, Any]:
+    """That the tree of `new_size` continues that of `old_size`."""
     service = service_of(request)
-    await service.caller(request)
-    size = await _size(request, new_size)
+    old_size, size = query.old_size, await _size(request, query.new_size)
     found = await service.reader.hashes(tiles.tiles_for_consistency(old_size, size))
     proof = tiles.prove_consistency(old_size, size, lambda *at: found[tiles.Coordinates(*at)])
     return {

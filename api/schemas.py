@@ -1,15 +1,77 @@
-"""The shapes of answers, for the OpenAPI description. Facts are shown as they are stored."""
+"""The shapes of questions and answers on the read routes. Facts are shown as they are stored."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from ledger.values import UUID_PATTERN, Identifier, Timestamp
+
+INDEX_MAX = 2**53 - 1
+"""The largest integer that every JSON reader takes exactly."""
+
+Index = Annotated[int, Field(ge=0, le=INDEX_MAX)]
+ContractName = Annotated[str, Field(pattern=rf"{UUID_PATTERN}|^_ledger$")]
+After = Annotated[int, Field(ge=-1, le=INDEX_MAX, description="Entries after this index.")]
+
+
+# --- questions: a parameter that is not known is refused, for a filter with a slip shows too much --
+
+
+class Reading(BaseModel):
+    """What every read of the log or its facts may be asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    min_index: Annotated[
+        Index | None,
+        Field(description="An index out of a receipt: the answer knows that entry, or is 503."),
+    ] = None
+
+
+class EntryQuery(Reading):
+    after: After = -1
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    contract: ContractName | None = None
+    kind: Annotated[str | None, Field(pattern=r"^[a-z_]+\.[a-z_]+$", max_length=64)] = None
+    party: Annotated[str | None, Field(pattern=r"^[a-z0-9_][a-z0-9.-]{0,62}$")] = None
+    outcome: Literal["accepted", "flagged", "held", "denied"] | None = None
+    since: Annotated[Timestamp | None, Field(description="Recorded at or after.")] = None
+    until: Annotated[Timestamp | None, Field(description="Recorded before.")] = None
+
+
+class LinkQuery(Reading):
+    after: After = -1
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
+class FactQuery(Reading):
+    after: Annotated[Identifier | None, Field(description="Those whose number sorts after this one.")] = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
+class InclusionQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    index: Index
+    tree_size: Annotated[Index | None, Field(description="By default the present size.")] = None
+
+
+class ConsistencyQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    old_size: Index
+    new_size: Annotated[Index | None, Field(description="By default the present size.")] = None
+
+
+# --- answers --------------------------------------------------------------------------------------
 
 
 class BodyView(BaseModel):
-    salt: str
-    """32 bytes, hex: commitment = SHA-256(salt ‖ canonical JSON of value)."""
+    salt: Annotated[
+        str, Field(description="32 bytes, hex: commitment = SHA-256(salt ‖ canonical JSON of value).")
+    ]
     value: dict[str, Any]
 
 
@@ -19,7 +81,7 @@ class EntryView(BaseModel):
     party: str
     outcome: str
     recorded_at: str
-    leaf_hash: str
+    leaf_hash: Annotated[str, Field(description="SHA-256(0x00 ‖ canonical JSON of header), hex.")]
     header: dict[str, Any]
     event: BodyView | None
     decision: BodyView | None
@@ -27,12 +89,22 @@ class EntryView(BaseModel):
 
 class EntryPage(BaseModel):
     entries: list[EntryView]
-    next: int | None
+    next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
 
 
 class ChainView(BaseModel):
     count: int
     head: str
+
+
+class OrderPage(BaseModel):
+    orders: list[dict[str, Any]]
+    next: Annotated[str | None, Field(description="`after` of the next page; null at the end.")]
+
+
+class ShipmentPage(BaseModel):
+    shipments: list[dict[str, Any]]
+    next: Annotated[str | None, Field(description="`after` of the next page; null at the end.")]
 
 
 class ContractView(BaseModel):
@@ -43,7 +115,13 @@ class ContractView(BaseModel):
     chain: ChainView | None
     licenses: list[dict[str, Any]]
     orders: list[dict[str, Any]]
+    orders_next: Annotated[
+        str | None, Field(description="`after` for `/v1/contracts/{contract}/orders`; null: these are all.")
+    ]
     shipments: list[dict[str, Any]]
+    shipments_next: Annotated[
+        str | None, Field(description="Likewise for `/v1/contracts/{contract}/shipments`.")
+    ]
 
 
 class LinkView(BaseModel):
@@ -59,8 +137,12 @@ class LinkView(BaseModel):
 
 class DeviceView(BaseModel):
     serial: str
-    device: dict[str, Any] | None
+    device: Annotated[
+        dict[str, Any] | None,
+        Field(description="null: the log does not tell, or tells it to the parties of another contract."),
+    ]
     custody: list[LinkView]
+    next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
 
 
 class KindView(BaseModel):
@@ -79,14 +161,13 @@ class InclusionView(BaseModel):
     index: int
     tree_size: int
     leaf_hash: str
-    hashes: list[str]
-    """Standard base64, from leaf to root (RFC 9162 §2.1.3)."""
+    hashes: Annotated[list[str], Field(description="Standard base64, from leaf to root (RFC 9162 §2.1.3).")]
 
 
 class ConsistencyView(BaseModel):
     old_size: int
     new_size: int
-    hashes: list[str]
+    hashes: Annotated[list[str], Field(description="Standard base64 (RFC 9162 §2.1.4).")]
 
 
 class ReadyView(BaseModel):

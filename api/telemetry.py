@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from traceback import format_tb
 from typing import Any
 
-import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import MutableHeaders
@@ -24,6 +25,7 @@ from ledger.sequencer import Sequencer
 
 log = structlog.get_logger("api")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ENCODER = json.JSONEncoder(default=repr, separators=(",", ":"))
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -33,7 +35,7 @@ def configure_logging(level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(_traceback),
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
@@ -51,8 +53,25 @@ def configure_logging(level: str) -> None:
 
 
 def _dumps(value: Any, **_: Any) -> str:
-    # orjson escapes control characters, so that no value can begin a line of its own.
-    return orjson.dumps(value, default=repr).decode()
+    """ASCII alone: no value can begin a line of its own, move a terminal's cursor or turn text around."""
+    return _ENCODER.encode(value).replace("\x7f", "\\u007f")
+
+
+def _traceback(exc_info: tuple[type[BaseException], BaseException, Any]) -> str:
+    """Where it happened, through every cause, in types and places.
+
+    Without the errors' own words: those of a database or a parser quote what was submitted.
+    """
+    error: BaseException | None = exc_info[1]
+    told: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        state = getattr(error, "sqlstate", None)
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
+        told.append(f"{name}{f' ({state})' if state else ''}\n{''.join(format_tb(error.__traceback__))}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "caused by ".join(told)
 
 
 class Metrics:
@@ -100,6 +119,10 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":
+            # As GET, and the server leaves the body out. A scope of our own: the server's must say HEAD.
+            scope = {**scope, "method": "GET"}
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
@@ -113,7 +136,9 @@ class Edge:
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        direct = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
+        direct = self._direct.get(scope["path"])
+        if direct is not None and scope["method"] != "POST":
+            direct = _post_only
         try:
             if direct is not None:
                 response = await _answered(direct, Request(scope, receive))
@@ -128,15 +153,17 @@ class Edge:
                 body = problems.body_of(problems.INTERNAL, request_id=request_id)
                 await problems.render(body)(scope, receive, answer)
         finally:
-            self._record(scope, status, time.perf_counter() - started, request_id, direct is not None)
+            seconds = time.perf_counter() - started
+            self._record(scope, method, status, seconds, request_id, direct is not None)
 
-    def _record(self, scope: Scope, status: int, seconds: float, request_id: str, direct: bool) -> None:
-        method = scope["method"]
+    def _record(
+        self, scope: Scope, method: str, status: int, seconds: float, request_id: str, direct: bool
+    ) -> None:
         route = scope["path"] if direct else getattr(scope.get("route"), "path", "other")
-        key = method, route, status
+        known = method if method in ("GET", "POST", "PUT", "HEAD", "OPTIONS") else "other"
+        key = known, route, status
         observed = self._observed.get(key)
         if observed is None:
-            known = method if method in ("GET", "POST", "PUT", "HEAD", "OPTIONS") else "other"
             observed = self._observed[key] = self._metrics.requests.labels(known, route, str(status))
         observed.observe(seconds)
         log.info(
@@ -148,6 +175,12 @@ class Edge:
             ms=round(seconds * 1000, 2),
             key=scope["state"].get("key_id"),
         )
+
+
+async def _post_only(request: Request) -> Response:
+    response = problems.render(problems.body_of(problems.METHOD, request_id=request.state.request_id))
+    response.headers["allow"] = "POST"
+    return response
 
 
 async def _answered(handler: Handler, request: Request) -> Response:

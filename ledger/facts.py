@@ -141,9 +141,6 @@ class License(Fact):
     """Units consumed by releases that stand."""
     suspended_at: datetime | None = None
     revoked_at: datetime | None = None
-    open_orders: tuple[str, ...] = ()
-    open_shipments: tuple[str, ...] = ()
-    """Released, and neither received nor cancelled."""
 
     @property
     def key(self) -> str:
@@ -189,6 +186,11 @@ class Order(Fact):
     def remaining(self) -> int:
         return self.units - self.released
 
+    @property
+    def reserves(self) -> bool:
+        """It stands, and has not released all of its units."""
+        return self.state in ("placed", "part_released")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipment(Fact):
@@ -213,6 +215,11 @@ class Shipment(Fact):
     @property
     def key(self) -> str:
         return f"{self.contract}/{self.shipment}"
+
+    @property
+    def open(self) -> bool:
+        """It is released or on its way."""
+        return self.state in ("released", "dispatched", "part_received")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +306,25 @@ class Recorded(Fact):
         return str(self.index)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Under(Fact):
+    """What is open under a license, looked up when it is asked for: never stored as a fact."""
+
+    name: ClassVar[str] = "under"
+    license: str
+    orders: tuple[str, ...]
+    """Keys of the orders that still reserve units."""
+    shipments: tuple[str, ...]
+    """Keys of the shipments that are released or on their way."""
+
+    @property
+    def key(self) -> str:
+        return self.license
+
+
+LOOKED_UP = frozenset({Recorded.name, Under.name})
+"""What is read from the log or computed from other facts: true for one batch, then asked again."""
+
 FACTS: dict[str, type[Fact]] = {
     fact.name: fact
     for fact in (
@@ -320,10 +346,12 @@ class Facts:
     asking for it is a bug of the kind's `reads`.
     """
 
-    __slots__ = ("_known", "_parent", "changed")
+    __slots__ = ("_known", "_looked_up", "_parent", "changed")
 
     def __init__(self, known: dict[Key, Fact | None] | None = None, *, parent: Facts | None = None):
+        """`known` is filled by `load`, and may be kept for the next batch."""
         self._known = {} if known is None else known
+        self._looked_up: dict[Key, Fact | None] = {} if parent is None else parent._looked_up
         self._parent = parent
         self.changed: dict[Key, Fact] = {}
 
@@ -336,16 +364,17 @@ class Facts:
         self._parent.changed.update(self.changed)
 
     def loaded(self, key: Key) -> bool:
-        return key in self._known or key in self.changed or bool(self._parent and self._parent.loaded(key))
+        return not self.missing([key])
 
     def missing(self, keys: Iterable[Key]) -> list[Key]:
         """The keys that nobody has loaded."""
-        known, changed = self._known, self.changed
-        found = [key for key in keys if key not in known and key not in changed]
+        known, changed, looked_up = self._known, self.changed, self._looked_up
+        found = [key for key in keys if not (key in known or key in changed or key in looked_up)]
         return found if self._parent is None or not found else self._parent.missing(found)
 
     def load(self, facts: Iterable[tuple[Key, Fact | None]]) -> None:
-        self._known.update(facts)
+        for key, fact in facts:
+            (self._looked_up if key[0] in LOOKED_UP else self._known)[key] = fact
 
     def _find(self, key: Key) -> Fact | None:
         layer: Facts | None = self
@@ -353,7 +382,7 @@ class Facts:
             if (fact := layer.changed.get(key)) is not None:
                 return fact
             layer = layer._parent
-        return self._known[key]
+        return self._known[key] if key in self._known else self._looked_up[key]
 
     def get(self, fact: type[FactT], key: str) -> FactT | None:
         """The fact, or None if there is none; KeyError if it was not loaded."""
@@ -362,6 +391,13 @@ class Facts:
     def peek(self, fact: type[FactT], key: str) -> FactT | None:
         """As `get`, but None too for a fact that is not loaded yet: for `Kind.reads`."""
         return self.get(fact, key) if self.loaded((fact.name, key)) else None
+
+    def changes(self) -> Iterator[Fact]:
+        """The facts that have changed, a fact's newest state first."""
+        layer: Facts | None = self
+        while layer is not None:
+            yield from layer.changed.values()
+            layer = layer._parent
 
     def put(self, fact: Fact) -> None:
         self.changed[fact.name, fact.key] = fact

@@ -29,6 +29,7 @@ from ledger.facts import (
     Order,
     Policy,
     Shipment,
+    Under,
 )
 from ledger.kinds.ledger import SCOPE_MAX, RevocationScoped, SuspensionProposed
 from ledger.kinds.license import LicenseRevoked
@@ -109,17 +110,26 @@ def entailed(event: Event, decision: Decision, facts: Facts, *, index: int) -> l
 
 
 def _scope(license_: License, facts: Facts, cause: int) -> dict[str, Any]:
-    shipments = [
-        shipment for key in license_.open_shipments if (shipment := facts.get(Shipment, key)) is not None
-    ]
+    stored = facts.peek(Under, license_.license)
+    order_keys = set(stored.orders if stored else ())
+    shipment_keys = set(stored.shipments if stored else ())
+    # What an event before this one in the batch has changed is not in the look-up yet.
+    for fact in facts.changes():
+        if isinstance(fact, Order) and fact.license == license_.license:
+            order_keys.add(fact.key)
+        elif isinstance(fact, Shipment) and fact.license == license_.license:
+            shipment_keys.add(fact.key)
+    found_orders = (facts.get(Order, key) for key in sorted(order_keys))
+    found_shipments = (facts.get(Shipment, key) for key in sorted(shipment_keys))
+    # A license is of one contract: within it the order's number says enough.
+    orders = [order.order for order in found_orders if order is not None and order.reserves]
+    shipments = [shipment for shipment in found_shipments if shipment is not None and shipment.open]
     released = [{"shipment": s.shipment, "units": len(s.serials)} for s in shipments if s.state == "released"]
     in_transit = [
         {"shipment": s.shipment, "units": len(s.serials) - len(s.received) - len(s.damaged)}
         for s in shipments
-        if s.state in ("dispatched", "part_received")
+        if s.state != "released"
     ]
-    # A license is of one contract: within it the order's number says enough.
-    orders = [key.partition("/")[2] for key in license_.open_orders]
     return {
         "license": license_.license,
         "cause": cause,

@@ -138,12 +138,6 @@ class Growth:
         assert index >= first, f"node ({level}, {index}) belongs to the old tree alone"
         return nodes[index - first]
 
-    def nodes(self, level: int, start: int, stop: int) -> list[bytes]:
-        """The hashes of complete nodes `start` to `stop` (not included), as `node` gives them."""
-        first, nodes = self._levels[level]
-        assert first <= start <= stop <= self.size >> level, "these nodes are not all held"
-        return nodes[start - first : stop - first]
-
     def prove_inclusion(self, index: int) -> list[bytes]:
         """The proof that new entry `index` is in the new tree (RFC 9162 §2.1.3.1)."""
         if not self.old_size <= index < self.size:

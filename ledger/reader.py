@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,6 +82,9 @@ class Reader:
             min_size=0,
             max_size=POOL_SIZE_MAX,
             timeout=POOL_WAIT_S,
+            # Its attempts to connect grow apart, up to the length of the outage: given up this early,
+            # the next request begins anew, and reads resume as soon as the database is back.
+            reconnect_timeout=POOL_WAIT_S,
             open=False,
             # Reads are not the hot path: one more round trip buys a connection that is alive.
             check=AsyncConnectionPool.check_connection,
@@ -156,13 +159,16 @@ class Reader:
         )
         return [_stored(row) for row in rows]
 
-    async def links(self, serial: str, *, after: int = -1, limit: int = 1_000) -> list[StoredEntry]:
-        """The entries that speak of a device, ascending."""
+    async def links(
+        self, serial: str, *, after: int = -1, limit: int = 1_000, contracts: Collection[str] | None = None
+    ) -> list[StoredEntry]:
+        """The entries that speak of a device, ascending: all of them, or those of some `contracts`."""
+        among = "" if contracts is None else " AND e.contract = ANY(%s)"
         rows = await self._rows(
             f"SELECT {_ENTRY_COLUMNS} FROM device_links l JOIN entries e USING (index)"
-            " JOIN bodies b USING (index) WHERE l.serial = %s AND l.index > %s"
+            f" JOIN bodies b USING (index) WHERE l.serial = %s AND l.index > %s{among}"
             " ORDER BY l.index LIMIT %s",
-            [serial, after, limit],
+            [serial, after, *([] if contracts is None else [list(contracts)]), limit],
         )
         return [_stored(row) for row in rows]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +25,7 @@ from ledger.errors import (
     AppendFailed,
     Conflict,
     LedgerError,
+    NotFound,
     OutcomeUnknown,
     QueueFull,
     RefusesToWrite,
@@ -31,7 +33,7 @@ from ledger.errors import (
     Unavailable,
 )
 from ledger.event import LEDGER_CONTRACT, Submission
-from ledger.facts import FOLD_VERSION, Chain, Contract, Fact, Facts, Key, Recorded
+from ledger.facts import FOLD_VERSION, LOOKED_UP, Chain, Contract, Fact, Facts, Key
 from ledger.fold import Entailed, missing, own_submission
 from ledger.kinds.ledger import LedgerOpened
 from ledger.merkle import EMPTY_ROOT, Growth
@@ -44,6 +46,8 @@ BATCH_EVENTS_MAX = 1_000
 QUEUE_EVENTS_MAX = 10_000
 QUEUE_BYTES_MAX = 64 << 20
 CACHED_FACTS_MAX = 200_000
+TRANSACTION_S_MAX = 30.0
+"""After the database's own limits, which are shorter: for when it does not keep them."""
 CLOCK_STEP_BACK_MAX = timedelta(minutes=5)
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 """Time of the empty log: the first entry takes its time from the clock, under the lock."""
@@ -204,8 +208,8 @@ class Sequencer:
         again with the same id finds it.
         """
         try:
-            writer = await self._connected()
-            placed, head, growth = await self._transact(writer, submissions)
+            with _bounded(await self._connected()) as writer:
+                placed, head, growth = await self._transact(writer, submissions)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
             await self._evict_frozen()
             raise Unavailable("another process holds the head for too long; try again") from error
@@ -218,7 +222,10 @@ class Sequencer:
             raise
         self.batches += growth is not None
         self.size = head.size
-        return await self._answers(placed, head, growth)
+        try:
+            return await self._answers(placed, head, growth)
+        except (Unavailable, NotFound) as error:  # the reader's: it may be a replica that lags
+            raise OutcomeUnknown("committed, but a receipt cannot be read now; ask again") from error
 
     async def _transact(
         self, writer: Writer, submissions: Sequence[Submission]
@@ -228,7 +235,7 @@ class Sequencer:
         lacking = [s for s in submissions if missing(s.event, cached)]
         keys = {key for s in lacking for key in missing(s.event, cached)}
         ids = list({(s.event.actor.party, s.event.id) for s in submissions})
-        locked = await writer.begin(ids, sorted(key for key in keys if key[0] != Recorded.name))
+        locked = await writer.begin(ids, sorted(key for key in keys if key[0] not in LOOKED_UP))
         if locked is None:
             raise RefusesToWrite("the database holds no ledger any more: its head row is gone")
         self._check_head(locked.head)
@@ -415,7 +422,8 @@ class Sequencer:
         """Somebody holds the head for too long: if it is a process that froze, it must let go."""
         await self._disconnect()
         try:
-            evicted = await (await self._connected()).evict_frozen()
+            with _bounded(await self._connected()) as writer:
+                evicted = await writer.evict_frozen()
         except (psycopg.Error, Unavailable):
             await self._disconnect()
         else:
@@ -431,6 +439,16 @@ class Sequencer:
     def _forget(self) -> None:
         self._cache.clear()
         self._cache_state = None
+
+
+@contextmanager
+def _bounded(writer: Writer) -> Iterator[Writer]:
+    """A server that neither answers nor goes away must not hold the committer for ever."""
+    alarm = asyncio.get_running_loop().call_later(TRANSACTION_S_MAX, writer.abort)
+    try:
+        yield writer
+    finally:
+        alarm.cancel()
 
 
 _Placed = NewEntry | int | LedgerError

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +19,7 @@ from ledger.canonical import parse
 from ledger.entry import Entry
 from ledger.errors import OutcomeUnknown, RefusesToWrite, Unavailable
 from ledger.event import parse_event
-from ledger.facts import Fact, Key, Recorded, decode
+from ledger.facts import LOOKED_UP, Fact, Key, Order, Recorded, Shipment, Under, decode
 from ledger.tiles import FULL_WIDTH
 
 LOCK_TIMEOUT_MS = 5_000
@@ -132,6 +135,17 @@ class Writer:
     async def close(self) -> None:
         await self._connection.close()
 
+    def abort(self) -> None:
+        """Cut the connection, from beside whatever waits on it: that fails as if the server had gone.
+
+        To cancel the waiting task would not do: psycopg would then wait for the server's word on it.
+        """
+        with (
+            suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as ours,
+        ):
+            ours.shutdown(socket.SHUT_RDWR)
+
     async def begin(self, ids: Sequence[tuple[str, str]], keys: Sequence[Key]) -> Locked | None:
         """Lock the head, then read the clock, the ids that are taken, and the facts under `keys`.
 
@@ -186,11 +200,13 @@ class Writer:
     async def load(self, keys: Iterable[Key]) -> list[tuple[Key, Fact | None]]:
         """More facts, inside the transaction that `begin` opened."""
         wanted = list(keys)
-        stored = [key for key in wanted if key[0] != Recorded.name]
+        stored = [key for key in wanted if key[0] not in LOOKED_UP]
         found = _found(stored, await (await self._facts(stored)).fetchall())
-        for key in wanted:
-            if key[0] == Recorded.name:
-                found.append((key, await self._recorded(int(key[1]))))
+        for name, key in wanted:
+            if name == Recorded.name:
+                found.append(((name, key), await self._recorded(int(key))))
+            elif name == Under.name:
+                found.append(((name, key), await self._under(key)))
         return found
 
     async def bodies_of(self, indexes: Sequence[int]) -> dict[int, bytes | None]:
@@ -313,6 +329,19 @@ class Writer:
         await self._connection.execute(
             f"INSERT INTO tiles (level, n, root, hashes) SELECT {level}, %s, %s, {hashes}",
             [n, root, first, first + FULL_WIDTH],
+        )
+
+    async def _under(self, license_: str) -> Under:
+        cursor = await self._connection.execute(
+            "SELECT name, key, data::text FROM facts WHERE name IN ('order', 'shipment')"
+            " AND data ->> 'license' = %s",
+            [license_],
+        )
+        found = [decode(name, data) for name, _, data in await cursor.fetchall()]
+        return Under(
+            license=license_,
+            orders=tuple(fact.key for fact in found if isinstance(fact, Order) and fact.reserves),
+            shipments=tuple(fact.key for fact in found if isinstance(fact, Shipment) and fact.open),
         )
 
     async def _copy(self, into: str, types: list[str], rows: Iterable[tuple[Any, ...]]) -> None:

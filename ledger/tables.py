@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    text,
 )
 from sqlmodel import Field, SQLModel
 
@@ -95,7 +96,15 @@ class FactRow(SQLModel, table=True):
     """One fact (`ledger.facts`), as the exact text that a rebuild gives again."""
 
     __tablename__ = "facts"
-    __table_args__ = ({"postgresql_with": {"fillfactor": "70"}},)
+    __table_args__ = (
+        # What is open under a license: asked when it is revoked.
+        Index(
+            "facts_license",
+            text("(data ->> 'license')"),
+            postgresql_where=text("name IN ('order', 'shipment')"),
+        ),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
 
     name: str = Field(sa_column=Column(Text, primary_key=True))
     key: str = Field(sa_column=Column(Text, primary_key=True))

@@ -19,7 +19,6 @@ from ledger.errors import NotFound, VerificationError
 from ledger.merkle import (
     EMPTY_ROOT,
     HASH_BYTES,
-    Growth,
     last_complete,
     node_hash,
     siblings,
@@ -41,17 +40,6 @@ class Coordinates(NamedTuple):
     level: int
     n: int
     width: int
-
-
-class Tile(NamedTuple):
-    """A full tile: it never changes again."""
-
-    level: int
-    n: int
-    hashes: bytes
-    """256 hashes, 8192 bytes."""
-    root: bytes
-    """What stands for this tile in the one above: hash `n` of level `level` + 1."""
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -110,28 +98,6 @@ def filled(old_size: int, new_size: int) -> Iterator[tuple[int, int]]:
     for level, old, new in _levels(old_size, new_size):
         for n in range(old // FULL_WIDTH, new // FULL_WIDTH):
             yield level, n
-
-
-def tiles_to_complete(old_size: int, new_size: int) -> set[Coordinates]:
-    """The partial tiles of the old tree that the new one fills: what `completed` has to read."""
-    return {
-        Coordinates(level, old // FULL_WIDTH, old % FULL_WIDTH)
-        for level, old, new in _levels(old_size, new_size)
-        if old % FULL_WIDTH and old // FULL_WIDTH < new // FULL_WIDTH
-    }
-
-
-def completed(growth: Growth, read: Read) -> Iterator[Tile]:
-    """Every tile that `growth` filled, level by level.
-
-    Reads the hashes from before it, see `tiles_to_complete`.
-    """
-    for level, old, new in _levels(growth.old_size, growth.size):
-        for n in range(old // FULL_WIDTH, new // FULL_WIDTH):
-            start = n * FULL_WIDTH
-            known = _read(read, Coordinates(level, n, old - start)) if old > start else b""
-            fresh = growth.nodes(HEIGHT * level, max(old, start), start + FULL_WIDTH)
-            yield Tile(level, n, known + b"".join(fresh), growth.node(HEIGHT * (level + 1), n))
 
 
 def _levels(old_size: int, new_size: int) -> Iterator[tuple[int, int, int]]:

@@ -59,7 +59,7 @@ SENTENCES: Final[dict[str, str]] = {
     "parties_known.role": "no party to the contract in that role: {subjects}",
     "parties_known.acknowledging": "asked to acknowledge, and no party to the contract: {subjects}",
     "shipment_new.exists": "the shipment number is taken",
-    "serials_free.taken": "{observed} of {limit} devices are free, {shortfall} are not: {subjects}",
+    "serials_free.taken": "{observed} of {limit} devices are free, {shortfall} taken: {subjects}",
     "shipment_known.unknown": "the shipment was never released in this contract",
     "order_known.unknown": "the order is not one of this contract",
     "order_known.currency": "paid in {observed}, the order is in {limit}: it settles nothing",

@@ -31,6 +31,8 @@ from ledger.errors import Fault, MalformedInput
 
 TEXT_CHARS_MAX: Final = 200_000
 DEPTH_MAX: Final = 16
+NODES_MAX: Final = 20_000
+"""Values in the document: 200 conditions have fewer, and a scanner in Python takes its time."""
 
 Path = tuple[str | int, ...]
 
@@ -132,6 +134,8 @@ class _Reader:
 
     def _node(self, event: Event, path: Path, room: int) -> object:
         self._tree.values[path] = _place(event)
+        if len(self._tree.values) > NODES_MAX:
+            raise _refused(event, path, f"has more than {NODES_MAX} values before it")
         if isinstance(event, ScalarEvent):
             return _scalar(event, path)
         if not room:

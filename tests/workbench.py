@@ -17,7 +17,7 @@ from typing import Any
 
 from ledger.decision import Decision, Finding
 from ledger.event import KINDS, Event, parse_event, versions_of
-from ledger.facts import Fact, Facts, FactT, Key, Recorded, decode
+from ledger.facts import Fact, Facts, FactT, Key, Order, Recorded, Shipment, Under, decode
 from ledger.fold import Entailed, entailed, fold, missing, own_submission
 from ledger.values import format_timestamp, parse_timestamp
 from policies.conditions import CONDITIONS
@@ -147,8 +147,20 @@ class Workbench:
         if name == Recorded.name and int(key) < len(self.log):
             event, decision = self.log[int(key)]
             return Recorded(index=int(key), outcome=decision.outcome, event=event)
+        if name == Under.name:
+            return self._under(key)
         stored = self._store.get((name, key))
         return None if stored is None else decode(name, stored)
+
+    def _under(self, license_: str) -> Under:
+        stored = [decode(name, fact) for (name, _), fact in self._store.items()]
+        orders = [f for f in stored if isinstance(f, Order) and f.license == license_ and f.reserves]
+        shipments = [f for f in stored if isinstance(f, Shipment) and f.license == license_ and f.open]
+        return Under(
+            license=license_,
+            orders=tuple(order.key for order in orders),
+            shipments=tuple(shipment.key for shipment in shipments),
+        )
 
     def restart(self) -> None:
         """Begin a batch in a new process: facts are stored, forgotten, and loaded when asked for."""

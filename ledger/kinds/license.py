@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from ledger.event import Event, Kind, Nature
-from ledger.facts import Contract, Facts, Key, License
+from ledger.facts import Contract, Facts, Key, License, Order, Shipment, Under
 from ledger.values import EVERY_ROLE, Any_, Date, Identifier, PartyId, Sha256, Text, Units
 
 
@@ -105,9 +105,12 @@ class LicenseRevoked(Kind, kind="license.revoked"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield License.name, self.license
-        license_ = facts.peek(License, self.license)
-        for shipment in license_.open_shipments if license_ else ():
-            yield "shipment", shipment
+        yield Under.name, self.license
+        under = facts.peek(Under, self.license)
+        for order in under.orders if under else ():
+            yield Order.name, order
+        for shipment in under.shipments if under else ():
+            yield Shipment.name, shipment
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         license_ = facts.get(License, self.license)

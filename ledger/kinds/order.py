@@ -60,7 +60,6 @@ class OrderPlaced(Kind, kind="order.placed"):
             facts.update(
                 license_,
                 ordered=license_.ordered + self.units,
-                open_orders=(*license_.open_orders, order.key),
             )
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
@@ -144,5 +143,4 @@ def _close(order: Order, facts: Facts) -> None:
         facts.update(
             license_,
             ordered=license_.ordered - order.remaining,
-            open_orders=tuple(key for key in license_.open_orders if key != order.key),
         )

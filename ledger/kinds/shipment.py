@@ -229,12 +229,6 @@ class DeliveryReceived(Kind, kind="delivery.received"):
         order = facts.get(Order, f"{shipment.contract}/{shipment.order}")
         if order is not None:
             facts.update(order, received=order.received + len(new))
-        license_ = facts.get(License, shipment.license)
-        if license_ is not None and whole:
-            facts.update(
-                license_,
-                open_shipments=tuple(k for k in license_.open_shipments if k != shipment.key),
-            )
 
 
 def exporter_keys(contract: str, facts: Facts) -> Iterable[Key]:
@@ -246,15 +240,6 @@ def exporter_keys(contract: str, facts: Facts) -> Iterable[Key]:
 def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     """Both, without repeats, in order."""
     return tuple(dict.fromkeys((*first, *second)))
-
-
-def _reserving(open_orders: tuple[str, ...], order: Order | None, units: int) -> tuple[str, ...]:
-    """The orders that still reserve units, after `order` has released `units` more."""
-    if order is None or order.state == "cancelled":
-        return open_orders
-    if units >= order.remaining:
-        return tuple(key for key in open_orders if key != order.key)
-    return open_orders if order.key in open_orders else (*open_orders, order.key)
 
 
 def _release(shipment: Shipment, facts: Facts, sign: int) -> None:
@@ -272,14 +257,11 @@ def _release(shipment: Shipment, facts: Facts, sign: int) -> None:
         )
     license_ = facts.get(License, shipment.license)
     if license_ is not None:
-        open_ = tuple(k for k in license_.open_shipments if k != shipment.key)
         facts.update(
             license_,
             # What comes back to a cancelled order is reserved by nobody any more.
             ordered=license_.ordered + (units if order and order.state == "cancelled" else 0),
             released=license_.released + units,
-            open_orders=_reserving(license_.open_orders, order, units),
-            open_shipments=(*open_, shipment.key) if sign > 0 else open_,
         )
     contract = facts.get(Contract, shipment.contract)
     if contract is not None and contract.exporter is not None:

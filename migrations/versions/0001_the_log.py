@@ -85,6 +85,12 @@ def _create_tables() -> None:
         # Room in each page for the next version of a row, so that an update touches no index.
         postgresql_with={"fillfactor": "70"},
     )
+    op.create_index(
+        "facts_license",
+        "facts",
+        [sa.text("(data ->> 'license')")],
+        postgresql_where=sa.text("name IN ('order', 'shipment')"),
+    )
     op.create_table(
         "tiles",
         sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),

@@ -43,7 +43,7 @@ class LaboratoryTest(Parameters):
     sentences={
         "pass": "{observed} of {limit} devices have passed a laboratory test",
         "not_passed": "{observed} of {limit} devices have passed a laboratory test, "
-        "{shortfall} have not: {subjects}",
+        "{shortfall} without one: {subjects}",
     },
 )
 def laboratory_test(case: Case, parameters: LaboratoryTest) -> Found:
@@ -158,14 +158,13 @@ class CustodyContinuity(Parameters):
         "pass": "{observed} of {limit} devices are where they must be",
         "shipment_unknown": "the shipment was never released in this contract",
         "not_released": "{observed} of the {limit} devices dispatched were released for this "
-        "shipment, {shortfall} were not: {subjects}",
+        "shipment, {shortfall} not: {subjects}",
         "dispatched_twice": "{shortfall} of the {limit} devices dispatched had been dispatched "
         "before: {subjects}",
-        "missing": "{observed} of {limit} devices dispatched have arrived, "
-        "{shortfall} are missing: {subjects}",
+        "missing": "{observed} of {limit} devices dispatched have arrived, {shortfall} missing: {subjects}",
         "not_dispatched": "{shortfall} devices arrived that were not dispatched with this "
         "shipment: {subjects}",
-        "swapped": "{observed} of {limit} devices dispatched have arrived, {shortfall} are "
+        "swapped": "{observed} of {limit} devices dispatched have arrived, {shortfall} "
         "missing, and others came in their place: {subjects}",
     },
 )

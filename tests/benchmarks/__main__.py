@@ -58,7 +58,7 @@ class Shape:
 
 FULL = Pace(rounds=3, warm_s=1.0, measure_s=4.0, floor_s=1.5)
 QUICK = Pace(rounds=1, warm_s=0.3, measure_s=0.7, floor_s=0.3)
-PROFILE = Pace(rounds=1, warm_s=2.0, measure_s=12.0, floor_s=0.0)
+PROFILE = Pace(rounds=1, warm_s=2.0, measure_s=20.0, floor_s=0.0)
 
 NAIVE = (
     Shape(report.NAIVE_1, "/events", 1, 1, 4_000),
@@ -127,7 +127,7 @@ def compare(bench: Bench) -> tuple[list[Round], Verification]:
     server, folder = bench.server, bench.folder
     with ExitStack() as stack:
         _say("starting the contenders")
-        floor_url, rows = contenders.floor_database(server), floor.rows()
+        floor_url, rows = contenders.floor_database(server), floor.rows(bench.pace.floor_s)
         ours = stack.enter_context(contenders.chipledger(server, folder))
         naive = stack.enter_context(contenders.naive_service(server, "asyncpg", folder))
         entries = [(naive, shape) for shape in NAIVE]

@@ -13,19 +13,19 @@ import psycopg
 from ledger.canonical import encode
 from tests.benchmarks import attestations
 
-ROWS_MAX = 200_000
+RATE_MAX = 150_000
 WARM_TRANSACTIONS = 20
 TYPES = ["int8", "uuid", "uuid", "text", "text", "timestamptz", "bytea", "bytea"]
 _Row = tuple[Any, ...]
 
 
-def rows() -> list[_Row]:
-    """Rows of the naive table. The bodies repeat; the ids and indexes do not."""
+def rows(seconds: float) -> list[_Row]:
+    """Rows of the naive table for so long. The bodies repeat; the ids and indexes do not."""
     events = [attestations.attestation(number) for number in range(1_000)]
     bodies = [encode(event) for event in events]
     hash_ = bytes(range(32))
     made = []
-    for index in range(ROWS_MAX):
+    for index in range(int(RATE_MAX * seconds)):
         event = events[index % 1_000]
         made.append(
             (

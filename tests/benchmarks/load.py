@@ -67,6 +67,8 @@ class Measured:
     """CPU time for each event."""
     postgres_us: float
     load_us: float
+    others: float
+    """Share of the machine's CPU time that went to none of these three: how far to trust the rest."""
 
     @classmethod
     def by(cls, plan: Plan) -> Measured:
@@ -127,7 +129,8 @@ class Load:
             raise BenchFailed(f"only {len(self.latencies_s)} answers in {plan.measure_s} s")
         events = len(self.latencies_s) * plan.events
         cuts = quantiles(self.latencies_s, n=100, method="inclusive")
-        service, postgres, own = (1e6 * (b - a) / events for a, b in zip(before, after, strict=True))
+        spent = [b - a for a, b in zip(before, after, strict=True)]
+        service, postgres, own = (1e6 * one / events for one in spent[:3])
         return Measured(
             events_per_s=events / seconds,
             p50_ms=cuts[49] * 1e3,
@@ -137,6 +140,7 @@ class Load:
             service_us=service,
             postgres_us=postgres,
             load_us=own,
+            others=max(0.0, spent[3] - sum(spent[:3])) / (seconds * (os.cpu_count() or 1)),
         )
 
     async def _until(self, seconds: float) -> None:
@@ -226,8 +230,8 @@ def _requests(plan: Plan) -> list[bytes]:
     return made
 
 
-def _cpu(plan: Plan) -> tuple[float, float, float]:
-    """Seconds of CPU: the service, PostgreSQL with all of its processes, this process."""
+def _cpu(plan: Plan) -> tuple[float, float, float, float]:
+    """Seconds of CPU: the service, PostgreSQL with all of its processes, this process, the machine."""
     postmaster = psutil.Process(plan.postgres)
     own = postmaster.cpu_times()
     postgres = _spent(postmaster) + own.children_user + own.children_system
@@ -236,7 +240,9 @@ def _cpu(plan: Plan) -> tuple[float, float, float]:
             postgres += _spent(child)
         except psutil.NoSuchProcess:
             continue
-    return _spent(psutil.Process(plan.service)), postgres, time.process_time()
+    all_ = psutil.cpu_times()
+    busy = sum(all_) - all_.idle - getattr(all_, "iowait", 0.0)
+    return _spent(psutil.Process(plan.service)), postgres, time.process_time(), busy
 
 
 def _spent(process: psutil.Process) -> float:

@@ -87,19 +87,38 @@ def rendered(rounds: Sequence[Round], verified: Verification) -> str:
 
 
 def _rates(rounds: Sequence[Round]) -> list[str]:
-    rows = [["", "events/s", "lowest", "highest", "p50 ms", "p99 ms", "service µs", "postgres µs", "load µs"]]
+    rows = [
+        [
+            "",
+            "events/s",
+            "lowest",
+            "highest",
+            "p50 ms",
+            "p99 ms",
+            "service µs",
+            "postgres µs",
+            "load µs",
+            "others",
+        ]
+    ]
     for transaction in rounds[0].floor:
         rates = [one.floor[transaction] for one in rounds]
         name = f"raw COPY, {transaction:,} rows a transaction"
-        rows.append([name, _whole(median(rates)), _whole(min(rates)), _whole(max(rates)), *[""] * 5])
+        rows.append([name, _whole(median(rates)), _whole(min(rates)), _whole(max(rates)), *[""] * 6])
     for name in rounds[0].load:
         runs = [one.load[name] for one in rounds]
         rates = [run.events_per_s for run in runs]
         cells = [_whole(median(rates)), _whole(min(rates)), _whole(max(rates))]
         cells += [f"{median(r.p50_ms for r in runs):.1f}", f"{median(r.p99_ms for r in runs):.1f}"]
         cells += [_whole(median(r.service_us for r in runs)), _whole(median(r.postgres_us for r in runs))]
-        rows.append([name, *cells, _whole(median(r.load_us for r in runs))])
-    return [*aligned(rows), "", "µs: CPU time for each event; latencies are those of requests."]
+        cells += [_whole(median(r.load_us for r in runs)), _share(median(r.others for r in runs))]
+        rows.append([name, *cells])
+    return [
+        *aligned(rows),
+        "",
+        "µs: CPU time for each event. Latencies are those of requests. others: share of the machine's CPU",
+        "that other programs took, or its host; above a tenth, the table tells little but the ratios.",
+    ]
 
 
 def _verification(verified: Verification) -> list[str]:

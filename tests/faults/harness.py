@@ -128,6 +128,15 @@ class Postgres:
                 " AND wait_event_type IS DISTINCT FROM 'Lock'"
             ).fetchall()
 
+    def backends(self, application: str, database_name: str) -> list[int]:
+        """Process ids of those that serve an application."""
+        with psycopg.connect(self.url(), autocommit=True, connect_timeout=5) as connection:
+            rows = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND datname = %s",
+                [application, database_name],
+            ).fetchall()
+        return [pid for (pid,) in rows]
+
     def answers(self) -> bool:
         try:
             psycopg.connect(self.url(), connect_timeout=2).close()
@@ -146,7 +155,7 @@ class Process:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        self._environment = {**environment, "CHIPLEDGER_PORT": str(self.port)}
+        self.environment = {**environment, "CHIPLEDGER_PORT": str(self.port)}
         self.log = log
         self._popen: subprocess.Popen[bytes] | None = None
 
@@ -158,7 +167,7 @@ class Process:
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(
                 [sys.executable, "-m", "api.cli", "serve"], cwd=ROOT,
-                env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
 
     def wait_until_ready(self) -> None:
@@ -252,8 +261,9 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    postgres: Postgres, folder: Path, *, processes: int = 2, by: Literal["home", "url"] = "home"
-) -> Iterator[Cluster]:
+    postgres: Postgres, folder: Path, *, processes: int = 2, by: Literal["home", "url"] = "home",
+    start: bool = True,
+) -> Iterator[Cluster]:  # fmt: skip
     """A database of its own with that many services, which find it by CHIPLEDGER_HOME or DATABASE_URL."""
     name = f"faults_{secrets.token_hex(4)}"
     database.create_database(postgres.url(), name)
@@ -282,7 +292,8 @@ def cluster(
         tokens, verifier,
     )  # fmt: skip
     try:
-        found.start()
+        if start:
+            found.start()
         yield found
     finally:
         for process in found.processes:

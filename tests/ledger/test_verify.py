@@ -517,6 +517,9 @@ TITLES: dict[str, bytes] = {
     "checkpoint of fewer": with_title(checkpoint=LOG.checkpoint(5)),
     "checkpoint by another key": with_title(checkpoint=LOG.checkpoint(signer=OTHER)),
     "checkpoint of another origin": with_title(checkpoint=LOG.checkpoint(signer=signer_of(1, "b"))),
+    "checkpoint of another origin, by the log's key": with_title(
+        origin="b", checkpoint=note.sign(Checkpoint("b", SIZE, root(LOG.leaves)).text(), SIGNER)
+    ),
     "checkpoint with a signature nobody can check": with_title(
         checkpoint=note.sign(note.parse_note(TITLE["checkpoint"])[0], SIGNER, signer_of(3, "witness"))
     ),
@@ -546,6 +549,11 @@ def test_a_changed_line_1_is_tampering(name: str) -> None:
     else:
         assert error.index is None
         assert error.what.startswith("header line: ")
+
+
+def test_the_origin_is_the_name_of_the_key() -> None:
+    error = refusal(TITLES["checkpoint of another origin, by the log's key"])
+    assert error.what == f"header line: origin is 'b', must be {ORIGIN!r} as in the key"
 
 
 def test_size_0_is_no_log() -> None:
@@ -650,6 +658,16 @@ def test_the_signature_of_the_log_excuses_nothing(changes: dict[str, Any], words
     error = refusal(joined([title, *map(text_of, log.entries)]))
     assert error.index == 5
     assert words in error.what
+
+
+@both_ways
+def test_an_empty_body_is_no_body() -> None:
+    """Committed to, and salted, all the same."""
+    for event, decision, name in ((b"", b"{}", "event"), (b"{}", b"", "decision")):
+        log = SampleLog.of(5)
+        log.append(CONTRACTS[0], event, decision)
+        error = refusal(log.export())
+        assert (error.index, error.what) == (5, f"the {name} has no body, must have both or none")
 
 
 def test_equal_times_are_in_order() -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.facts import License
 from ledger.kinds.contract import DeclaredInError
+from ledger.kinds.ledger import SCOPE_MAX, RevocationScoped
 from ledger.kinds.license import LicenseRevoked, LicenseSuspended
 from ledger.kinds.order import OrderCancelled, OrderPlaced
 from ledger.kinds.shipment import ShipmentRequested
@@ -38,7 +40,7 @@ steps = st.one_of(
         st.sampled_from(ORDERS),
         st.lists(st.sampled_from(SERIALS), min_size=1, max_size=12, unique=True),
     ),
-    st.tuples(st.just("correct"), st.integers(5, 40)),
+    st.tuples(st.just("correct"), st.integers(1, 6)),
     st.tuples(st.just("suspend")),
     st.tuples(st.just("restart")),
 )
@@ -104,7 +106,8 @@ def perform(bench: Workbench, step: Step) -> None:
             bench.say("order.cancelled", order=order)
         case ("release", shipment, order, devices):
             bench.say("shipment.requested", shipment=shipment, order=order, serials=list(devices))
-        case ("correct", index) if index < len(bench.log):
+        case ("correct", back):
+            index = max(0, len(bench.log) - back)
             bench.say("event.declared_in_error", index=index, id=bench.log[index][0].id)
         case ("restart",):
             bench.restart()
@@ -152,3 +155,60 @@ def test_in_any_order_of_arrival_exactly_what_fits_is_taken(units: list[int]) ->
         decision = bench.say("order.placed", order=f"PO-{number}", units=asked)
         assert decision.outcome == ("accepted" if asked <= left else "denied")
         left -= asked if asked <= left else 0
+
+
+def taken_back(bench: Workbench, index: int = -1, *, by: tuple[str, str] = (EXPORTER, "exporter")) -> None:
+    """Declare the entry at `index` in error."""
+    index %= len(bench.log)
+    bench.accepted("event.declared_in_error", by=by, index=index, id=bench.log[index][0].id)
+
+
+def test_what_comes_back_to_a_cancelled_order_may_be_ordered_again() -> None:
+    bench = Workbench().open(text=TEXT, quantity=CAP)
+    bench.accepted("order.placed", units=CAP)
+    bench.release(SERIALS[:5])
+    release = len(bench.log) - 1
+    bench.accepted("order.cancelled")
+    assert bench.ask("order.placed", order="B", units=CAP - 4).denied
+    taken_back(bench, release)
+    bench.accepted("order.placed", order="B", units=CAP)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_revocation_names_the_orders_that_still_reserve_and_the_goods_on_their_way(restarted: bool) -> None:
+    bench = Workbench().open(text=TEXT)
+    for order in ORDERS:
+        bench.accepted("order.placed", order=order, units=2)
+    bench.accepted("order.cancelled", order="A")
+    bench.release(SERIALS[:2], shipment="S1", order="B")
+    bench.release(SERIALS[2:4], shipment="S2", order="C")
+    bench.release(SERIALS[4:5], shipment="S3", order="D")
+    if restarted:
+        bench.restart()
+    bench.dispatch(SERIALS[:2], shipment="S1")
+    taken_back(bench, -3)
+    bench.accepted("license.revoked")
+    scope = bench.log[-1][0].data
+    assert isinstance(scope, RevocationScoped)
+    assert scope.orders == ("C", "D")
+    assert [(s.shipment, s.units) for s in scope.released] == [("S3", 1)]
+    assert [(s.shipment, s.units) for s in scope.in_transit] == [("S1", 2)]
+
+
+def test_taking_back_an_acknowledgement_of_something_else_leaves_the_true_one() -> None:
+    bench = Workbench().open(text=TEXT)
+    bench.say("conditions.acknowledged", conditions_sha256="ab" * 32)
+    taken_back(bench)
+    assert bench.fact(License, LICENSE).acknowledged == (EXPORTER, BUYER)
+
+
+def test_no_number_of_open_orders_keeps_a_license_from_being_revoked() -> None:
+    """One order more than the ledger's own event may name: a buyer could have stopped the authority."""
+    bench = Workbench().open(text=TEXT)
+    for number in range(SCOPE_MAX + 1):
+        bench.accepted("order.placed", order=f"PO-{number}", units=1)
+    bench.accepted("license.revoked")
+    scope = bench.log[-1][0].data
+    assert isinstance(scope, RevocationScoped)
+    assert (len(scope.orders), scope.orders_count) == (SCOPE_MAX, SCOPE_MAX + 1)
+    assert scope.orders[0] == "PO-0"

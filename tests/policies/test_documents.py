@@ -162,6 +162,7 @@ def test_a_number_that_is_not_plain_and_whole_must_be_in_quotes(number: str) -> 
         ("a: [1", "is not YAML"),
         ("- " * 17 + "a", "is nested deeper than 16 levels"),
         ("[" * 100_000, "is nested deeper than 16 levels"),
+        ("[" + "a," * 50_000, "has more than 20000 values before it"),
         ("x" * 200_001, "is 200001 characters, must be at most 200000"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 
 from ledger.canonical import canonical
 from ledger.decision import Decision
-from ledger.event import parse_event
+from ledger.event import KINDS, parse_event
 from policies import compiled, document
 from policies.conditions import CONDITIONS, Found, Proposes
 from policies.engine import ENGINE_VERSION, Engine
@@ -133,6 +133,21 @@ def test_a_fact_is_never_denied_by_a_document() -> None:
     decision = bench.receive(serials(1))
     assert decision.outcome == "flagged"
     assert finding(decision, "custody_continuity").action == "flag"
+
+
+@pytest.mark.parametrize("kind", sorted({n for (n, _), k in KINDS.items() if k.nature == "fact"}))
+def test_a_fact_of_whoever_may_say_it_is_never_denied(kind: str) -> None:
+    """Of nothing that exists, under every condition there is, or under no document at all."""
+    parameters: dict[str, dict[str, Any]] = {
+        "quantity_cap": {"limit": 0},
+        "laboratory_test": {"coverage": "every"},
+        "levy_settled": {"rate": "1", "rounding": "up"},
+        "custody_continuity": {"incident_within": "PT0S"},
+    }
+    everything = [condition(name, **parameters.get(name, {})) for name in CONDITIONS]
+    for bench in (Workbench().open(text=policy(*everything)), Workbench().open(text=None)):
+        bench.accepted("license.revoked")
+        assert bench.say(kind).outcome in ("accepted", "flagged")
 
 
 def test_every_document_in_force_is_asked_in_the_order_of_binding() -> None:

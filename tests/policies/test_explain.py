@@ -50,7 +50,7 @@ def test_a_levy_that_is_short() -> None:
         "levy: 6,000,000.00 USD of levy settled, 6,750,000.00 USD due: 750,000.00 USD short. "
     )
     assert said["laboratory"].startswith(
-        "laboratory: 0 of 1,000 devices have passed a laboratory test, 1,000 have not: "
+        "laboratory: 0 of 1,000 devices have passed a laboratory test, 1,000 without one: "
         "SN000001, SN000002, SN000003, SN000004, SN000005 and 995 more. Clause: "
     )
 
@@ -63,7 +63,7 @@ def test_a_loss_with_the_report_that_it_calls_for() -> None:
     bench.dispatch(serials(3))
     said = sentences(bench.receive(serials(2), at="2027-03-09T06:00:00Z"))
     assert said["custody"].startswith(
-        "custody: 2 of 3 devices dispatched have arrived, 1 are missing: SN000003; an incident "
+        "custody: 2 of 3 devices dispatched have arrived, 1 missing: SN000003; an incident "
         "report is asked for, due by 2027-03-12T06:00:00.000000Z. Clause: "
     )
 
