@@ -44,6 +44,7 @@ from ledger.errors import LedgerError
 
 if sys.platform != "win32":
     import fcntl
+    import pwd
 
 MAJOR = "18"
 NOBODY = 65534  # uid and gid; PostgreSQL refuses to run as root
@@ -233,12 +234,13 @@ class Embedded:
 
     @cached_property
     def _place(self) -> _Place:
-        if os.geteuid() != 0:
-            return _Place(self.home, os.geteuid())
-        # Another uid for PostgreSQL, still root for the disk: no new user, no permission changed,
+        # Another uid for PostgreSQL, still ours for the disk: no new user, no permission changed,
         # and a home of mode 0700 stays one.
         namespace = ("--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
-        inside = _Place(self.home, 0, (shutil.which("unshare") or "unshare", *namespace))
+        inside = _Place(self.home, os.geteuid(), (shutil.which("unshare") or "unshare", *namespace))
+        if os.geteuid() != 0:
+            # PostgreSQL refuses a uid without a name too: containers are often given one.
+            return _Place(self.home, os.geteuid()) if _has_name(os.geteuid()) else inside
         folder = FALLBACK / f"chipledger-{self._key}"
         # Data that exists decides: a new empty ledger beside an old one would look like a loss.
         if (self.home / "postgres").exists() or (not folder.exists() and self._works(inside)):
@@ -497,6 +499,14 @@ class Embedded:
         return ServerError(
             f"PostgreSQL in {self._data} is not {wanted}, must be: {_advice(words)}\n{words}"
         )
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _url(folder: Path, database: str = "postgres", user: str = "postgres") -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar, Literal, TypeVar, cast
-from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
+
+from ledger.values import midnight
 
 FOLD_VERSION = 1
 
@@ -411,8 +412,3 @@ class Facts:
         """The device of each serial, a new one where the log has not spoken of it."""
         for serial in serials:
             yield self.get(Device, serial) or Device(serial=serial)
-
-
-def midnight(day: date, zone: str) -> datetime:
-    """The instant at which `day` begins in `zone`."""
-    return datetime.combine(day, time(0), tzinfo=ZoneInfo(zone))

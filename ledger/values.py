@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache
+from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeVar, get_args
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo
 
 import pycountry
 from pydantic import (
@@ -78,12 +79,27 @@ def _parse_date(text: object) -> date:
 
 
 @cache
-def _zone_names() -> frozenset[str]:
-    return frozenset(available_timezones())
+def _zones() -> frozenset[str]:
+    return frozenset(files("tzdata").joinpath("zones").read_text(encoding="ascii").split())
+
+
+@cache
+def zone(name: str) -> ZoneInfo:
+    """A time zone by the rules of the pinned `tzdata` package, never by the machine's own.
+
+    Machines differ in them, and a decision must come out the same on each.
+    """
+    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
+        return ZoneInfo.from_file(rules, key=name)
+
+
+def midnight(day: date, name: str) -> datetime:
+    """The instant at which `day` begins in the zone of that name."""
+    return datetime.combine(day, time(0), tzinfo=zone(name)).astimezone(UTC)
 
 
 def _known_zone(name: str) -> str:
-    if name not in _zone_names():
+    if name not in _zones():
         raise ValueError(f"{name} is not a time zone of the IANA database, such as America/New_York")
     return name
 
@@ -99,7 +115,8 @@ Zone = Annotated[str, AfterValidator(_known_zone), Field(examples=["America/New_
 
 # --- numbers --------------------------------------------------------------------------------------
 
-_DECIMAL = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,9})?", re.ASCII)
+# 15 + 6 digits: times a number of units it stays within the 28 that decimal arithmetic keeps exactly.
+_DECIMAL = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,6})?", re.ASCII)
 
 
 def _parse_decimal(text: object) -> Decimal:
@@ -135,7 +152,7 @@ Amount = Annotated[
     Decimal,
     BeforeValidator(_parse_decimal),
     AfterValidator(_not_negative),
-    WithJsonSchema({"type": "string", "pattern": r"^(0|[1-9]\d{0,17})(\.\d{1,9})?$"}),
+    WithJsonSchema({"type": "string", "pattern": r"^(0|[1-9]\d{0,14})(\.\d{1,6})?$"}),
 ]
 Currency = Annotated[str, AfterValidator(_known_currency), Field(examples=["USD"])]
 Country = Annotated[str, AfterValidator(_known_country), Field(examples=["US"])]

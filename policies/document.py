@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, get_args
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 
@@ -23,7 +22,7 @@ import ledger.kinds  # noqa: F401 - declares every kind
 from ledger.decision import Action
 from ledger.errors import Fault
 from ledger.event import KINDS
-from ledger.values import EVERY_ROLE, Date, Many, Role, Text, Value, Zone
+from ledger.values import EVERY_ROLE, Date, Many, Role, Text, Value, Zone, midnight
 from policies.conditions import CONDITIONS, Condition
 from policies.conditions.parameters import Duration, Parameters, nearest, one_of
 from policies.tree import Path, PolicyDocumentError, Tree, read
@@ -183,17 +182,13 @@ def _parse(text: str) -> PolicyDocument:
         policy=written.policy,
         version=written.version,
         zone=written.zone,
-        begins=_begins(written.force.from_, written.zone),
-        ends=_begins(written.force.until, written.zone) if written.force.until else None,
+        begins=midnight(written.force.from_, written.zone),
+        ends=midnight(written.force.until, written.zone) if written.force.until else None,
         approvals=written.approvals,
         transition=written.transition,
         conditions=conditions,
         sha256=digest(text),
     )
-
-
-def _begins(day: date, zone: str) -> datetime:
-    return datetime.combine(day, time(0), tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
 # Beyond, a day has no midnight in every zone.

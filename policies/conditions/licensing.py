@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field
 
-from ledger.facts import License, midnight
+from ledger.facts import License
 from ledger.kinds.order import OrderPlaced
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
-from ledger.values import format_timestamp
+from ledger.values import format_timestamp, midnight
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
 from policies.conditions.parameters import Duration, Limit, Parameters, limit_of
 from policies.conditions.registry import condition
@@ -159,7 +159,7 @@ def validity_window(case: Case, parameters: ValidityWindow) -> Found:
 @lru_cache(maxsize=4096)
 def _instant(day: date, zone: str) -> tuple[datetime, str]:
     """The instant at which `day` begins in `zone`, in UTC, and its committed spelling."""
-    begins = midnight(day, zone).astimezone(UTC)
+    begins = midnight(day, zone)
     return begins, format_timestamp(begins)
 
 

@@ -28,13 +28,15 @@ CAP = 400
 rounds = pytest.mark.parametrize("round_", range(ROUNDS))
 
 
+def _all(log: Log) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """(event, decision) of each entry, in order."""
+    bodies = (log.bodies[row.index] for row in log.rows)
+    return [(orjson.loads(one.event), orjson.loads(one.decision)) for one in bodies]
+
+
 def _events(log: Log, kind: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """(event, decision) of each entry of a kind, in order."""
-    pairs = (
-        (orjson.loads(log.bodies[row.index].event), orjson.loads(log.bodies[row.index].decision))
-        for row in log.rows
-    )
-    return [(event, decision) for event, decision in pairs if event["kind"] == kind]
+    """Those of a kind."""
+    return [(event, decision) for event, decision in _all(log) if event["kind"] == kind]
 
 
 def _why(decision: dict[str, Any]) -> set[str]:
@@ -108,6 +110,26 @@ def test_racing_releases_ship_each_chip_once_and_no_more_than_the_cap(
                 assert len(released) == cap or set(serials) <= set(released), _why(decision)
         assert len(released) == len(set(released)) == cap
         assert load.statuses == {201: cap, 422: 120 - cap}
+
+
+@rounds
+def test_racing_orders_of_one_number_place_it_once(postgres: Postgres, tmp_path: Path, round_: int) -> None:
+    """Facts that are read before the lock would show each process that the number is free."""
+    with cluster(postgres, tmp_path) as ours:
+        one = trade(1_000)
+        ours.say(*one.opening())
+        # Other events of their own, the same order: one after another, so that they meet.
+        requests = [one.order(f"PO-{n}", 1) for n in range(60) for _ in range(12)]
+        load = Load(ours, requests, clients=12, seed=round_)
+        load.start()
+        load.join()
+        placed = Counter(
+            event["data"]["order"]
+            for event, decision in _events(ours.settle(), "order.placed")
+            if decision["outcome"] == "accepted"
+        )
+        assert placed == {f"PO-{n}": 1 for n in range(60)}
+        _both_wrote(ours)
 
 
 @rounds
@@ -185,6 +207,37 @@ def test_what_was_asked_for_too_early_is_not_remembered_as_absent(
         [late] = ours.say(in_error(orders[1]))
         assert late.status == 201, late.answer
         ours.settle()
+
+
+@rounds
+def test_a_revocation_names_what_stood_when_it_was_judged(
+    postgres: Postgres, tmp_path: Path, round_: int
+) -> None:
+    """It races with orders: each that came before it is named, and each after it is refused."""
+    random_ = random.Random(round_)
+    with cluster(postgres, tmp_path) as ours:
+        one = trade(1_000)
+        ours.say(*one.opening(), *(one.order(f"PO-BEFORE-{n}", 1) for n in range(3)))
+        requests = [one.order(f"PO-{n}", 1) for n in range(400)]
+        revoked = said("license.revoked", contract=one.contract, license=one.license)
+        requests.insert(random_.randint(50, 350), revoked)
+        load = Load(ours, requests, clients=48, seed=round_)
+        load.start()
+        load.join()
+        log = ours.settle()
+        standing: list[str] = []
+        [(scope, _)] = _events(log, "revocation.scoped")
+        for event, decision in _events(log, "order.placed"):
+            if decision["outcome"] == "accepted":
+                standing.append(event["data"]["order"])
+            else:
+                assert _why(decision) == {"live"}
+        assert scope["data"]["orders"] == sorted(standing)
+        assert scope["data"]["orders_count"] == len(standing)
+        at = [event["kind"] for event, _ in _all(log)].index("license.revoked")
+        later = [decision for event, decision in _all(log)[at:] if event["kind"] == "order.placed"]
+        assert later
+        assert all(decision["outcome"] == "denied" for decision in later)
 
 
 def _both_wrote(ours: Cluster) -> None:
