@@ -27,7 +27,7 @@ from api.submit import Door
 from api.telemetry import Edge, Metrics
 from api.wiring import Service, SimulatedClock
 from ledger import keys
-from ledger.errors import Fault, LedgerError, TooLarge
+from ledger.errors import Fault, LedgerError
 from ledger.event import faults_from
 from ledger.reader import Reader
 from ledger.sequencer import Sequencer
@@ -148,12 +148,7 @@ async def _bad_parameter(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = {
-        404: problems.NOT_FOUND,
-        405: problems.METHOD,
-        413: problems.PROBLEMS[TooLarge],
-        415: problems.MEDIA,
-    }
+    known = {404: problems.NOT_FOUND, 405: problems.METHOD, 415: problems.MEDIA}
     problem = known.get(error.status_code, problems.BAD_REQUEST)
     body = problems.body_of(problem, request_id=_request_id(request))
     response = problems.render(body)

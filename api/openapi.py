@@ -46,7 +46,7 @@ _READ_PROBLEMS = {
     "403": "The key's role or party may not do this.",
     "404": "There is no such thing, or the key may not see it.",
     "422": "A parameter is not what it must be; `errors` names each.",
-    "503": "The database is away, or not as far as `min_index` yet; see Retry-After.",
+    "503": "The database is away; see Retry-After.",
 }
 
 
@@ -114,6 +114,8 @@ def _complete(operation: dict[str, Any], path: str) -> None:
     for status, words in _READ_PROBLEMS.items():
         if not open_to_all or status not in ("400", "401", "403"):
             responses.setdefault(status, _problem(words))
+    if any(parameter["name"] == "min_index" for parameter in operation.get("parameters", ())):
+        responses["412"] = _problem("Not as far as `min_index` yet; see Retry-After.")
 
 
 def _problem(description: str) -> dict[str, Any]:

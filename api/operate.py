@@ -5,16 +5,22 @@ from __future__ import annotations
 from html import escape
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Request
+from fastapi import APIRouter, Path, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
 
 from api import problems
 from api.auth import Forbidden, KeyHolder
-from api.schemas import ReadyView
+from api.schemas import ClockView, ReadyView
+from api.submit import read_body
 from api.wiring import service_of
+from ledger.canonical import parse
 from ledger.errors import LedgerError, NotFound
-from ledger.values import Timestamp, format_timestamp
+from ledger.values import format_timestamp
+
+CLOCK_BYTES_MAX = 1_024
 
 router = APIRouter(tags=["operation"])
 clock_router = APIRouter(tags=["operation"])
@@ -57,13 +63,25 @@ async def problem_page(name: Annotated[str, Path(max_length=64)]) -> HTMLRespons
     )
 
 
-@clock_router.put("/v1/clock", response_model=dict[str, str], max_body_size=1_024)
-async def set_clock(
-    request: Request, caller: KeyHolder, now: Annotated[Timestamp, Body(embed=True)]
-) -> dict[str, Any]:
+@clock_router.put(
+    "/v1/clock",
+    response_model=ClockView,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ClockView"}}},
+        }
+    },
+)
+async def set_clock(request: Request, caller: KeyHolder) -> dict[str, Any]:
     """Move the clock of a simulated ledger forward. A real ledger does not have this."""
-    service = service_of(request)
     if caller.role != "operator":
         raise Forbidden("an operator's key sets the clock")
-    assert service.clock is not None
-    return {"now": format_timestamp(service.clock.set(now))}
+    body = parse(await read_body(request, CLOCK_BYTES_MAX))
+    try:
+        asked = ClockView.model_validate(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
+    clock = service_of(request).clock
+    assert clock is not None
+    return {"now": format_timestamp(clock.set(asked.now))}

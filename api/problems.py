@@ -124,7 +124,7 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
     ),
     UnsupportedMedia: MEDIA,
     NotYet: Problem(
-        "not-yet", 503, "Not as far as min_index yet",
+        "not-yet", 412, "Not as far as min_index yet",
         "The answer would be older than what the caller knows. Ask again after the time in Retry-After.",
     ),
     Forbidden: Problem("forbidden", 403, "Not allowed", "The key's role or party may not do this."),
@@ -173,7 +173,7 @@ def describe(error: LedgerError, *, request_id: str = "") -> dict[str, Any]:
 def render(body: dict[str, Any]) -> Response:
     """The response of a problem document."""
     headers = {}
-    if body["status"] in (429, 503):
+    if body["status"] in (412, 429, 503):
         headers["retry-after"] = str(RETRY_AFTER_S)
     if body["status"] == 401:
         headers["www-authenticate"] = 'Bearer realm="chipledger"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +27,7 @@ class Reading(BaseModel):
 
     min_index: Annotated[
         Index | None,
-        Field(description="An index out of a receipt: the answer knows that entry, or is 503."),
+        Field(description="An index out of a receipt: the answer knows that entry, or is 412."),
     ] = None
 
 
@@ -174,6 +175,13 @@ class ReadyView(BaseModel):
     ready: bool
     tree_size: int | None = None
     detail: str | None = None
+
+
+class ClockView(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    now: Annotated[Timestamp, Field(lt=datetime(9999, 1, 1, tzinfo=UTC))]
+    """Time is added to it: it must not be the last there is."""
 
 
 class ProblemView(BaseModel):

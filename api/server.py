@@ -49,6 +49,7 @@ def config_of(settings: Settings, app: object) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S,
         limit_concurrency=None,
         h11_max_incomplete_event_size=65_536,

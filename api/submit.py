@@ -47,7 +47,7 @@ class Door:
         """`POST /v1/events`"""
         caller = await self._caller(request)
         _media_type(request, JSON_TYPES)
-        value = parse(await _body(request, EVENT_BODY_BYTES_MAX))
+        value = parse(await read_body(request, EVENT_BODY_BYTES_MAX))
         submission = self._admit(value, caller)
         [result] = await self.sequencer.append([submission])
         self._count(result)
@@ -57,7 +57,7 @@ class Door:
         """`POST /v1/events:batch`: all of it is well formed, or nothing is written."""
         caller = await self._caller(request)
         media_type = _media_type(request, (*JSON_TYPES, *NDJSON_TYPES))
-        raw = await _body(request, BATCH_BODY_BYTES_MAX)
+        raw = await read_body(request, BATCH_BODY_BYTES_MAX)
         values = _lines(raw) if media_type in NDJSON_TYPES else _array(raw)
         submissions = self._admit_all(values, caller)
         results = await self.sequencer.append(submissions)
@@ -118,10 +118,11 @@ class Door:
             outcome = "replayed" if result.replayed else result.outcome
         else:
             outcome = problems.problem_of(result).name
-        self.metrics.events.labels(outcome).inc()
+        self.metrics.count(outcome)
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body; TooLarge as soon as it is known to be longer than `limit` bytes."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(f"the body is {declared} bytes, must be at most {limit}")

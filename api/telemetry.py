@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -84,9 +83,10 @@ class Metrics:
             ["method", "route", "status"], registry=self.registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
         )  # fmt: skip
-        self.events = Counter(
+        self._events = Counter(
             "chipledger_events_total", "Events answered, by outcome.", ["outcome"], registry=self.registry
         )  # fmt: skip
+        self._counters: dict[str, Counter] = {}
         self.queued = Gauge(
             "chipledger_queued_events", "Events that wait to be committed.", registry=self.registry
         )
@@ -94,6 +94,13 @@ class Metrics:
             "chipledger_batches", "Transactions that appended, since start.", registry=self.registry
         )
         self.size = Gauge("chipledger_tree_size", "Entries in the log.", registry=self.registry)
+
+    def count(self, outcome: str) -> None:
+        """One more event was answered."""
+        counter = self._counters.get(outcome)
+        if counter is None:  # a look-up by label takes a lock and costs more than the count
+            counter = self._counters[outcome] = self._events.labels(outcome)
+        counter.inc()
 
     def observe(self, sequencer: Sequencer) -> None:
         """Bring the gauges up to date."""
@@ -114,6 +121,7 @@ class Edge:
         self._metrics = metrics
         self._direct = direct
         self._observed: dict[tuple[str, str, int], Histogram] = {}
+        self._log = log.bind()  # once, for the module's logger is looked up anew at each line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -133,7 +141,7 @@ class Edge:
             nonlocal status, begun
             if message["type"] == "http.response.start":
                 status, begun = message["status"], True
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
         direct = self._direct.get(scope["path"])
@@ -166,7 +174,7 @@ class Edge:
         if observed is None:
             observed = self._observed[key] = self._metrics.requests.labels(known, route, str(status))
         observed.observe(seconds)
-        log.info(
+        self._log.info(
             "request",
             request_id=request_id,
             method=method,

@@ -9,12 +9,11 @@ say it, the facts it reads and how it folds. Schemas, documentation and the door
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field, ValidationError, create_model
 
@@ -133,8 +132,7 @@ class Event(Value):
     """The id of the refused attempt that this one tries again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """An event and the bytes that are committed for it."""
 
     event: Event
@@ -188,7 +186,7 @@ def parse_event(value: object) -> Event:
         raise MalformedEvent(Fault("/kind", "kind is missing or no string, such as order.placed"))
     known = versions_of(kind)
     if not known:
-        near = get_close_matches(kind, _versions(), 1)
+        near = get_close_matches(kind[:80], _versions(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise MalformedEvent(Fault("/kind", f"{kind[:80]} is not a known kind{hint}"))
     # `True == 1`, so the type is asked for, not the value alone.

@@ -152,6 +152,14 @@ class Reader:
             if value is not None:
                 clauses.append(f"e.{column} {operator} %s")
                 parameters.append(value)  # type: ignore[arg-type]
+        if wanted.contract is not None and wanted.after >= 0:
+            # The next page begins behind an entry of this chain: without its place in the chain the
+            # whole of it, from its first entry, would be read and left out.
+            clauses.append(
+                "e.contract_index > coalesce("
+                "(SELECT a.contract_index FROM entries a WHERE a.index = %s AND a.contract = %s), -1)"
+            )
+            parameters += [wanted.after, wanted.contract]  # type: ignore[list-item]
         rows = await self._rows(
             f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
             f" WHERE {' AND '.join(clauses)} ORDER BY {_order(wanted)} LIMIT %s",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger.canonical import canonical, encode, parse
 from ledger.checkpoint import Checkpoint, open_checkpoint
@@ -17,11 +16,10 @@ from ledger.note import Verifier
 RECEIPT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Entry `index` stands in the log, under a signed checkpoint."""
 
-    index: int
+    index: int  # type: ignore[assignment] # ours, not tuple.index
     header: bytes
     decision: bytes
     """Canonical JSON."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import psycopg
 import structlog
@@ -31,6 +32,7 @@ from ledger.errors import (
     RefusesToWrite,
     SigningFailed,
     Unavailable,
+    VerificationError,
 )
 from ledger.event import LEDGER_CONTRACT, Submission
 from ledger.facts import FOLD_VERSION, LOOKED_UP, Chain, Contract, Fact, Facts, Key
@@ -38,7 +40,7 @@ from ledger.fold import Entailed, missing, own_submission
 from ledger.kinds.ledger import LedgerOpened
 from ledger.merkle import EMPTY_ROOT, Growth
 from ledger.note import Signer
-from ledger.reader import Reader
+from ledger.reader import Reader, StoredEntry
 from ledger.receipt import Receipt
 from ledger.store import Head, Locked, NewEntry, Writer
 
@@ -56,8 +58,7 @@ Clock = Callable[[], datetime]
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """An event stands in the log: as a new entry, or since an earlier request (`replayed`)."""
 
     receipt: Receipt
@@ -224,7 +225,8 @@ class Sequencer:
         self.size = head.size
         try:
             return await self._answers(placed, head, growth)
-        except (Unavailable, NotFound) as error:  # the reader's: it may be a replica that lags
+        except (Unavailable, NotFound, VerificationError) as error:
+            # The reader's: it may be a replica that lags, and has no such entry yet, or less of a tile.
             raise OutcomeUnknown("committed, but a receipt cannot be read now; ask again") from error
 
     async def _transact(
@@ -326,6 +328,7 @@ class Sequencer:
             checkpoint = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
         except Exception as error:
             raise SigningFailed("committed, but the checkpoint could not be signed; ask again") from error
+        replayed = await self._replayed({one for one in placed if isinstance(one, int)}, head, checkpoint)
         results: list[Result] = []
         for one in placed:
             if isinstance(one, LedgerError):
@@ -334,24 +337,24 @@ class Sequencer:
                 assert growth is not None
                 results.append(Committed(_receipt_of(one, growth, checkpoint), one.outcome, False))
             else:
-                results.append(await self._replayed(one, head, checkpoint))
+                results.append(replayed[one])
         return results
 
-    async def _replayed(self, index: int, head: Head, checkpoint: str) -> Committed:
-        stored = await self._reader.entry(index)
-        bodies = {name: body for name, body in stored.entry.bodies.items() if body is not None}
-        wanted = tiles.tiles_for_inclusion(index, head.size)
+    async def _replayed(self, indexes: Collection[int], head: Head, checkpoint: str) -> dict[int, Committed]:
+        """Of entries that stand already, all read at once: while the committer reads, nobody commits."""
+        if not indexes:
+            return {}
+        entries = await self._reader.entries_at(sorted(indexes))
+        if len(entries) != len(indexes):
+            raise NotFound(f"{len(indexes) - len(entries)} entries cannot be read yet")
+        wanted = {at for index in indexes for at in tiles.tiles_for_inclusion(index, head.size)}
         found = await self._reader.hashes(wanted)
-        receipt = Receipt(
-            index=index,
-            header=stored.entry.raw,
-            decision=bodies["decision"].value if "decision" in bodies else b"null",
-            salts={name: body.salt for name, body in bodies.items()},
-            tree_size=head.size,
-            hashes=tiles.prove_inclusion(index, head.size, lambda *at: found[tiles.Coordinates(*at)]),
-            checkpoint=checkpoint,
-        )
-        return Committed(receipt, stored.outcome, True)
+        return {
+            stored.index: Committed(
+                _receipt_again(stored, head, found, checkpoint), stored.outcome, replayed=True
+            )
+            for stored in entries
+        }
 
     # --- the head ---------------------------------------------------------------------------------
 
@@ -467,6 +470,22 @@ def _receipt_of(new: NewEntry, growth: Growth, checkpoint: str) -> Receipt:
         salts={"decision": decision.salt, "event": event.salt},
         tree_size=growth.size,
         hashes=growth.prove_inclusion(entry.header.index),
+        checkpoint=checkpoint,
+    )
+
+
+def _receipt_again(
+    stored: StoredEntry, head: Head, found: Mapping[tiles.Coordinates, bytes], checkpoint: str
+) -> Receipt:
+    """The receipt of an entry that was read back, with a proof out of tiles."""
+    bodies = {name: body for name, body in stored.entry.bodies.items() if body is not None}
+    return Receipt(
+        index=stored.index,
+        header=stored.entry.raw,
+        decision=bodies["decision"].value if "decision" in bodies else b"null",
+        salts={name: body.salt for name, body in bodies.items()},
+        tree_size=head.size,
+        hashes=tiles.prove_inclusion(stored.index, head.size, lambda *at: found[tiles.Coordinates(*at)]),
         checkpoint=checkpoint,
     )
 

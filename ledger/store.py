@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -74,8 +74,7 @@ class Head:
 HEAD_COLUMNS = ", ".join(Head.__dataclass_fields__)
 
 
-@dataclass(frozen=True, slots=True)
-class NewEntry:
+class NewEntry(NamedTuple):
     """An entry to be written, with the columns that are queried."""
 
     entry: Entry
@@ -356,15 +355,20 @@ class Writer:
 
 async def _refuse_owner(connection: AsyncConnection[Any]) -> None:
     cursor = await connection.execute(
-        "SELECT current_user, rolsuper OR rolbypassrls OR pg_has_role(current_user, c.relowner, 'USAGE')"
-        " FROM pg_roles, pg_class c WHERE rolname = current_user AND c.oid = 'entries'::regclass"
+        # MEMBER: whoever may become the owner is the owner, though the role be NOINHERIT. The owner of
+        # the schema may drop what is in it.
+        "SELECT current_user, rolsuper OR rolbypassrls OR pg_has_role(current_user, c.relowner, 'MEMBER')"
+        " OR pg_has_role(current_user, n.nspowner, 'MEMBER')"
+        " OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')"
+        " FROM pg_roles, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE rolname = current_user AND c.oid = 'entries'::regclass"
     )
     row = await cursor.fetchone()
     if row is None or row[1]:
         await connection.close()
         raise RefusesToWrite(
-            f"the service would connect as {row[0] if row else 'nobody'}, who owns the tables or is a"
-            " superuser; it must connect as a member of chipledger_writer"
+            f"the service would connect as {row[0] if row else 'nobody'}, who may change what was written"
+            " (an owner, a superuser, or granted so); it must connect as a member of chipledger_writer"
         )
 
 

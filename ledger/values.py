@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
+from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
@@ -56,7 +57,8 @@ def parse_timestamp(text: object) -> datetime:
             "such as 2027-03-01T09:30:00Z"
         )
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        instant = datetime.fromisoformat(text)
+        return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"{text} is not a time of the calendar") from None
 
@@ -73,9 +75,13 @@ def _parse_date(text: object) -> date:
     if not isinstance(text, str) or not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
         raise ValueError("must be a date such as 2030-02-09")
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text} is not a day of the calendar") from None
+    # The day after it, and its midnights in UTC, must be of the calendar too.
+    if not date.min < day < date.max:
+        raise ValueError(f"{text} is at the edge of the calendar, must be within 0001-01-02 and 9999-12-30")
+    return day
 
 
 @cache
@@ -218,7 +224,7 @@ def _check_sscc(number: str) -> str:
 LEI = Annotated[str, _standard(lei, "LEI (ISO 17442)")]
 USCC = Annotated[str, _standard(uscc, "unified social credit code (GB 32100)")]
 GTIN = Annotated[str, _standard(ean, "GTIN (GS1)")]
-SSCC = Annotated[str, StringConstraints(pattern=r"^\d{18}$"), AfterValidator(_check_sscc)]
+SSCC = Annotated[str, StringConstraints(pattern=r"^[0-9]{18}$"), AfterValidator(_check_sscc)]
 
 
 # --- lists ----------------------------------------------------------------------------------------
@@ -252,8 +258,10 @@ SerialsOrNone = Annotated[
 def unique_by(name: str) -> AfterValidator:
     """Refuse a list in which two items have the same `name`."""
 
+    name_of = attrgetter(name)
+
     def validate(items: Sequence[Any]) -> Sequence[Any]:
-        _unique([getattr(item, name) for item in items])
+        _unique(list(map(name_of, items)))
         return items
 
     return AfterValidator(validate)

@@ -188,7 +188,9 @@ class DeclaredInError(Kind, kind="event.declared_in_error"):
         yield Recorded.name, str(self.index)
         yield Correction.name, str(self.index)
         mistaken = self.mistaken(facts)
-        if mistaken is not None:
+        # A correction is not taken back; and one that cites one that cites one would be walked to its
+        # end, a round trip a step, until no event of the batch could be judged.
+        if mistaken is not None and not isinstance(mistaken.data, DeclaredInError):
             yield from mistaken.data.reads(mistaken, facts)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:

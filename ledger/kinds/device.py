@@ -21,6 +21,9 @@ from ledger.values import (
     unique_by,
 )
 
+AT_HOME = ("known", "tested", "failed")
+"""States of a device that has not left."""
+
 
 class TestResult(Value):
     serial: Serial
@@ -70,7 +73,7 @@ class LabTested(Kind, kind="lab.tested"):
         for result in self.results:
             device = facts.get(Device, result.serial) or Device(serial=result.serial)
             # A test says nothing of where a device is: only one that has not left changes state.
-            if device.state in ("known", "tested", "failed"):
+            if device.state in AT_HOME:
                 state = "tested" if result.result == "pass" else "failed"
             else:
                 state = device.state
@@ -83,7 +86,8 @@ class LabTested(Kind, kind="lab.tested"):
         if any(device.shipment for device in devices):
             return "correction.dependents"
         for device in devices:
-            facts.update(device, state="known", test=None, tested=None, tested_in=None)
+            state = "known" if device.state in AT_HOME else device.state
+            facts.update(device, state=state, test=None, tested=None, tested_in=None)
         return None
 
 

@@ -157,6 +157,8 @@ class ConditionsAcknowledged(Kind, kind="conditions.acknowledged"):
         if license_ is None or self.conditions_sha256 != license_.conditions_sha256:
             return None
         left = tuple(p for p in license_.acknowledged if p != event.actor.party)
-        state = "granted" if license_.state == "active" and license_.must_acknowledge else license_.state
+        # Nor has what a party acknowledged that was not asked to.
+        complete = set(left) == set(license_.must_acknowledge)
+        state = "granted" if license_.state == "active" and not complete else license_.state
         facts.update(license_, acknowledged=left, state=state)
         return None

@@ -117,7 +117,10 @@ class LevySettled(Kind, kind="levy.settled"):
         self._settle(event, facts, self.amount.amount)
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
-        self._settle(event, facts, -self.amount.amount)
+        order = facts.get(Order, f"{event.contract}/{self.order}")
+        # Paid before the order was placed, it was settled for nothing: there is nothing to take back.
+        if order is not None and order.placed < index:
+            self._settle(event, facts, -self.amount.amount)
         return None
 
     def _settle(self, event: Event, facts: Facts, amount: Decimal) -> None:

@@ -117,7 +117,9 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
             return "correction.dependents"
         facts.update(shipment, state="cancelled")
         for device in facts.devices(self.serials):
-            facts.update(device, state="tested", contract=None, shipment=None)
+            # Back to what its latest test says: no policy need have asked for one.
+            state = "known" if device.test is None else "tested" if device.test == "pass" else "failed"
+            facts.update(device, state=state, contract=None, shipment=None)
         _release(shipment, facts, -1)
         return None
 

@@ -104,8 +104,8 @@ def test_the_key_is_asked_for_before_anything_else_is_looked_at(service: Service
     for path in ("/v1/entries?limit=x", "/v1/entries/x", "/v1/contracts/x", "/v1/proofs/inclusion"):
         assert httpx.get(service.url + path).status_code == 401
     assert httpx.put(f"{service.url}/v1/clock", json={"now": "x"}).status_code == 401
-    huge = b'{"now": "' + b" " * 100_000 + b'"}'
-    assert httpx.put(f"{service.url}/v1/clock", content=huge).status_code == 413
+    huge = b" " * 100_000
+    assert httpx.put(f"{service.url}/v1/clock", content=huge).status_code == 401
 
 
 @pytest.mark.parametrize("path", UNDESCRIBED)
@@ -311,7 +311,7 @@ def test_every_wrong_key_gets_the_same_words(service: Service) -> None:
     for token in (
         f"clk_{key.id}_{'A' * 43}",
         f"clk_{'0' * 12}_{key.token[-43:]}",
-        f"clk_{revoked.id}_{secret}",
+        f"clk_{revoked.id}_{key.token[-43:]}",
         revoked.token,
         expired.token,
     ):

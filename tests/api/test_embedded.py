@@ -241,9 +241,7 @@ def test_a_killed_postmaster_loses_no_commit(home: Path) -> None:
         assert running_pid(database) != pid
 
 
-def test_a_backend_that_outlives_its_postmaster_is_ended(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backend_that_outlives_its_postmaster_is_ended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "LEFTOVER_S", 0.5)
     with Embedded(home) as database:
         connection = psycopg.connect(database.url(), autocommit=True)

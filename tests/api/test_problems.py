@@ -5,24 +5,26 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
+import psycopg
 import pytest
 
 import api
 import ledger
 import policies
 from api import problems
-from api.app import build
-from api.database import Logins
 from api.problems import CATALOGUE, INTERNAL, MEDIA_TYPE, PROBLEMS, problem_of
-from ledger import errors
+from ledger import errors, reader, sequencer
 from ledger.decision import Decision
 from ledger.errors import LedgerError
+from ledger.reader import Reader
 from policies.engine import Engine
 from tests.api.contract import LiveContract
-from tests.service import Service
+from tests.service import Service, running, settings_for
 from tests.workbench import BUYER, EXPORTER, wire
 
 MARK = "k3Qz-must-not-be-told"
@@ -62,7 +64,7 @@ def check(answer: httpx.Response) -> dict[str, Any]:
     assert problem["title"]
     assert problem["detail"]
     assert problem["type"].removeprefix("/problems/") in CATALOGUE
-    if answer.status_code in (429, 503):
+    if answer.status_code in (412, 429, 503):
         assert int(answer.headers["retry-after"]) >= 1
     return problem
 
@@ -136,10 +138,12 @@ ASKED: dict[str, tuple[int, Ask]] = {
         lambda c: c.post("/v1/events", content=b"{}", headers={"content-type": "text/csv"}),
     ),
     "too-large": (413, lambda c: c.post("/v1/events", content=b" " * 2_000_000)),
-    "too-large clock": (413, lambda c: c.put("/v1/clock", content=b'"' + b" " * 2_000_000)),
     "unauthenticated": (401, lambda c: c.get("/v1/entries", headers={"authorization": "Bearer x"})),
-    "not-yet": (503, lambda c: c.get("/v1/entries?min_index=999999")),
-    "denied": (422, lambda c: c.post("/v1/events", json=wire("order.placed"))),
+    "not-yet": (412, lambda c: c.get("/v1/entries?min_index=999999")),
+    "denied": (
+        422,
+        lambda c: c.post("/v1/events", json=wire("order.placed", occurred_at="2026-01-01T00:00:00Z")),
+    ),
 }
 
 
@@ -159,10 +163,18 @@ def test_a_wrong_method_is_told_which_ones_there_are(service: Service) -> None:
 
 def test_a_body_that_cannot_be_read_is_a_problem_too(service: Service) -> None:
     with service.client("operator") as client:
-        for body in (b"", b"{", b"[" * 900, b'{"now": 1}', b'{"now": "2027-02-30T00:00:00Z"}'):
+        for body in (
+            b"",
+            b"{",
+            b"[" * 900,
+            b'{"now": 1}',
+            b'{"now": "2027-02-30T00:00:00Z"}',
+            b'{"now": "9999-12-31T23:59:59Z"}',
+        ):
             answer = client.put("/v1/clock", content=body, headers={"content-type": "application/json"})
             assert 400 <= answer.status_code < 500
             check(answer)
+        assert check(client.put("/v1/clock", content=b" " * 2_000))["type"] == "/problems/too-large"
 
 
 def test_a_parameter_is_pointed_at(service: Service) -> None:
@@ -178,7 +190,7 @@ def test_the_request_id_of_the_caller_is_kept(service: Service, given: str) -> N
     check(answer)
 
 
-@pytest.mark.parametrize("given", ["", "x" * 65, "a b", 'a"b', "a\x1b[31mb", "é"])
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", 'a"b', "é"])
 def test_a_request_id_that_is_no_plain_name_is_replaced(service: Service, given: str) -> None:
     headers = {b"x-request-id": given.encode("latin-1")}
     answer = httpx.get(f"{service.url}/nothing", headers=headers)
@@ -189,29 +201,22 @@ def test_a_request_id_that_is_no_plain_name_is_replaced(service: Service, given:
 # --- what nobody expected -------------------------------------------------------------------------
 
 
-class _Broken(Engine):
-    def judge(self, *_: Any, **__: Any) -> Decision:
-        raise RuntimeError(MARK)
+async def broken(*_: Any, **__: Any) -> Any:
+    raise RuntimeError(MARK)
+
+
+def broken_judge(*_: Any, **__: Any) -> Decision:
+    raise RuntimeError(MARK)
 
 
 def test_the_words_of_an_unexpected_error_are_not_passed_on(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = LiveContract(service).open()
-
-    async def broken(*_: Any, **__: Any) -> Any:
-        raise RuntimeError(MARK)
-
-    from ledger.reader import Reader
-
-    monkeypatch.setattr(Engine, "judge", _Broken.judge)
-    for answer in (live.order(1), LiveContract(service).say("contract.opened")):
-        assert answer.status_code == 500
-        assert check(answer)["type"] == "/problems/append-failed"
-        assert MARK not in answer.text
-    for name in ("entries", "entry", "fact", "links", "hashes", "head"):
-        monkeypatch.setattr(Reader, name, broken)
     with service.client("auditor") as client:
+        client.get("/v1/entries/0").raise_for_status()  # from here the key is remembered
+        for name in ("entries", "entry", "fact", "links", "hashes", "head"):
+            monkeypatch.setattr(Reader, name, broken)
         for path in (
             "/v1/entries", "/v1/entries/0", f"/v1/contracts/{live.contract}", "/v1/devices/SN000001",
             "/v1/proofs/inclusion?index=0", "/checkpoint", "/readyz",
@@ -220,10 +225,48 @@ def test_the_words_of_an_unexpected_error_are_not_passed_on(
             assert answer.status_code == 500
             assert check(answer)["type"] == "/problems/internal"
             assert MARK not in answer.text
-            assert "Retry" not in answer.headers
 
 
-def test_a_database_that_is_away_is_a_503_that_says_when_to_ask_again(
-    service: Service, unused_url: str
+def test_an_event_that_breaks_the_judge_is_not_committed_and_says_no_more(
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raise NotImplementedError
+    live = LiveContract(service).open()
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "judge", broken_judge)
+        answer = live.order(1)
+    assert answer.status_code == 500
+    assert check(answer)["type"] == "/problems/append-failed"
+    assert MARK not in answer.text
+    assert live.order(1).status_code == 201
+
+
+def test_a_queue_that_is_full_says_when_to_ask_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequencer, "QUEUE_EVENTS_MAX", 0)
+    answer = service.submit(wire("order.placed", occurred_at="2026-01-01T00:00:00Z"))
+    assert answer.status_code == 429
+    assert check(answer)["type"] == "/problems/queue-full"
+
+
+def test_a_database_that_is_gone_is_a_503_that_says_when_to_ask_again(
+    server: str, owner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "POOL_WAIT_S", 0.2)
+    with running(settings_for(owner, tmp_path), owner) as service:
+        event = wire("order.placed", by=(EXPORTER, "exporter"), occurred_at="2026-01-01T00:00:00Z")
+        assert service.submit(event).status_code == 422
+        with service.client("submitter", EXPORTER) as client:
+            with psycopg.connect(server, autocommit=True) as connection:
+                connection.execute(f"DROP DATABASE {urlsplit(owner).path[1:]} WITH (FORCE)")
+            for answer in (
+                client.post("/v1/events", json=event),
+                client.post("/v1/events:batch", json=[event]),
+                client.get("/v1/entries/0"),
+                client.get("/checkpoint"),
+            ):
+                assert answer.status_code == 503
+                assert check(answer)["type"] == "/problems/unavailable"
+            ready = client.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    assert ready.headers["retry-after"]

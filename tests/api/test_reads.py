@@ -212,21 +212,21 @@ MIN_INDEX = [
 
 
 @pytest.mark.parametrize("path", MIN_INDEX)
-def test_an_answer_knows_the_entry_that_min_index_names_or_is_503(live: LiveContract, path: str) -> None:
+def test_an_answer_knows_the_entry_that_min_index_names_or_is_412(live: LiveContract, path: str) -> None:
     path = path.format(contract=live.contract, serial=live.serials(1)[0])
     with live.service.client("auditor") as client:
         size = client.get("/readyz").json()["tree_size"]
         assert client.get(path, params={"min_index": size - 1}).status_code == 200
         early = client.get(path, params={"min_index": size})
         assert client.get(path, params={"min_index": -1}).status_code == 422
-    assert (early.status_code, early.json()["type"]) == (503, "/problems/not-yet")
+    assert (early.status_code, early.json()["type"]) == (412, "/problems/not-yet")
     assert early.headers["retry-after"]
 
 
 def test_min_index_comes_before_what_a_late_replica_would_not_know(service: Service) -> None:
     with service.client("submitter", EXPORTER) as client:
         unknown = f"/v1/contracts/{'0' * 8}-0000-0000-0000-{'0' * 12}"
-        assert client.get(unknown, params={"min_index": 10**9}).status_code == 503
+        assert client.get(unknown, params={"min_index": 10**9}).status_code == 412
         assert client.get(unknown).status_code == 404
 
 

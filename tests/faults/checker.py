@@ -15,7 +15,7 @@ it, and names each property that does not hold:
     root         head and tiles are those of the leaves
     half         an entry is there with its bodies, or not at all
     order        what was answered before another was sent stands before it
-    untrue       what was always answered "nothing was committed" is not there
+    untrue       what was answered "nothing was committed" was not, by that attempt
     facts        the stored facts are those that the log makes
 
 It is linear because ids are unique: there is no history to search for. Hashing, chains and tree are
@@ -65,6 +65,9 @@ class Attempt:
     problem: str = ""
     """Name of the problem, if the answer is one."""
     retry_after: str | None = None
+
+    replayed: bool = False
+    """The answer is that of an entry which stood already."""
 
     @property
     def name(self) -> tuple[str, str]:
@@ -411,11 +414,15 @@ def _order(history: Iterable[Attempt], told: Iterable[_Told], log: Log) -> Itera
 
 
 def _untrue(history: Iterable[Attempt], log: Log) -> Iterator[Violation]:
-    """Only where every attempt was answered: one that was not may have been the one that committed."""
-    denied: dict[tuple[str, str], bool] = {}
+    """Only where every attempt was answered: one that was not may have been the one that committed.
+
+    An entry that nobody was told of as new, yet stands, was committed by an attempt that was told
+    otherwise; whether a later one found it or not.
+    """
+    unaccounted: dict[tuple[str, str], bool] = {}
     for attempt in history:
-        said = attempt.status is not None and attempt.problem in NOTHING_COMMITTED
-        denied[attempt.name] = denied.get(attempt.name, True) and said
+        is_innocent = attempt.problem in NOTHING_COMMITTED or attempt.replayed
+        unaccounted[attempt.name] = unaccounted.get(attempt.name, True) and is_innocent
     for row in log.rows:
-        if denied.get((row.party, row.event_id), False):
+        if unaccounted.get((row.party, row.event_id), False):
             yield Violation("untrue", f"entry {row.index} ({row.event_id}) was answered as not committed")

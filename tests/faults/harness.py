@@ -561,7 +561,7 @@ class Load:
             problem = orjson.loads(answer)["type"].removeprefix("/problems/")
         return Attempt(
             one.party, one.id, one.body, sent, answered, status, answer, problem,
-            headers.get("retry-after"),
+            headers.get("retry-after"), replayed="idempotent-replayed" in headers,
         )  # fmt: skip
 
 

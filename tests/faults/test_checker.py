@@ -335,6 +335,16 @@ def test_what_was_doctored_is_named(
         checker.assert_holds(*doctor(story), SIGNER.verifier)
 
 
+def test_a_replay_of_what_was_answered_as_not_committed_is_untrue(story: Story) -> None:
+    history, log = story
+    refused = replace(history[5], status=503, problem="unavailable", answer=b"{}")
+    replay = replace(history[5], status=200, replayed=True)
+    doctored = [*history[:5], refused, replay, *history[6:]]
+    assert _properties((doctored, log)) == {"untrue"}
+    unknown = replace(refused, problem="outcome-unknown")
+    assert _properties(([*history[:5], unknown, replay, *history[6:]], log)) == set()
+
+
 def test_what_is_told_twice_names_two_entries(story: Story) -> None:
     history, log = story
     other = replace(history[3], id=history[4].id)

@@ -114,7 +114,7 @@ def test_a_database_that_goes_away_and_comes_back(postgres: Postgres, tmp_path: 
         wait_for("it is away for a while", lambda: time.monotonic() - gone > AWAY_S, seconds_max=AWAY_S + 10)
         postgres.start()
         resumed_s = load.wait_for_progress()
-        assert resumed_s < 8, f"the services took {resumed_s:.1f} s to resume"
+        assert resumed_s < 5, f"the services took {resumed_s:.1f} s to resume"
         for process in ours.processes:
             process.wait_until_ready()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
@@ -115,7 +114,7 @@ class SampleLog:
             event=kept["event"].commitment,
             signatures=kept["signatures"].commitment if signatures is not None else None,
         )
-        entry = Entry.build(replace(right, **header), kept)
+        entry = Entry.build(right._replace(**header), kept)
         self.entries.append(entry)
         self._last[contract] = count + 1, entry.leaf
         return entry
@@ -123,7 +122,7 @@ class SampleLog:
     def withhold(self, index: int, *names: str) -> None:
         entry = self.entries[index]
         bodies = {name: None if name in names else body for name, body in entry.bodies.items()}
-        self.entries[index] = replace(entry, bodies=bodies)
+        self.entries[index] = entry._replace(bodies=bodies)
 
     def checkpoint(self, size: int | None = None, *, signer: Signer | None = None) -> str:
         """The signed checkpoint of the first `size` entries."""

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -310,10 +309,10 @@ def rebuilt(index: int, *, event: bytes | None = None, hide: bool = False, **cha
     """One entry forged with care: its header is right for its bodies, but others were chained to
     the true one. `hide`: and its event is withheld."""
     entry = LOG.entries[index]
-    header, bodies = replace(entry.header, **changes), dict(entry.bodies)
+    header, bodies = entry.header._replace(**changes), dict(entry.bodies)
     if event is not None:
         forged = Body(salt_of(index, "forged"), event)
-        header = replace(header, event=forged.commitment)
+        header = header._replace(event=forged.commitment)
         bodies["event"] = None if hide else forged
     return at_line(index, lambda line: text_of(Entry.build(header, bodies)))
 
@@ -741,23 +740,23 @@ TRUE = LOG.receipt(3)
 SALTS = dict(TRUE.salts)
 ELSEWHERE = rewritten(2)
 FORGED: dict[str, tuple[Receipt, str]] = {
-    "wrong index": (replace(TRUE, index=4), "receipt is for entry 4"),
-    "index beyond": (replace(TRUE, index=10**15), "receipt is for entry"),
-    "wrong size": (replace(TRUE, tree_size=SIZE - 1), "its checkpoint for a tree of 12"),
-    "size 0": (replace(TRUE, tree_size=0), "its checkpoint for a tree of 12"),
-    "other root": (replace(TRUE, checkpoint=ELSEWHERE.checkpoint()), "leads to root"),
-    "proof padded": (replace(TRUE, hashes=[*TRUE.hashes, bytes(32)]), "must have 4"),
-    "proof cut": (replace(TRUE, hashes=TRUE.hashes[:-1]), "must have 4"),
-    "proof with a long hash": (replace(TRUE, hashes=[TRUE.hashes[0] + b"0", *TRUE.hashes[1:]]), "33 bytes"),
-    "proof of another": (replace(TRUE, hashes=LOG.receipt(5).hashes), "leads to root"),
-    "other key": (replace(TRUE, checkpoint=LOG.checkpoint(signer=OTHER)), "no known key signed"),
-    "no checkpoint": (replace(TRUE, checkpoint="12\n"), "a note is text"),
-    "header of another": (replace(TRUE, header=LOG.entries[4].raw), "its header for entry 4"),
-    "header edited": (replace(TRUE, header=TRUE.header.replace(b"2027", b"2028")), "leads to root"),
-    "header no header": (replace(TRUE, header=b"{}"), "not canonical"),
-    "decision edited": (replace(TRUE, decision=b'{"outcome":"denied"}'), "the decision is not the one"),
-    "decision's salt edited": (replace(TRUE, salts=SALTS | {"decision": bytes(32)}), "the decision"),
-    "event's salt edited": (replace(TRUE, salts=SALTS | {"event": bytes(32)}), "another salt"),
+    "wrong index": (TRUE._replace(index=4), "receipt is for entry 4"),
+    "index beyond": (TRUE._replace(index=10**15), "receipt is for entry"),
+    "wrong size": (TRUE._replace(tree_size=SIZE - 1), "its checkpoint for a tree of 12"),
+    "size 0": (TRUE._replace(tree_size=0), "its checkpoint for a tree of 12"),
+    "other root": (TRUE._replace(checkpoint=ELSEWHERE.checkpoint()), "leads to root"),
+    "proof padded": (TRUE._replace(hashes=[*TRUE.hashes, bytes(32)]), "must have 4"),
+    "proof cut": (TRUE._replace(hashes=TRUE.hashes[:-1]), "must have 4"),
+    "proof with a long hash": (TRUE._replace(hashes=[TRUE.hashes[0] + b"0", *TRUE.hashes[1:]]), "33 bytes"),
+    "proof of another": (TRUE._replace(hashes=LOG.receipt(5).hashes), "leads to root"),
+    "other key": (TRUE._replace(checkpoint=LOG.checkpoint(signer=OTHER)), "no known key signed"),
+    "no checkpoint": (TRUE._replace(checkpoint="12\n"), "a note is text"),
+    "header of another": (TRUE._replace(header=LOG.entries[4].raw), "its header for entry 4"),
+    "header edited": (TRUE._replace(header=TRUE.header.replace(b"2027", b"2028")), "leads to root"),
+    "header no header": (TRUE._replace(header=b"{}"), "not canonical"),
+    "decision edited": (TRUE._replace(decision=b'{"outcome":"denied"}'), "the decision is not the one"),
+    "decision's salt edited": (TRUE._replace(salts=SALTS | {"decision": bytes(32)}), "the decision"),
+    "event's salt edited": (TRUE._replace(salts=SALTS | {"event": bytes(32)}), "another salt"),
     "another log of this key": (ELSEWHERE.receipt(3), "the receipt is for another header"),
     "another log, the same entry": (ELSEWHERE.receipt(1), "it was rewritten"),
 }  # fmt: skip
@@ -774,4 +773,4 @@ def test_a_forged_receipt_is_refused_and_named(name: str) -> None:
 
 def test_what_is_wrong_with_the_file_is_said_before_what_is_wrong_with_a_receipt() -> None:
     mutated = joined([LINES[0], *MUTATIONS["event edited"][0](LINES[1:])])
-    assert refusal(mutated, replace(TRUE, index=5)).index == 4
+    assert refusal(mutated, TRUE._replace(index=5)).index == 4

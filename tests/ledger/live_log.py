@@ -1,0 +1,140 @@
+"""A log on a real database, written through a sequencer of the test's own.
+
+Whoever writes leaves through `audit`: the export verifies, and the facts are what the log makes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec
+
+from api.database import Logins
+from api.wiring import SimulatedClock
+from ledger.checkpoint import Checkpoint, sign
+from ledger.decision import Judge
+from ledger.event import Submission, submission_of
+from ledger.export import write
+from ledger.note import Signer
+from ledger.reader import Reader
+from ledger.rebuild import compare
+from ledger.sequencer import Clock, Committed, Result, Sequencer
+from ledger.values import parse_timestamp
+from ledger.verify import verify_export
+from policies.engine import Engine
+from tests.ledger.sample_log import SIGNER
+from tests.workbench import BUYER, EXPORTER, LICENSE, PARTIES, activation, wire
+
+P = ParamSpec("P")
+
+
+def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """An asynchronous test, in an event loop of its own."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+@dataclass
+class LiveLog:
+    """One process that appends to a log, and reads it."""
+
+    sequencer: Sequencer
+    reader: Reader
+
+    async def append(self, *values: dict[str, Any]) -> list[Result]:
+        """Submit events as one request."""
+        return await self.sequencer.append([submission_of(value) for value in values])
+
+    async def commit(self, value: dict[str, Any]) -> Committed:
+        """Submit an event that must be committed, whatever is decided."""
+        [result] = await self.append(value)
+        assert isinstance(result, Committed), result
+        return result
+
+    async def say(self, kind: str, **said: Any) -> Committed:
+        return await self.commit(wire(kind, **said))
+
+    async def accepted(self, kind: str, **said: Any) -> Committed:
+        committed = await self.say(kind, **said)
+        assert committed.outcome == "accepted", committed.receipt.decision
+        return committed
+
+    async def open_contract(self, text: str, **granted: Any) -> None:
+        """A contract with this policy and an active license."""
+        await self.accepted("contract.opened", parties=PARTIES, licenses=[LICENSE])
+        await self.accepted("policy.activated", **activation(text))
+        await self.accepted("license.granted", **granted)
+        for party, role in ((EXPORTER, "exporter"), (BUYER, "consignee")):
+            assert (await self.say("conditions.acknowledged", by=(party, role))).outcome != "denied"
+
+
+@asynccontextmanager
+async def live(
+    logins: Logins,
+    *,
+    judge: Judge | None = None,
+    signer: Signer = SIGNER,
+    clock: Clock | None = None,
+    reader_url: str | None = None,
+) -> AsyncIterator[LiveLog]:
+    """A sequencer that is open until the block ends, with a reader of its own."""
+    reader = Reader(reader_url or logins.reader)
+    await reader.open()
+    sequencer = Sequencer(
+        logins.writer, reader=reader, judge=judge or Engine(), signer=signer, clock=clock
+    )
+    try:
+        await sequencer.open()
+        try:
+            yield LiveLog(sequencer, reader)
+        finally:
+            await sequencer.close()
+    finally:
+        await reader.close()
+
+
+def simulated(now: str) -> SimulatedClock:
+    return SimulatedClock(parse_timestamp(now))
+
+
+def fixed(now: datetime) -> Clock:
+    return lambda: now
+
+
+def denied() -> dict[str, Any]:
+    """An event of a contract that nobody opened: cheap to judge, and an entry all the same."""
+    return wire("levy.settled", contract=str(uuid.uuid4()))
+
+
+def submitted(count: int) -> list[Submission]:
+    return [submission_of(denied()) for _ in range(count)]
+
+
+async def audit(logins: Logins, *, signer: Signer = SIGNER) -> None:
+    """Verify the whole log, and that its facts are what it makes them."""
+    reader, file = Reader(logins.reader), io.BytesIO()
+    await reader.open()
+    try:
+        head = await reader.head()
+        checkpoint = sign(Checkpoint(head.origin, head.size, head.root), signer)
+        async with reader.stream(size=head.size) as entries:
+            await write(entries, checkpoint=checkpoint, verifier=signer.verifier, to=file)
+    finally:
+        await reader.close()
+    file.seek(0)
+    verify_export(file, verifier=signer.verifier)
+    assert await compare(logins.reader, quiet) == []
+
+
+def quiet(done: int, total: int) -> None:
+    return
