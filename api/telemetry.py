@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from traceback import format_tb
 from typing import Any
 
+import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect, Request
@@ -31,15 +32,14 @@ Handler = Callable[[Request], Awaitable[Response]]
 def configure_logging(level: str) -> None:
     """JSON lines to standard error, of our own logs and the libraries'."""
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.ExceptionRenderer(_traceback),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=_dump)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -49,6 +49,12 @@ def configure_logging(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _dump(value: Any, **_: Any) -> bytes:
+    """As `_dumps`, by the faster encoder where that gives the same: a line for each request."""
+    raw = orjson.dumps(value, default=repr)
+    return raw if raw.isascii() and b"\x7f" not in raw else _dumps(value).encode()
 
 
 def _dumps(value: Any, **_: Any) -> str:

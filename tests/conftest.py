@@ -61,7 +61,7 @@ def template(server: str) -> Iterator[str]:
 @pytest.fixture
 def owner(server: str, template: str) -> Iterator[str]:
     """URL of the owner of a database of the test's own, migrated and empty."""
-    with _copied(server, template) as url:
+    with copied(server, template) as url:
         yield url
 
 
@@ -79,7 +79,7 @@ def service(server: str, template: str, tmp_path_factory: pytest.TempPathFactory
     """
     home = tmp_path_factory.mktemp("home")
     with (
-        _copied(server, template) as url,
+        copied(server, template) as url,
         running(settings_for(url, home, clock="simulated"), url) as service,
     ):
         yield service
@@ -87,7 +87,8 @@ def service(server: str, template: str, tmp_path_factory: pytest.TempPathFactory
 
 
 @contextmanager
-def _copied(server: str, template: str) -> Iterator[str]:
+def copied(server: str, template: str) -> Iterator[str]:
+    """URL of the owner of a database copied from the template, dropped at the end."""
     name = f"chipledger_test_{secrets.token_hex(4)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")

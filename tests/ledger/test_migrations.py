@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +30,7 @@ VERSION = "alembic_version"
 SHAPE = """
     SELECT c.relname, 'column', a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
         || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
-        || coalesce(' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), '') || ' ' || a.attidentity
+        || coalesce(' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), '') || ' ' || a.attidentity::text
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
@@ -140,28 +142,20 @@ def test_processes_that_upgrade_at_once_all_succeed(empty: str) -> None:
         assert connection.execute(f"SELECT count(*) FROM {VERSION}").fetchone() == (1,)
 
 
-def test_upgrades_of_two_databases_of_one_server_at_once_both_succeed(server: str) -> None:
-    """Roles are the cluster's: both may be making them, and giving them a login, at the same moment."""
+def test_ledgers_that_begin_on_one_server_at_once_all_succeed(server: str) -> None:
+    """Roles are the cluster's: each may be making them, and giving them a login, at the same moment."""
     names = [f"chipledger_bare_{secrets.token_hex(4)}" for _ in range(3)]
-    start, faults = threading.Barrier(len(names)), []
-
-    def begin(name: str) -> None:
-        start.wait()
-        try:
-            database.create_database(server, name)
-            database.prepared(on(server, name))
-        except Exception as error:
-            faults.append(error)
-
-    threads = [threading.Thread(target=begin, args=(name,)) for name in names]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    with psycopg.connect(server, autocommit=True) as connection:
+    begin = "import sys; from api import database; database.prepared(sys.argv[1])"
+    try:
         for name in names:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    assert faults == []
+            database.create_database(server, name)
+        # Processes: Alembic's context is one for a whole process.
+        started = [subprocess.Popen([sys.executable, "-c", begin, on(server, name)]) for name in names]
+        assert [process.wait(60) for process in started] == [0, 0, 0]
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            for name in names:
+                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.mark.parametrize("url", ["the writer's", "the reader's"])
