@@ -79,7 +79,9 @@ def _show(table: Table) -> None:
     for column in table.columns:
         column.overflow = "fold"
     table.columns[0].no_wrap = True
-    console.print(table, width=None if console.is_terminal else 1_000)
+    if not console.is_terminal:
+        console.width = 1_000
+    console.print(table)
 
 
 def _printable(text: str) -> str:
