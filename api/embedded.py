@@ -496,9 +496,7 @@ class Embedded:
     def _failure(self, wanted: str, output: str = "") -> ServerError:
         log = self._log.read_text(errors="replace")[-4096:] if self._log.exists() else ""
         words = "\n".join([*output.splitlines()[-8:], f"--- {self._log}", *log.splitlines()[-12:]])
-        return ServerError(
-            f"PostgreSQL in {self._data} is not {wanted}, must be: {_advice(words)}\n{words}"
-        )
+        return ServerError(f"PostgreSQL in {self._data} is not {wanted}, must be: {_advice(words)}\n{words}")
 
 
 def _has_name(uid: int) -> bool:

@@ -34,9 +34,7 @@ def parse(raw: bytes, *, depth_max: int = DEPTH_MAX) -> Any:
     Where `raw` is no JSON at all the pointer is "" and the words give line and column. `-0` is 0.
     """
     try:
-        value = jiter.from_json(
-            raw, catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="keys"
-        )
+        value = jiter.from_json(raw, catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="keys")
     except ValueError as error:
         raise NotJSON(Fault("", f"is not strict JSON: {str(error)[:300]}")) from None
     # jiter refuses surrogates and raw control characters, so only an escape can bring in a NUL:

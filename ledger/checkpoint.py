@@ -74,9 +74,7 @@ def sign(checkpoint: Checkpoint, signer: Signer) -> str:
     return notes.sign(checkpoint.text(), signer)
 
 
-def open_checkpoint(
-    note: str | bytes, verifiers: Verifier | Iterable[Verifier], origin: str
-) -> Checkpoint:
+def open_checkpoint(note: str | bytes, verifiers: Verifier | Iterable[Verifier], origin: str) -> Checkpoint:
     """The checkpoint of log `origin` in a note that one of `verifiers`, keys of that log, signed.
 
     VerificationError if it is another log's, malformed, or not signed so.

@@ -38,10 +38,10 @@ def load(path: Path, *, passphrase: bytes | None, origin: str | None = None) -> 
     title = _TITLE.match(text.decode("ascii", "replace"))
     if title is None:
         raise UnusableInput(f"{path} is not a checkpoint key of chipledger")
-    if origin is not None and origin != title[1]:
+    if origin and origin != title[1]:
         raise UnusableInput(f"the key in {path} is of origin {title[1]}, must be of {origin}")
     try:
-        key = serialization.load_pem_private_key(text[title.end() :], passphrase)
+        key = serialization.load_pem_private_key(text[title.end() :], passphrase or None)
     except (ValueError, TypeError) as error:
         raise UnusableInput(f"the key in {path} cannot be opened: {error}") from None
     if not isinstance(key, Ed25519PrivateKey):

@@ -128,9 +128,7 @@ class Growth:
     def frontier(self) -> Frontier:
         """The frontier of the new tree."""
         bits = [level for level in range(self.size.bit_length()) if self.size >> level & 1]
-        return Frontier(
-            self.size, [self.node(level, (self.size >> level) - 1) for level in reversed(bits)]
-        )
+        return Frontier(self.size, [self.node(level, (self.size >> level) - 1) for level in reversed(bits)])
 
     def node(self, level: int, index: int) -> bytes:
         """The hash of a node of the new tree that ends after the old one, or of a sibling of it."""
@@ -231,9 +229,7 @@ def check_consistency(
     The RFC defines no proof from the empty tree: there the empty proof holds, and only that.
     """
     if not 0 <= old_size <= new_size:
-        raise VerificationError(
-            f"old size is {old_size}, must be from 0 and not above new size {new_size}"
-        )
+        raise VerificationError(f"old size is {old_size}, must be from 0 and not above new size {new_size}")
     if old_size == 0 and old_root != EMPTY_ROOT:
         raise VerificationError(f"the root of the empty tree must be {EMPTY_ROOT.hex()}")
     if old_size == new_size:

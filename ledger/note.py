@@ -61,9 +61,7 @@ class Verifier:
 
     def __post_init__(self) -> None:
         if not _is_name(self.name):
-            raise UnusableInput(
-                f"key name is {self.name[:80]!r}, must be non-empty without space or plus"
-            )
+            raise UnusableInput(f"key name is {self.name[:80]!r}, must be non-empty without space or plus")
         if len(self.public_key) != 32:
             raise UnusableInput(f"an Ed25519 key is 32 bytes, this is {len(self.public_key)}")
         object.__setattr__(self, "key_id", key_id(self.name, ED25519, self.public_key))
@@ -73,9 +71,7 @@ class Verifier:
         """The verifier key written `name+hex8+base64`; UnusableInput where it is no such key."""
         match = _VERIFIER_KEY.fullmatch(text)
         if match is None:
-            raise UnusableInput(
-                f"{text[:200]!r} is no verifier key, must be name+hex8(key id)+base64(key)"
-            )
+            raise UnusableInput(f"{text[:200]!r} is no verifier key, must be name+hex8(key id)+base64(key)")
         name, stated, encoded = match.groups()
         try:
             raw = decode_base64(encoded)
@@ -169,15 +165,11 @@ def parse_note(note: str | bytes) -> tuple[str, tuple[Signature, ...]]:
     _check_text(note)
     lines = tail[:-1].split("\n")
     if len(lines) > SIGNATURES_MAX:
-        raise VerificationError(
-            f"the note has {len(lines)} signatures, must have at most {SIGNATURES_MAX}"
-        )
+        raise VerificationError(f"the note has {len(lines)} signatures, must have at most {SIGNATURES_MAX}")
     return text, tuple(map(_parse_line, lines))
 
 
-def open_note(
-    note: str | bytes, verifiers: Iterable[Verifier]
-) -> tuple[str, tuple[Signature, ...]]:
+def open_note(note: str | bytes, verifiers: Iterable[Verifier]) -> tuple[str, tuple[Signature, ...]]:
     """The text of a note that a known key signed, and the signatures of known keys, one for each.
 
     VerificationError if it is malformed, if no known key signed it, or if any signature in the

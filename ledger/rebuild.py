@@ -9,6 +9,7 @@ import orjson
 import psycopg
 
 from ledger.canonical import parse
+from ledger.errors import Unavailable
 from ledger.event import parse_event
 from ledger.facts import Fact, Facts, Key, Recorded
 from ledger.fold import extend_chain, fold, missing
@@ -114,13 +115,17 @@ async def replace(owner_url: str, reader_url: str, progress: Progress) -> int:
     """Put the facts that the log makes in place of those stored; gives their number.
 
     Holds the head for the whole rebuild, so nobody appends meanwhile, and moves the epoch, so that
-    every process drops the facts it remembers.
+    every process drops the facts it remembers. Raises Unavailable, if it reads another log or less of it.
     """
     reader = Reader(reader_url)
     await reader.open()
     try:
         async with await psycopg.AsyncConnection.connect(owner_url) as connection:
-            await connection.execute("SELECT 1 FROM head WHERE id = 1 FOR UPDATE")
+            cursor = await connection.execute("SELECT root FROM head WHERE id = 1 FOR UPDATE")
+            locked = await cursor.fetchone()
+            # A replica that lags would give the facts of an earlier day, and nobody would notice.
+            if locked is None or (await reader.head()).root != locked[0]:
+                raise Unavailable("what is read is not the log that is locked; rebuild from the primary")
             rows = await refold(reader, progress)
             await connection.execute("DELETE FROM facts")
             async with (

@@ -44,9 +44,7 @@ class Coordinates(NamedTuple):
 
 # --- names ----------------------------------------------------------------------------------------
 
-_PATH = re.compile(
-    r"tile/(0|[1-9][0-9]?|entries)/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([0-9]{1,3}))?"
-)
+_PATH = re.compile(r"tile/(0|[1-9][0-9]?|entries)/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([0-9]{1,3}))?")
 
 
 def tile_path(level: int, n: int, width: int = FULL_WIDTH) -> str:
@@ -185,11 +183,7 @@ def _tile_under(level: int, index: int, tree_size: int) -> tuple[Coordinates, in
 
 
 def _tiles_under(nodes: Iterable[tuple[int, int]], tree_size: int) -> set[Coordinates]:
-    return {
-        _tile_under(*subtree, tree_size)[0]
-        for node in nodes
-        for subtree in _subtrees(*node, tree_size)
-    }
+    return {_tile_under(*subtree, tree_size)[0] for node in nodes for subtree in _subtrees(*node, tree_size)}
 
 
 def _hash(level: int, index: int, tree_size: int, read: Read) -> bytes:
@@ -210,7 +204,5 @@ def _hash(level: int, index: int, tree_size: int, read: Read) -> bytes:
 def _read(read: Read, tile: Coordinates) -> bytes:
     raw = read(*tile)
     if len(raw) != tile.width * HASH_BYTES:
-        raise VerificationError(
-            f"{tile_path(*tile)} is {len(raw)} bytes, must be {tile.width * HASH_BYTES}"
-        )
+        raise VerificationError(f"{tile_path(*tile)} is {len(raw)} bytes, must be {tile.width * HASH_BYTES}")
     return raw

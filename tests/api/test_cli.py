@@ -119,7 +119,7 @@ def test_without_a_key_it_says_that_this_proves_little(files: Files) -> None:
 
 
 def test_export_writes_what_verify_takes(files: Files, tmp_path: Path) -> None:
-    service, path = files.service, tmp_path / "again.export"
+    service, path = files.service, tmp_path / "[bold]again.export"
     told = run("export", path, url=service.owner, home=service.settings.home)
     assert (told.status, told.out) == (0, "")
     assert f"{files.size} entries written to {path}" in told.err

@@ -35,7 +35,7 @@ from tests.faults.harness import (
 BY: tuple[Literal["home", "url"], ...] = ("home", "url")
 AWAY_S = 18
 """Long enough for a retry at 1, 2, 4, 8, 16 s to be in its longest pause when the database is back."""
-POINTS = 4
+POINTS = 3
 """Faults in one run."""
 THAW_S_MAX = (LOCK_TIMEOUT_MS + IDLE_IN_TRANSACTION_TIMEOUT_MS) / 1_000 + 5
 """Until others commit past a frozen holder: its timeout and theirs, and some for two busy cores."""

@@ -119,7 +119,7 @@ def test_racing_orders_of_one_number_place_it_once(postgres: Postgres, tmp_path:
         one = trade(1_000)
         ours.say(*one.opening())
         # Other events of their own, the same order: one after another, so that they meet.
-        requests = [one.order(f"PO-{n}", 1) for n in range(60) for _ in range(12)]
+        requests = [one.order(f"PO-{n}", 1) for n in range(40) for _ in range(12)]
         load = Load(ours, requests, clients=12, seed=round_)
         load.start()
         load.join()
@@ -128,7 +128,7 @@ def test_racing_orders_of_one_number_place_it_once(postgres: Postgres, tmp_path:
             for event, decision in _events(ours.settle(), "order.placed")
             if decision["outcome"] == "accepted"
         )
-        assert placed == {f"PO-{n}": 1 for n in range(60)}
+        assert placed == {f"PO-{n}": 1 for n in range(40)}
         _both_wrote(ours)
 
 

@@ -17,9 +17,7 @@ awkward = st.sampled_from('\x01\x1f\x7f\x80é€\ud7ff\ue000\ufb33\uffff😀𐀀
 text = st.text(awkward) | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 integers = st.integers(-INTEGER_MAX, INTEGER_MAX)
 scalars = st.none() | st.booleans() | integers | text
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=40
-)
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=40)
 
 
 def refused(raw: bytes, **options: int) -> tuple[str, str]:
@@ -99,9 +97,7 @@ def test_strings_are_escaped_as_in_rfc8785_3_2_2_2() -> None:
 
 
 def test_the_golden_event() -> None:
-    raw = (
-        b' {"quantity":8, "kind":"order.placed","note":"\\u00e9\\/","lots":[ [],{}, -0,null,true]} '
-    )
+    raw = b' {"quantity":8, "kind":"order.placed","note":"\\u00e9\\/","lots":[ [],{}, -0,null,true]} '
     assert canonical(parse(raw)) == (
         b'{"kind":"order.placed","lots":[[],{},0,null,true],"note":"\xc3\xa9/","quantity":8}'
     )

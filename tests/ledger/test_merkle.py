@@ -98,9 +98,7 @@ def test_a_mutated_inclusion_proof_fails(size: int) -> None:
     leaves = LEAVES[:size]
     head = rfc9162.mth(leaves)
 
-    def check(
-        proof: list[bytes], leaf: bytes, at: int, tree_size: int = size, root: bytes = head
-    ) -> bool:
+    def check(proof: list[bytes], leaf: bytes, at: int, tree_size: int = size, root: bytes = head) -> bool:
         return refuses(
             lambda: check_inclusion(proof, leaf_hash=leaf, index=at, tree_size=tree_size, root=root)
         )
@@ -192,14 +190,12 @@ def test_a_consistency_proof_holds_for_another_new_size_only_where_the_path_is_t
             proof = prove_consistency(leaves, old_size)
             for other in [*range(-1, size), *range(size + 1, 70)]:
                 taken = not refuses(
-                    lambda other=other, old_size=old_size, leaves=leaves, proof=proof: (
-                        check_consistency(
-                            proof,
-                            old_size=old_size,
-                            old_root=rfc9162.mth(leaves[:old_size]),
-                            new_size=other,
-                            new_root=rfc9162.mth(leaves),
-                        )
+                    lambda other=other, old_size=old_size, leaves=leaves, proof=proof: check_consistency(
+                        proof,
+                        old_size=old_size,
+                        old_root=rfc9162.mth(leaves[:old_size]),
+                        new_size=other,
+                        new_root=rfc9162.mth(leaves),
                     )
                 )
                 if other <= old_size:

@@ -17,10 +17,7 @@ from ledger.note import Signature, Signer, Verifier, open_note, parse_note, sign
 PETER = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 PETER_SEED = b64decode("AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz")[1:]
 ENOCH = "EnochRoot+af0cfe78+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop"
-TEXT = (
-    "If you think cryptography is the answer to your problem,\n"
-    "then you don't know what your problem is.\n"
-)
+TEXT = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
 PETER_LINE = (
     "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpR"
     "Zb6KE6RyyBwJnAM=\n"
@@ -98,9 +95,7 @@ def test_a_key_of_the_same_name_and_another_id_is_unknown() -> None:
 
 
 def test_a_note_without_a_known_signature_is_refused() -> None:
-    with pytest.raises(
-        VerificationError, match=r"no known key signed the note; known: EnochRoot\+"
-    ):
+    with pytest.raises(VerificationError, match=r"no known key signed the note; known: EnochRoot\+"):
         open_note(NOTE, [enoch])
     with pytest.raises(VerificationError, match="no known key signed the note; known: none"):
         open_note(NOTE, [])

@@ -141,9 +141,7 @@ def login_of(url: str, role: str) -> str:
 
 
 def filled_in(statement: str, table: str) -> str:
-    return statement.format(
-        table=table, column=COLUMN[table], empty=_empty(table), key=KEY.get(table)
-    )
+    return statement.format(table=table, column=COLUMN[table], empty=_empty(table), key=KEY.get(table))
 
 
 def rows(url: str) -> dict[str, list[Any]]:
@@ -176,9 +174,11 @@ def test_a_role_may_do_what_it_was_granted_and_nothing_else(
 @pytest.mark.parametrize("statement", BY_ITSELF)
 @pytest.mark.parametrize("role", ALLOWED)
 def test_a_role_cannot_get_round_its_grants(written: str, role: str, statement: str) -> None:
-    with psycopg.connect(login_of(written, role), autocommit=True) as connection:
-        with pytest.raises(errors.InsufficientPrivilege):
-            connection.execute(BY_ITSELF[statement])
+    with (
+        psycopg.connect(login_of(written, role), autocommit=True) as connection,
+        pytest.raises(errors.InsufficientPrivilege),
+    ):
+        connection.execute(BY_ITSELF[statement])
 
 
 def test_the_matrix_knows_every_table(written: str) -> None:
@@ -233,9 +233,11 @@ def test_not_even_the_owner_or_a_superuser_changes_what_was_written(
     before += ["SET ROLE chipledger_owner"] if role == "owner" else []
     stood = rows(written)
     assert stood[table]
-    with attempt(written, *before) as connection:
-        with pytest.raises(errors.InsufficientPrivilege, match=r"is refused: the ledger is append-only"):
-            connection.execute(filled_in(CHANGES[statement], table))
+    with (
+        attempt(written, *before) as connection,
+        pytest.raises(errors.InsufficientPrivilege, match="is refused: the ledger is append-only"),
+    ):
+        connection.execute(filled_in(CHANGES[statement], table))
     assert rows(written) == stood
 
 
@@ -251,8 +253,8 @@ def test_every_trigger_is_enabled_always(written: str, table: str) -> None:
 def test_tables_belong_to_a_role_that_cannot_log_in(written: str) -> None:
     with psycopg.connect(written) as connection:
         found = connection.execute(
-            "SELECT DISTINCT rolname, rolcanlogin, rolsuper FROM pg_class c JOIN pg_roles r ON r.oid = relowner"
-            " WHERE c.relname = ANY(%s) AND c.relkind = 'r'",
+            "SELECT DISTINCT rolname, rolcanlogin, rolsuper FROM pg_class c"
+            " JOIN pg_roles r ON r.oid = relowner WHERE c.relname = ANY(%s) AND c.relkind = 'r'",
             [list(TABLES)],
         ).fetchall()
     assert found == [("chipledger_owner", False, False)]
@@ -310,7 +312,9 @@ def test_the_service_refuses_a_login_that_may_change_what_was_written(
         ).fetchone() or ("",)
         connection.execute(MAY_CHANGE[who].format(name=name, database=base))
     try:
-        with pytest.raises(RefusesToWrite, match=rf"would connect as {name}, who may change what was written"):
+        with pytest.raises(
+            RefusesToWrite, match=rf"would connect as {name}, who may change what was written"
+        ):
             asyncio.run(Writer.connect(someone))
     finally:
         with psycopg.connect(written, autocommit=True) as connection:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +26,6 @@ from ledger.entry import ZERO_HASH, Body, Entry, Header
 from ledger.errors import (
     AppendFailed,
     Conflict,
-    LedgerError,
     OutcomeUnknown,
     QueueFull,
     RefusesToWrite,
@@ -36,19 +36,19 @@ from ledger.errors import (
 from ledger.event import Event, Submission, submission_of
 from ledger.facts import Facts, License, Order
 from ledger.kinds.order import LevySettled
-from ledger.merkle import Frontier, Growth, check_consistency, check_inclusion
+from ledger.merkle import EMPTY_ROOT, Frontier, Growth, check_consistency, check_inclusion
 from ledger.note import Signer
 from ledger.reader import Filter, Reader, StoredEntry
 from ledger.receipt import Receipt
 from ledger.sequencer import (
     BATCH_EVENTS_MAX,
-    CLOCK_STEP_BACK_MAX,
+    BEFORE_ALL,
     QUEUE_BYTES_MAX,
     QUEUE_EVENTS_MAX,
     Committed,
     Sequencer,
 )
-from ledger.store import NewEntry, Writer
+from ledger.store import LOCK_TIMEOUT_MS, WRITER_OPTIONS, Head, NewEntry, Writer
 from ledger.values import format_timestamp, parse_timestamp
 from policies.engine import Engine
 from tests.conftest import on
@@ -137,11 +137,14 @@ async def test_a_log_that_is_opened_again_goes_on(ledger: Logins) -> None:
 @in_loop
 async def test_a_head_that_a_crash_left_empty_gets_its_genesis(ledger: Logins) -> None:
     """A crash between the row and the first entry: the next process to open writes the entry."""
+    key = str(SIGNER.verifier)
+    head = Head(1, 0, EMPTY_ROOT, b"", ZERO_HASH, BEFORE_ALL, 1, 1, 1, ORIGIN, key, "system")
+    writer = await Writer.connect(ledger.writer)
+    await writer.create_head(head)
+    await writer.create_head(replace(head, size=7))  # whoever comes second changes nothing
+    await writer.close()
     async with live(ledger) as log:
-        head = await log.reader.head()
-    with psycopg.connect(ledger.writer) as connection:
-        assert connection.execute("SELECT count(*) FROM entries").fetchone() == (1,)
-    assert (head.size, head.epoch) == (1, 1)
+        assert [entry.kind for entry in await stands(log)] == ["ledger.opened"]
 
 
 # --- who may not write ----------------------------------------------------------------------------
@@ -214,9 +217,7 @@ async def test_every_receipt_verifies_and_fits_the_next(ledger: Logins) -> None:
                 assert checkpoint.size == held.tree_size
                 with pytest.raises(VerificationError, match="the event is not the one"):
                     held.check(SIGNER.verifier, event=submission.body + b" ")
-            assert [r.receipt.index for r in results] == list(
-                range(checkpoint.size - size, checkpoint.size)
-            )
+            assert [r.receipt.index for r in results] == list(range(checkpoint.size - size, checkpoint.size))
             assert len({r.receipt.checkpoint for r in results}) == 1
         assert (await log.reader.head()).root == checkpoint.root
 
@@ -416,14 +417,6 @@ class FaultyJudge(Engine):
         return decision
 
 
-@pytest.fixture
-def quiet_log(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """The fault is logged with its stack, which is not the test's to show."""
-    yield
-    assert "append_failed" in capfd.readouterr().err
-
-
-@pytest.mark.usefixtures("quiet_log")
 @in_loop
 async def test_an_event_that_cannot_be_judged_fails_alone(ledger: Logins) -> None:
     orders = [wire("order.placed", order=f"PO-{n}", units=4) for n in range(4)]
@@ -444,7 +437,6 @@ async def test_an_event_that_cannot_be_judged_fails_alone(ledger: Logins) -> Non
         assert (await log.commit(orders[1])).outcome == "denied"
 
 
-@pytest.mark.usefixtures("quiet_log")
 @in_loop
 async def test_an_event_that_cannot_be_folded_leaves_no_trace(
     ledger: Logins, monkeypatch: pytest.MonkeyPatch
@@ -471,7 +463,6 @@ async def test_an_event_that_cannot_be_folded_leaves_no_trace(
         assert str(order.levied) == "301.00"
 
 
-@pytest.mark.usefixtures("quiet_log")
 @in_loop
 async def test_a_batch_of_which_nothing_can_be_judged_writes_nothing(ledger: Logins) -> None:
     events = [denied() for _ in range(3)]
@@ -515,7 +506,7 @@ def held(owner: str) -> Iterator[Callable[[], None]]:
 
 async def taken(log: LiveLog) -> None:
     """Until the committer has taken what was queued."""
-    while log.sequencer.queued:
+    while log.sequencer.queued:  # noqa: ASYNC110 - nobody tells when
         await asyncio.sleep(0.001)
 
 
@@ -556,7 +547,6 @@ async def test_the_queue_holds_so_many_bytes_and_no_more(ledger: Logins, owner: 
             await asyncio.sleep(0)
             with pytest.raises(QueueFull, match="events are waiting"):
                 await log.sequencer.append([big])
-            await asyncio.wait_for(asyncio.shield(asked(log, submitted(1))), 0.05) if False else None
             release()
             await first
             await full
@@ -608,9 +598,9 @@ async def test_a_waiter_that_goes_away_disturbs_nobody(ledger: Logins, owner: st
 async def test_the_head_held_for_too_long_is_said_and_nothing_is_written(
     ledger: Logins, owner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = ledger.writer + ("&" if "?" in ledger.writer else "?") + "options=-clock_timeout%3D200"
-    monkeypatch.setattr("ledger.store.WRITER_OPTIONS", "-c lock_timeout=200")
-    async with live(Logins(impatient, ledger.reader)) as log:
+    impatient = WRITER_OPTIONS.replace(f"lock_timeout={LOCK_TIMEOUT_MS}", "lock_timeout=200")
+    monkeypatch.setattr("ledger.store.WRITER_OPTIONS", impatient)
+    async with live(ledger) as log:
         event = denied()
         with held(owner), pytest.raises(Unavailable, match="another process holds the head for too long"):
             await log.append(event)
@@ -672,9 +662,7 @@ async def test_a_correction_may_stand_behind_its_mistake_in_one_batch(ledger: Lo
         size = (await log.reader.head()).size
         said: dict[str, Any] = {"id": order["id"], "by": (BUYER, "buyer")}
         too_early = wire("event.declared_in_error", index=size + 1, **said)
-        results = await log.append(
-            too_early, order, wire("event.declared_in_error", index=size + 1, **said)
-        )
+        results = await log.append(too_early, order, wire("event.declared_in_error", index=size + 1, **said))
         assert [committed(r).outcome for r in results] == ["denied", "accepted", "accepted"]
 
 
@@ -699,15 +687,12 @@ async def test_a_simulated_clock_that_is_set_back_does_not_turn_back_the_log(led
 
 
 @in_loop
-async def test_a_database_clock_that_stepped_back_a_little_is_waited_out(
-    ledger: Logins, owner: str
-) -> None:
+async def test_a_database_clock_that_stepped_back_a_little_is_waited_out(ledger: Logins, owner: str) -> None:
     async with live(ledger) as log:
         alter(owner, "UPDATE head SET recorded_at = clock_timestamp() + interval '4 minutes'")
         head = await log.reader.head()
         await log.commit(denied())
         assert (await times(log))[-1] == head.recorded_at
-    alter(owner, "UPDATE head SET recorded_at = clock_timestamp()")
 
 
 @in_loop
@@ -726,7 +711,6 @@ async def test_a_database_clock_that_is_far_behind_stops_the_log(ledger: Logins,
         assert len(await stands(log)) == 2
         alter(owner, "UPDATE head SET recorded_at = recorded_at - interval '1 day'")
         assert not (await log.commit(event)).replayed
-        assert CLOCK_STEP_BACK_MAX == timedelta(minutes=5)
 
 
 # --- the tree -------------------------------------------------------------------------------------
@@ -788,12 +772,8 @@ async def test_a_tile_of_the_second_level_is_completed_too(logins: Logins) -> No
     assert locked is not None
     at = locked.head.recorded_at
     entries = [_plain(index, at) for index in range(1, 65_536 + 300)]
-    growth = Growth(
-        Frontier.from_bytes(1, locked.head.frontier), [new.entry.leaf for new in entries]
-    )
-    completed = [
-        (level, n, growth.node(8 * (level + 1), n)) for level, n in tiles.filled(1, growth.size)
-    ]
+    growth = Growth(Frontier.from_bytes(1, locked.head.frontier), [new.entry.leaf for new in entries])
+    completed = [(level, n, growth.node(8 * (level + 1), n)) for level, n in tiles.filled(1, growth.size)]
     assert completed[-1][:2] == (1, 0)
     await writer.write(entries, [], completed)
     frontier = growth.frontier().to_bytes()
@@ -883,14 +863,10 @@ async def test_a_signed_checkpoint_is_of_a_head_that_stands(ledger: Logins, owne
             await asyncio.sleep(0.001)
             alter(owner, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ="
                   " 'chipledger-writer' AND datname = current_database()")  # fmt: skip
-            try:
+            with suppress(Unavailable, OutcomeUnknown):
                 await task
-            except LedgerError as error:
-                assert isinstance(error, Unavailable | OutcomeUnknown), error
         await log.commit(denied())
         leaves = tuple(entry.entry.leaf for entry in await stands(log))
-    from base64 import b64encode
-
     for text in signed:
         origin, size, root = text.splitlines()
         assert (origin, root) == (ORIGIN, b64encode(rfc9162.mth(leaves[: int(size)])).decode())
