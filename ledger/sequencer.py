@@ -45,6 +45,8 @@ from ledger.receipt import Receipt
 from ledger.store import Head, Locked, NewEntry, Writer
 
 BATCH_EVENTS_MAX = 1_000
+BATCH_BYTES_MAX = 4 << 20
+"""Large events take seconds to judge, and whoever holds the head for too long is cut off."""
 QUEUE_EVENTS_MAX = 10_000
 QUEUE_BYTES_MAX = 64 << 20
 CACHED_FACTS_MAX = 200_000
@@ -193,13 +195,15 @@ class Sequencer:
     def _take(self) -> list[_Item]:
         """Whatever has arrived, up to the size of a batch; a larger item is a batch of its own."""
         items: list[_Item] = []
-        events = 0
-        while self._queue and (not items or events + len(self._queue[0].submissions) <= BATCH_EVENTS_MAX):
-            item = self._queue.popleft()
-            events += len(item.submissions)
+        events = size = 0
+        while self._queue:
+            item = self._queue[0]
+            events, size = events + len(item.submissions), size + item.bytes
+            if items and (events > BATCH_EVENTS_MAX or size > BATCH_BYTES_MAX):
+                break
+            items.append(self._queue.popleft())
+            self._queued_events -= len(item.submissions)
             self._queued_bytes -= item.bytes
-            items.append(item)
-        self._queued_events -= events
         return items
 
     async def _commit(self, submissions: Sequence[Submission]) -> list[Result]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ledger.event import Event, Kind, Nature
 from ledger.facts import Contract, Facts, Key, License, Order, Shipment, Under
 from ledger.values import EVERY_ROLE, Any_, Date, Identifier, PartyId, Sha256, Text, Units
+
+
+def _near(day: date) -> date:
+    # The midnight that ends it, in UTC, must be of the calendar too.
+    if not date(1900, 1, 1) <= day <= date(9000, 1, 1):
+        raise ValueError(f"{day} is too far away")
+    return day
+
+
+Day = Annotated[Date, AfterValidator(_near)]
 
 
 class LicenseGranted(Kind, kind="license.granted"):
@@ -34,8 +44,8 @@ class LicenseGranted(Kind, kind="license.granted"):
     sku: Identifier
     eccn: Annotated[str, Field(pattern=r"^[0-9][A-E][0-9]{3}(\.[a-z](\.[0-9]{1,2})?)?$")]
     quantity: Units
-    valid_from: Date
-    valid_until: Date
+    valid_from: Day
+    valid_until: Day
     """The last day; it ends at 24:00 in the contract's zone."""
     conditions_sha256: Sha256
     """Of the document that conveys the conditions."""

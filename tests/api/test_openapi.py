@@ -232,6 +232,8 @@ def steer(case: Case[Any], live: LiveContract, known: bool) -> None:
 
 
 def check(case: Case[Any], response: schemathesis.Response, *, status_max: int = 499) -> None:
+    if response.content == b"Invalid HTTP request received.":
+        return  # a header that is none: the server refuses it before there is a request
     assert response.status_code <= status_max, response.text
     if response.status_code >= 400:
         [media_type] = response.headers["content-type"]

@@ -11,7 +11,7 @@ import httpx2 as httpx
 import orjson
 import pytest
 
-from tests.faults.checker import Log
+from tests.faults.checker import Attempt, Log
 from tests.faults.harness import (
     ROUNDS,
     Cluster,
@@ -206,6 +206,27 @@ def test_what_was_asked_for_too_early_is_not_remembered_as_absent(
         assert orjson.loads(answers[1].answer)["inclusion"]["index"] == index
         [late] = ours.say(in_error(orders[1]))
         assert late.status == 201, late.answer
+        ours.settle()
+
+
+def test_an_event_may_cite_the_one_before_it_in_its_batch(postgres: Postgres, tmp_path: Path) -> None:
+    """As it may one committed earlier: how events were batched is no part of the log, so no judge."""
+    with cluster(postgres, tmp_path, processes=1) as ours:
+        one = trade(1_000)
+        ours.say(*one.opening())
+        order = one.order("PO-1", 1)
+        data = {"index": len(one.opening()) + 1, "id": order.id, "reason": "keyed twice"}
+        by = (order.party, "buyer")
+        error = said("event.declared_in_error", contract=one.contract, by=by, **data)
+        batch = [orjson.loads(order.body), orjson.loads(error.body)]
+        answer = httpx.post(
+            f"{ours.processes[0].url}/v1/events:batch",
+            json=batch,
+            headers={"authorization": f"Bearer {ours.tokens[order.party]}"},
+            timeout=30,
+        ).json()
+        assert [each["status"] for each in answer["results"]] == [201, 201], answer
+        ours.history += [Attempt(each.party, each.id, each.body, sent_ns=0) for each in (order, error)]
         ours.settle()
 
 

@@ -10,12 +10,13 @@ import io
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec
 
 from api.database import Logins
+from api.story import CONTRACT, Step
 from api.wiring import SimulatedClock
 from ledger.checkpoint import Checkpoint, sign
 from ledger.decision import Judge
@@ -99,6 +100,26 @@ async def live(
             await sequencer.close()
     finally:
         await reader.close()
+
+
+@dataclass
+class Telling:
+    """The year of the demo, step by step: a correction names an entry that the log has given before."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    entries: dict[str, int] = field(default_factory=dict)
+
+    def event(self, step: Step) -> dict[str, Any]:
+        corrects = (
+            {"index": self.entries[step.corrects], "id": self.ids[step.corrects]} if step.corrects else {}
+        )
+        self.ids[step.name] = str(uuid.uuid4())
+        value: dict[str, Any] = {
+            "id": self.ids[step.name], "kind": step.kind, "version": 1, "contract": CONTRACT,
+            "occurred_at": step.at, "actor": {"party": step.party, "role": step.role},
+            "data": {**step.data, **corrects},
+        }  # fmt: skip
+        return {**value, "retries": self.ids[step.retries]} if step.retries else value
 
 
 def simulated(now: str) -> SimulatedClock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -162,9 +163,13 @@ def test_a_kind_that_is_nearly_known_is_guessed() -> None:
 
 
 def test_a_kind_as_long_as_an_event_costs_nothing_to_refuse() -> None:
-    [(pointer, words)] = faults({"kind": "order.placed" * 80_000}).items()
-    assert pointer == "/kind"
-    assert len(words) < 200
+    """It is compared with every kind there is: a megabyte of it stopped the service for 0.15 s."""
+    began = time.process_time()
+    for _ in range(10):
+        [(pointer, words)] = faults({"kind": "order.placed" * 80_000}).items()
+        assert pointer == "/kind"
+        assert len(words) < 200
+    assert time.process_time() - began < 0.5
 
 
 def test_faults_are_named_all_at_once_and_never_with_what_was_sent() -> None:
@@ -256,9 +261,10 @@ def test_times_are_instants(text: str, same: str) -> None:
     "text",
     [
         "2027-03-01 12:00:00Z", "2027-03-01T12:00:00z", "2027-03-01T12:00Z", "2027-03-01T12:00:00.1234567Z",
-        "2027-03-01T12:00:60Z", "2027-02-29T12:00:00Z", "2027-03-01T12:00:00+24:00", "20270301T120000Z",
-        "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2027-W09-1T12:00:00Z",
-        " 2027-03-01T12:00:00Z", "2027-03-01T12:00:00Z\n", "٢٠٢٧-03-01T12:00:00Z", 1803902400, None, "",
+        "2027-03-01T12:00:60Z", "2027-03-01T24:00:00Z", "2027-02-29T12:00:00Z",
+        "2027-03-01T12:00:00+24:00", "20270301T120000Z", "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-01:00", "2027-W09-1T12:00:00Z", " 2027-03-01T12:00:00Z",
+        "2027-03-01T12:00:00Z\n", "٢٠٢٧-03-01T12:00:00Z", 1803902400, None, "",
     ],
 )  # fmt: skip
 def test_what_is_not_exactly_a_time_is_refused(text: object) -> None:

@@ -13,36 +13,25 @@ import pytest
 
 from api import database
 from api.database import Logins
-from api.story import CONTRACT, LICENSE, Step, story
+from api.story import CONTRACT, LICENSE, story
+from api.wiring import SimulatedClock
 from ledger.errors import Unavailable
 from ledger.facts import Chain, Device, License, Order
 from ledger.rebuild import Difference, compare, replace
 from ledger.values import parse_timestamp
 from tests.conftest import on
-from tests.ledger.live_log import LiveLog, audit, in_loop, live, quiet, simulated
+from tests.ledger.live_log import LiveLog, Telling, audit, in_loop, live, quiet, simulated
 from tests.workbench import NOON, condition, policy, wire
 
 
-async def tell(log: LiveLog, clock: Any) -> None:
-    """The year of the demo: orders, refusals, shipments, a correction, a revocation."""
-    ids: dict[str, str] = {}
-    entries: dict[str, int] = {}
-    for number, step in enumerate(story()):
+async def tell(log: LiveLog, clock: SimulatedClock) -> None:
+    """Orders, refusals, shipments, a correction, a revocation."""
+    year = Telling()
+    for step in story():
         clock.set(parse_timestamp(step.at))
-        name = step.name or str(number)
-        ids[name] = str(uuid.uuid5(uuid.UUID(CONTRACT), name))
-        committed = await log.commit(said(step, ids[name], ids, entries))
+        committed = await log.commit(year.event(step))
         assert committed.outcome == step.expected, step
-        entries[name] = committed.receipt.index
-
-
-def said(step: Step, event_id: str, ids: dict[str, str], entries: dict[str, int]) -> dict[str, Any]:
-    corrects = {"index": entries[step.corrects], "id": ids[step.corrects]} if step.corrects else {}
-    value: dict[str, Any] = {
-        "id": event_id, "kind": step.kind, "version": 1, "contract": CONTRACT, "occurred_at": step.at,
-        "actor": {"party": step.party, "role": step.role}, "data": {**step.data, **corrects},
-    }  # fmt: skip
-    return {**value, "retries": ids[step.retries]} if step.retries else value
+        year.entries[step.name] = committed.receipt.index
 
 
 @pytest.fixture(scope="module")

@@ -404,7 +404,7 @@ async def test_a_reader_that_lags_gives_no_receipt_and_no_lie(
 
 
 class FaultyJudge(Engine):
-    """Raises for the events of `bad` ids, after it has judged them."""
+    """Raises for the events whose id or kind is `bad`, after it has judged them."""
 
     def __init__(self, bad: Collection[str]) -> None:
         super().__init__()
@@ -412,7 +412,7 @@ class FaultyJudge(Engine):
 
     def judge(self, event: Event, facts: Facts, *, at: datetime) -> Decision:
         decision = super().judge(event, facts, at=at)
-        if event.id in self.bad:
+        if event.id in self.bad or event.kind in self.bad:
             raise ZeroDivisionError("a bug of ours")
         return decision
 
@@ -461,6 +461,20 @@ async def test_an_event_that_cannot_be_folded_leaves_no_trace(
         order = await log.reader.fact(Order, f"{CONTRACT}/PO-1")
         assert order is not None
         assert str(order.levied) == "301.00"
+
+
+@in_loop
+async def test_an_event_whose_consequence_cannot_be_judged_leaves_no_trace(ledger: Logins) -> None:
+    """Its own entry is built when the ledger's word behind it fails: no index, no link of a chain is lost."""
+    async with live(ledger, judge=FaultyJudge(["revocation.scoped"]), clock=simulated(NOON)) as log:
+        await log.open_contract(policy())
+        results = await log.append(denied(), wire("license.revoked"), wire("order.placed", order="PO-1"))
+        assert isinstance(results[1], AppendFailed)
+        assert [committed(results[n]).receipt.index for n in (0, 2)] == [6, 7]
+        assert committed(results[2]).outcome == "accepted"
+        license_ = await log.reader.fact(License, LICENSE)
+        assert license_ is not None
+        assert (license_.state, license_.ordered) == ("active", 1000)
 
 
 @in_loop
