@@ -224,8 +224,21 @@ class Shipment(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceTest:
+    """What a laboratory found, for one contract."""
+
+    contract: str
+    result: Literal["pass", "fail"]
+    index: int
+    """Of the laboratory's entry."""
+    country: str
+    """Of the laboratory."""
+    sku: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device(Fact):
-    """One chip, by serial."""
+    """One chip, by serial. Anybody may speak of a serial, so each contract is kept to its own."""
 
     name: ClassVar[str] = "device"
     serial: str
@@ -234,12 +247,10 @@ class Device(Fact):
         "known", "tested", "failed", "released", "in_transit", "received", "missing", "damaged",
         "installed", "attesting",
     ] = "known"  # fmt: skip
-    test: Literal["pass", "fail"] | None = None
-    tested: int | None = None
-    """Index of the laboratory's entry."""
-    tested_in: str | None = None
-    """Country of that laboratory."""
+    tests: tuple[DeviceTest, ...] = ()
+    """The latest of each contract whose laboratory has tested it: no other contract's counts."""
     contract: str | None = None
+    """The contract that it was released under: nobody else's events move it."""
     shipment: str | None = None
     """Key of the release that holds it."""
     site: str | None = None
@@ -249,6 +260,10 @@ class Device(Fact):
     @property
     def key(self) -> str:
         return self.serial
+
+    def test_for(self, contract: str) -> DeviceTest | None:
+        """What that contract's laboratory found last."""
+        return next((test for test in self.tests if test.contract == contract), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,9 +329,9 @@ class Under(Fact):
     name: ClassVar[str] = "under"
     license: str
     orders: tuple[str, ...]
-    """Keys of the orders that still reserve units."""
+    """Keys of the orders that may still reserve units."""
     shipments: tuple[str, ...]
-    """Keys of the shipments that are released or on their way."""
+    """Keys of the shipments that may still be released or on their way."""
 
     @property
     def key(self) -> str:
@@ -412,3 +427,7 @@ class Facts:
         """The device of each serial, a new one where the log has not spoken of it."""
         for serial in serials:
             yield self.get(Device, serial) or Device(serial=serial)
+
+    def devices_of(self, contract: str, serials: Iterable[str]) -> Iterator[Device]:
+        """Those of the devices that were released under the contract: it may say where they are."""
+        return (device for device in self.devices(serials) if device.contract == contract)

@@ -332,15 +332,13 @@ class Writer:
 
     async def _under(self, license_: str) -> Under:
         cursor = await self._connection.execute(
-            "SELECT name, key, data::text FROM facts WHERE name IN ('order', 'shipment')"
-            " AND data ->> 'license' = %s",
-            [license_],
+            "SELECT name, key FROM facts WHERE open_under = %s", [license_]
         )
-        found = [decode(name, data) for name, _, data in await cursor.fetchall()]
+        found = await cursor.fetchall()
         return Under(
             license=license_,
-            orders=tuple(fact.key for fact in found if isinstance(fact, Order) and fact.reserves),
-            shipments=tuple(fact.key for fact in found if isinstance(fact, Shipment) and fact.open),
+            orders=tuple(key for name, key in found if name == Order.name),
+            shipments=tuple(key for name, key in found if name == Shipment.name),
         )
 
     async def _copy(self, into: str, types: list[str], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ledger.decision import SUBJECTS_MAX, Action, Finding
 from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY, Event
-from ledger.facts import Contract, Correction, Device, DocumentSeen, Facts, Recorded
+from ledger.facts import Contract, Correction, DocumentSeen, Facts, Recorded
 from ledger.fold import document_key
 from ledger.kinds.contract import ContractOpened, DeclaredInError, PolicyActivated
 from ledger.kinds.device import DeviceInstalled, UsageAttested
@@ -63,7 +63,7 @@ SENTENCES: Final[dict[str, str]] = {
     "shipment_known.unknown": "the shipment was never released in this contract",
     "order_known.unknown": "the order is not one of this contract",
     "order_known.currency": "paid in {observed}, the order is in {limit}: it settles nothing",
-    "devices_known.unknown": "{shortfall} of {limit} devices are unknown to the log: {subjects}",
+    "devices_known.unknown": "{shortfall} of {limit} devices were not released here: {subjects}",
     "acknowledgement_matches.digest": "the conditions acknowledged are not those of the license",
     "acknowledgement_matches.party": "the license does not ask this party: {subjects}",
     "policy_document.malformed": "the text is not a policy document",
@@ -229,7 +229,8 @@ def _order_known(case: Case, data: LevySettled) -> Iterator[Finding]:
 
 def _devices_known(case: Case, data: DeviceInstalled | UsageAttested) -> Iterator[Finding]:
     serials = [device.serial for device in data.devices]
-    strange = tuple(serial for serial in serials if case.facts.get(Device, serial) is None)
+    ours = {device.serial for device in case.facts.devices_of(case.event.contract, serials)}
+    strange = tuple(serial for serial in serials if serial not in ours)
     if strange:
         yield _of_devices(case, "devices_known.unknown", len(serials), strange)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ledger.event import Event, Kind, Nature
-from ledger.facts import Device, Facts, Key
+from ledger.facts import Device, DeviceTest, Facts, Key
 from ledger.values import (
     SERIALS_PER_EVENT_MAX,
     Country,
@@ -77,17 +77,29 @@ class LabTested(Kind, kind="lab.tested"):
                 state = "tested" if result.result == "pass" else "failed"
             else:
                 state = device.state
-            # Nobody but an independent laboratory can pass a device.
-            test = result.result if self.independent else "fail"
-            facts.update(device, state=state, test=test, tested=index, tested_in=self.country, sku=self.sku)
+            test = DeviceTest(
+                contract=event.contract,
+                # Nobody but an independent laboratory can pass a device.
+                result=result.result if self.independent else "fail",
+                index=index,
+                country=self.country,
+                sku=self.sku,
+            )
+            others = tuple(t for t in device.tests if t.contract != event.contract)
+            facts.update(device, state=state, tests=(*others, test))
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
-        devices = [d for d in facts.devices(self.speaks_of()) if d.tested == index]
-        if any(device.shipment for device in devices):
+        contract = event.contract
+        devices = [
+            device
+            for device in facts.devices(self.speaks_of())
+            if (test := device.test_for(contract)) is not None and test.index == index
+        ]
+        if any(device.contract == contract for device in devices):
             return "correction.dependents"
         for device in devices:
             state = "known" if device.state in AT_HOME else device.state
-            facts.update(device, state=state, test=None, tested=None, tested_in=None)
+            facts.update(device, state=state, tests=tuple(t for t in device.tests if t.index != index))
         return None
 
 
@@ -122,11 +134,11 @@ class DeviceInstalled(Kind, kind="device.installed"):
             yield Device.name, device.serial
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
-        for device in facts.devices(self.speaks_of()):
+        for device in facts.devices_of(event.contract, self.speaks_of()):
             facts.update(device, state="installed", site=self.site)
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
-        devices = list(facts.devices(self.speaks_of()))
+        devices = list(facts.devices_of(event.contract, self.speaks_of()))
         if any(device.state == "attesting" for device in devices):
             return "correction.dependents"
         for device in devices:
@@ -183,9 +195,9 @@ class UsageAttested(Kind, kind="usage.attested"):
             yield Device.name, device.serial
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
-        for said, device in zip(self.devices, facts.devices(self.speaks_of()), strict=True):
-            if said.outcome == "pass":
-                facts.update(device, state="attesting", site=self.site, attested_at=at)
+        passed = (said.serial for said in self.devices if said.outcome == "pass")
+        for device in facts.devices_of(event.contract, passed):
+            facts.update(device, state="attesting", site=self.site, attested_at=at)
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         # The next attestation, or its absence, tells what is true of the device now.

@@ -103,7 +103,7 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
             facts.update(
                 device,
                 state="released",
-                sku=device.sku or self.sku,
+                sku=self.sku,
                 contract=event.contract,
                 shipment=shipment.key,
             )
@@ -117,8 +117,9 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
             return "correction.dependents"
         facts.update(shipment, state="cancelled")
         for device in facts.devices(self.serials):
-            # Back to what its latest test says: no policy need have asked for one.
-            state = "known" if device.test is None else "tested" if device.test == "pass" else "failed"
+            # Back to what its test says: no policy need have asked for one.
+            test = device.test_for(event.contract)
+            state = "known" if test is None else "tested" if test.result == "pass" else "failed"
             facts.update(device, state=state, contract=None, shipment=None)
         _release(shipment, facts, -1)
         return None
@@ -160,7 +161,7 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
                 dispatched_at=shipment.dispatched_at or at,
                 dispatched=_joined(shipment.dispatched, self.serials),
             )
-        for device in facts.devices(self.serials):
+        for device in facts.devices_of(event.contract, self.serials):
             facts.update(device, state="in_transit")
 
 
@@ -211,7 +212,7 @@ class DeliveryReceived(Kind, kind="delivery.received"):
             (self.missing, "missing"),
             (self.damaged, "damaged"),
         ):
-            for device in facts.devices(serials):
+            for device in facts.devices_of(event.contract, serials):
                 facts.update(device, state=state, site=None if state == "missing" else self.site)
 
     def _fold_shipment(self, shipment: Shipment, arrived: tuple[str, ...], facts: Facts) -> None:

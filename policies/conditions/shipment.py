@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from ledger.facts import Device
+from ledger.facts import DeviceTest
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
 from ledger.values import Country, format_timestamp
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
@@ -60,7 +60,7 @@ def laboratory_test(case: Case, parameters: LaboratoryTest) -> Found:
     failed = tuple(
         device.serial
         for device in case.devices(data.serials)
-        if device.test != "pass" or not _counts(device, sku, country)
+        if not _passed(device.test_for(case.event.contract), sku, country)
     )
     asked = len(data.serials)
     if failed:
@@ -68,8 +68,10 @@ def laboratory_test(case: Case, parameters: LaboratoryTest) -> Found:
     return Found("pass", None, asked, asked)
 
 
-def _counts(device: Device, sku: str, country: str | None) -> bool:
-    return device.sku == sku and (country is None or device.tested_in == country)
+def _passed(test: DeviceTest | None, sku: str, country: str | None) -> bool:
+    if test is None or test.result != "pass":
+        return False
+    return test.sku == sku and (country is None or test.country == country)
 
 
 # --- 16 -------------------------------------------------------------------------------------------

@@ -299,7 +299,8 @@ def test_the_custody_of_a_device_is_every_entry_that_speaks_of_it(
         assert (link["leaf_hash"], link["recorded_at"]) == (entry["leaf_hash"], entry["recorded_at"])
         assert link["occurred_at"] == entry["event"]["value"]["occurred_at"]
         assert serial in str(entry["event"]["value"]["data"])
-    assert (found["device"]["state"], found["device"]["test"]) == ("received", "pass")
+    assert found["device"]["state"] == "received"
+    assert [test["result"] for test in found["device"]["tests"]] == ["pass"]
     assert found["next"] is None
 
 

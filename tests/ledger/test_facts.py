@@ -217,7 +217,7 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
     ),
     "device": (
         Device(serial="A"),
-        '{"serial":"A","sku":null,"state":"known","test":null,"tested":null,"tested_in":null,'
+        '{"serial":"A","sku":null,"state":"known","tests":[],'
         '"contract":null,"shipment":null,"site":null,"attested_at":null}',
     ),
     "exporter": (Exporter(exporter="acme"), '{"exporter":"acme","contracts":0,"released":0}'),
@@ -445,12 +445,13 @@ def test_an_attestation_that_did_not_pass_attests_nothing(released: Workbench) -
 def test_a_test_says_nothing_of_where_a_device_is(released: Workbench) -> None:
     released.test(CHIPS, failed=CHIPS[:1], country="CN")
     device = released.fact(Device, CHIPS[0])
-    assert (device.state, device.test, device.tested_in) == ("released", "fail", "CN")
+    [test] = device.tests
+    assert (device.state, test.result, test.country) == ("released", "fail", "CN")
 
 
 def test_a_laboratory_that_is_not_independent_passes_nothing(bench: Workbench) -> None:
     bench.test(CHIPS, independent=False)
-    assert {bench.fact(Device, serial).test for serial in CHIPS} == {"fail"}
+    assert {bench.fact(Device, serial).tests[0].result for serial in CHIPS} == {"fail"}
 
 
 def test_a_delivery_in_parts_ends_when_everything_is_accounted_for(released: Workbench) -> None:
@@ -591,12 +592,13 @@ def test_a_levy_for_an_order_that_was_not_there_takes_nothing_back(bench: Workbe
     assert str(order_of(bench).levied) == "5.00"
 
 
-def test_a_test_that_is_taken_back_does_not_bring_a_device_home(bench: Workbench) -> None:
-    """It left without a release, which was flagged: it is still not here."""
+def test_a_dispatch_of_what_was_not_released_moves_nothing(bench: Workbench) -> None:
+    """It is flagged, and in the log; where the device is, only the contract that holds it can say."""
     bench.test(CHIPS)
-    bench.dispatch(CHIPS[:1])
+    assert bench.dispatch(CHIPS[:1]).outcome == "flagged"
+    assert states(bench, CHIPS) == ["tested"] * 4
     assert correct(bench, "lab.tested", by=("test-house", "laboratory")) == []
-    assert states(bench, CHIPS) == ["in_transit", "known", "known", "known"]
+    assert states(bench, CHIPS) == ["known"] * 4
 
 
 def _dispatched(bench: Workbench) -> None:

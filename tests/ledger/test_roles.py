@@ -141,7 +141,10 @@ def login_of(url: str, role: str) -> str:
 
 
 def filled_in(statement: str, table: str) -> str:
-    return statement.format(table=table, column=COLUMN[table], empty=_empty(table), key=KEY.get(table))
+    empty = _empty(table)
+    if table == "facts":  # its last column is generated
+        empty = f"(SELECT name, key, data FROM {empty}) AS stored"
+    return statement.format(table=table, column=COLUMN[table], empty=empty, key=KEY.get(table))
 
 
 def rows(url: str) -> dict[str, list[Any]]:

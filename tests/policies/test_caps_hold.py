@@ -12,13 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.facts import License
+from ledger.facts import Device, License
 from ledger.kinds.contract import DeclaredInError
 from ledger.kinds.ledger import SCOPE_MAX, RevocationScoped
 from ledger.kinds.license import LicenseRevoked, LicenseSuspended
 from ledger.kinds.order import OrderCancelled, OrderPlaced
 from ledger.kinds.shipment import ShipmentRequested
-from tests.workbench import BUYER, EXPORTER, LICENSE, Workbench, condition, policy
+from tests.workbench import (
+    BUYER,
+    EXPORTER,
+    H200,
+    LICENSE,
+    OTHER_CONTRACT,
+    PARTIES,
+    Workbench,
+    condition,
+    policy,
+)
 
 CAP = 20
 ORDERS = ("A", "B", "C", "D")
@@ -212,3 +222,36 @@ def test_no_number_of_open_orders_keeps_a_license_from_being_revoked() -> None:
     assert isinstance(scope, RevocationScoped)
     assert (len(scope.orders), scope.orders_count) == (SCOPE_MAX, SCOPE_MAX + 1)
     assert scope.orders[0] == "PO-0"
+
+
+def test_nobody_moves_the_devices_of_another_contract() -> None:
+    """A stranger may open a contract of its own and speak of any serial: it changes no device but its own."""
+    bench = Workbench().open(text=TEXT)
+    bench.accepted("order.placed", units=2)
+    bench.test(SERIALS[:3])
+    bench.release(SERIALS[:2])
+    before = [bench.fact(Device, serial) for serial in SERIALS[:2]]
+    rival: dict[str, Any] = {"contract": OTHER_CONTRACT}
+    bench.accepted("contract.opened", parties=PARTIES, licenses=[], **rival)
+    bench.dispatch(SERIALS[:3], **rival)
+    bench.receive(SERIALS[:1], lost=SERIALS[1:3], **rival)
+    racks = [{"serial": serial, "rack": "R1", "slot": "1"} for serial in SERIALS[:3]]
+    bench.say("device.installed", devices=racks, **rival)
+    used = [{"serial": serial, "outcome": "pass"} for serial in SERIALS[:3]]
+    bench.say("usage.attested", devices=used, **rival)
+    assert [bench.fact(Device, serial) for serial in SERIALS[:2]] == before
+    assert bench.fact(Device, SERIALS[2]).state == "tested"
+
+
+def test_the_laboratory_of_another_contract_neither_passes_nor_fails_a_device() -> None:
+    bench = Workbench().open(text=H200)
+    bench.order(2)
+    rival: dict[str, Any] = {"contract": OTHER_CONTRACT}
+    bench.accepted("contract.opened", parties=PARTIES, licenses=[], **rival)
+    bench.test(SERIALS[:1])
+    for serial, result in ((SERIALS[0], "fail"), (SERIALS[1], "pass")):
+        measured = [{"serial": serial, "tpp": 15832, "bandwidth_gb_s": 4800, "result": result}]
+        bench.say("lab.tested", results=measured, **rival)
+    refused = bench.ask("shipment.requested", serials=SERIALS[:2])
+    assert [f.subjects for f in refused.failed] == [(SERIALS[1],)]
+    assert bench.release(SERIALS[:1]).outcome == "accepted"

@@ -352,13 +352,15 @@ def test_a_levy_in_another_currency_is_kept_and_flagged() -> None:
 
 
 @pytest.mark.parametrize("kind", ["device.installed", "usage.attested"])
-def test_a_device_that_the_log_never_heard_of_is_flagged(kind: str) -> None:
-    decision = lenient().say(kind)
+def test_a_device_that_was_not_released_under_the_contract_is_flagged(kind: str) -> None:
+    bench = lenient()
+    bench.test(["SN000001"])
+    decision = bench.say(kind)
     found = finding(decision, "devices_known")
     assert decision.outcome == "flagged"
     assert (found.observed, found.limit, found.subjects) == (0, 1, ("SN000001",))
-    bench = lenient()
-    bench.test(["SN000001"])
+    bench.order(1)
+    bench.release(["SN000001"])
     assert bench.say(kind).outcome == "accepted"
 
 
