@@ -69,7 +69,7 @@ class Committed(NamedTuple):
 
 
 Result = Committed | LedgerError
-"""Of one event. The errors are Conflict, AppendFailed and SigningFailed; all else fails together."""
+"""Of one event. The errors are Conflict and AppendFailed; with any other the whole batch fails."""
 
 
 @dataclass(slots=True)
@@ -507,6 +507,3 @@ def _fail(items: Sequence[_Item], error: LedgerError) -> None:
     for item in items:
         if not item.answer.done():
             item.answer.set_exception(error)
-
-
-__all__ = ["Committed", "OutcomeUnknown", "Result", "Sequencer"]
