@@ -6,7 +6,7 @@ committed bytes stay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from ledger.canonical import encode
 from ledger.event import Event
-from ledger.facts import Facts
+from ledger.facts import Facts, Key
 
 Outcome = Literal["accepted", "flagged", "held", "denied"]
 Result = Literal["pass", "fail", "error", "not_applicable"]
@@ -125,6 +125,13 @@ class Judge(Protocol):
     @property
     def engine(self) -> int:
         """The engine version, which the head row pins."""
+        ...
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        """The facts that judging looks at, beyond those that the event's kind names.
+
+        Asked again once these are loaded, until it names nothing new.
+        """
         ...
 
     def judge(self, event: Event, facts: Facts, *, at: datetime) -> Decision:

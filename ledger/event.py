@@ -92,6 +92,10 @@ class Kind(Value):
                 raise TypeError(f"{kind} version {version} is declared twice")
             KINDS[kind, version] = cls
 
+    def subject(self) -> str | None:
+        """What of the contract it asks for, such as `order/PO-4711`: what a hold or an override names."""
+        return None
+
     def speaks_of(self) -> Iterable[str]:
         """The serials it speaks of: the entry becomes a link of each device's custody chain."""
         return ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ledger.decision import Decision
+from ledger.decision import Decision, Judge
 from ledger.event import (
     LEDGER_PARTY,
     Event,
@@ -44,8 +44,8 @@ def document_key(event: Event) -> str | None:
     return f"{event.actor.party}/{cited.system}/{cited.number}/{cited.item}/{cited.revision}"
 
 
-def needs(event: Event, facts: Facts) -> Iterable[Key]:
-    """Every fact that judging and folding the event may ask for.
+def needs(event: Event, facts: Facts, judge: Judge | None = None) -> Iterable[Key]:
+    """Every fact that folding the event, and judging it where a judge is given, may ask for.
 
     Call again after loading, until all of them are loaded: some keys stand in other facts.
     """
@@ -57,11 +57,13 @@ def needs(event: Event, facts: Facts) -> Iterable[Key]:
     if (document := document_key(event)) is not None:
         yield DocumentSeen.name, document
     yield from event.data.reads(event, facts)
+    if judge is not None:
+        yield from judge.reads(event, facts)
 
 
-def missing(event: Event, facts: Facts) -> list[Key]:
+def missing(event: Event, facts: Facts, judge: Judge | None = None) -> list[Key]:
     """The keys that `needs` names and nobody has loaded."""
-    return facts.missing(needs(event, facts))
+    return facts.missing(needs(event, facts, judge))
 
 
 LINKS = frozenset({Contract.name, License.name, Order.name, Shipment.name})

@@ -238,8 +238,8 @@ class Sequencer:
     ) -> tuple[list[_Placed], Head, Growth | None]:
         """One transaction: lock, read, judge, write, commit."""
         cached = Facts(self._cache)
-        lacking = [s for s in submissions if missing(s.event, cached)]
-        keys = {key for s in lacking for key in missing(s.event, cached)}
+        lacking = [s for s in submissions if missing(s.event, cached, self._judge)]
+        keys = {key for s in lacking for key in missing(s.event, cached, self._judge)}
         ids = list({(s.event.actor.party, s.event.id) for s in submissions})
         locked = await writer.begin(ids, sorted(key for key in keys if key[0] not in LOOKED_UP))
         if locked is None:
@@ -272,7 +272,7 @@ class Sequencer:
         facts = Facts(self._cache)
         facts.load(locked.facts)
         # A fact may name further ones: ask again, until nobody lacks anything.
-        while keys := {key for s in lacking for key in missing(s.event, facts)}:
+        while keys := {key for s in lacking for key in missing(s.event, facts, self._judge)}:
             facts.load(await writer.load(sorted(keys)))
         self._cache_state = locked.head.state
         return facts
@@ -293,7 +293,7 @@ class Sequencer:
                 placed.append(index if same else Conflict(party=name[0], event_id=name[1], index=index))
                 continue
             # An event before it in the batch may have made a fact that names another.
-            while batch.relinked and (keys := missing(event, batch.facts)):
+            while batch.relinked and (keys := missing(event, batch.facts, self._judge)):
                 batch.facts.load(await writer.load(keys))
             try:
                 new = batch.append(submission)

@@ -12,7 +12,7 @@ from ledger.event import KINDS
 from ledger.facts import Contract, Facts, Policy
 from policies.conditions import Case, Found
 from policies.conditions.parameters import Parameters
-from policies.conditions.registry import Clock
+from policies.conditions.registry import Clock, Reads
 from policies.document import Bound, PolicyDocument, parse_document
 
 CACHED_MAX = 256
@@ -29,6 +29,7 @@ class Asked:
     unit: str
     check: Callable[[Case, Any], Found]
     parameters: Parameters
+    reads: Reads | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def _asked(bound: Bound, kind: str) -> Asked:
     # Facts are never refused: to deny what has happened would destroy evidence.
     fact = any(k.nature == "fact" for (name, _), k in KINDS.items() if name == kind)
     action: Action = "flag" if fact and bound.action in ("deny", "hold") else bound.action
-    return Asked(bound.id, used.name, action, used.clock, used.unit, used.check, bound.parameters)
+    return Asked(bound.id, used.name, action, used.clock, used.unit, used.check, bound.parameters, used.reads)
 
 
 class Library:

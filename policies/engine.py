@@ -12,13 +12,13 @@ head row pins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from ledger.decision import OUTCOMES, SUBJECTS_MAX, Action, Decision, Finding, Outcome, Proposal
 from ledger.event import Event
-from ledger.facts import Contract, Facts
+from ledger.facts import Contract, Facts, Key, Policy
 from policies import constitution
 from policies.compiled import Asked, Compiled, Library
 from policies.conditions import Case, Found
@@ -39,6 +39,18 @@ class Engine:
     @property
     def engine(self) -> int:
         return ENGINE_VERSION
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        """The facts that the bound conditions look at, as far as the documents are loaded."""
+        contract = facts.peek(Contract, event.contract)
+        if contract is None or event.data.setup:
+            return
+        # Whether a document is in force is known under the lock alone, so each is asked.
+        for reference in contract.policies:
+            policy = facts.peek(Policy, reference.sha256)
+            for asked in self._library.compiled(policy).table.get(event.kind, ()) if policy else ():
+                if asked.reads is not None:
+                    yield from asked.reads(event, facts, asked.parameters)
 
     def judge(self, event: Event, facts: Facts, *, at: datetime) -> Decision:
         if constitution.speaks_as_ledger(event):

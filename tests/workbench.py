@@ -140,7 +140,7 @@ class Workbench:
 
     def load(self, event: Event) -> None:
         """Load what the event reads, as the sequencer does: entries from the log, else nothing."""
-        while keys := missing(event, self.facts):
+        while keys := missing(event, self.facts, self.engine):
             self.facts.load((key, self._stored(*key)) for key in keys)
 
     def _stored(self, name: str, key: str) -> Fact | None:

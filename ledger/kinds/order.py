@@ -37,6 +37,9 @@ class OrderPlaced(Kind, kind="order.placed"):
     end_user: PartyId
     incoterm: Incoterm | None = None
 
+    def subject(self) -> str:
+        return f"order/{self.order}"
+
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield Order.name, f"{event.contract}/{self.order}"
         yield License.name, self.license

@@ -72,6 +72,9 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
     end_user: PartyId
     destination: Destination
 
+    def subject(self) -> str:
+        return f"shipment/{self.shipment}"
+
     def speaks_of(self) -> Iterable[str]:
         return self.serials
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import cleandoc
 from typing import Any, Literal, TypeVar
 
+from ledger.event import Event
+from ledger.facts import Facts, Key
 from policies.conditions.case import Case, Found
 from policies.conditions.parameters import Parameters
 
@@ -14,6 +16,10 @@ P = TypeVar("P", bound=Parameters)
 
 Clock = Literal["recorded_at", "none"]
 """No condition of language 1 believes a claimed time, and none reads the wall clock."""
+
+
+Reads = Callable[[Event, Facts, Any], Iterable[Key]]
+"""(event, facts, parameters): asked again once what it names is loaded, until it names nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class Condition:
     check: Callable[[Case, Any], Found]
     text: str
     """What it demands and where that comes from."""
+    reads: Reads | None
+    """The facts it looks at beyond those that the kinds of event name themselves."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -53,6 +61,7 @@ def condition(
     clock: Clock = "none",
     unit: str,
     sentences: Mapping[str, str],
+    reads: Reads | None = None,
 ) -> Callable[[Callable[[Case, P], Found]], Callable[[Case, P], Found]]:
     """Enter a function under its own name; its docstring is the text of the catalogue."""
 
@@ -62,7 +71,7 @@ def condition(
             raise TypeError(f"condition {name} is declared twice")
         CONDITIONS[name] = Condition(
             name, number, parameters, requests, facts, clock, unit, sentences, check,
-            cleandoc(check.__doc__ or ""),
+            cleandoc(check.__doc__ or ""), reads,
         )  # fmt: skip
         return check
 

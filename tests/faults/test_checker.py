@@ -19,7 +19,7 @@ from ledger.checkpoint import Checkpoint, sign
 from ledger.decision import Decision
 from ledger.errors import NotFound
 from ledger.event import Event, Submission, submission_of
-from ledger.facts import Facts
+from ledger.facts import Facts, Key
 from ledger.fold import missing
 from ledger.merkle import EMPTY_ROOT
 from ledger.note import Signer
@@ -39,6 +39,9 @@ Story = tuple[list[Attempt], Log]
 
 class _Accepts:
     engine = 1
+
+    def reads(self, event: Event, facts: Facts) -> list[Key]:
+        return []
 
     def judge(self, event: Event, facts: Facts, *, at: datetime) -> Decision:
         return Decision("accepted", 1, ())

@@ -1,0 +1,65 @@
+"""What the log itself must know: the tails of chains, what was used, what was taken back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ledger.facts.base import Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain(Fact):
+    """The tail of one contract's own chain; `_ledger` has one too."""
+
+    name: ClassVar[str] = "chain"
+    contract: str
+    count: int
+    head: str
+    """Leaf hash of its last entry, hex."""
+
+    @property
+    def key(self) -> str:
+        return self.contract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentSeen(Fact):
+    """An accepted event has used this revision of a document."""
+
+    name: ClassVar[str] = "document"
+    document: str
+    index: int
+
+    @property
+    def key(self) -> str:
+        return self.document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction(Fact):
+    """Entry `index` was declared in error by entry `by`."""
+
+    name: ClassVar[str] = "correction"
+    index: int
+    by: int
+
+    @property
+    def key(self) -> str:
+        return str(self.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded(Fact):
+    """A committed event, read back from the log: never stored as a fact, never changed."""
+
+    name: ClassVar[str] = "entry"
+    stored: ClassVar[bool] = False
+    index: int
+    outcome: str
+    event: Any
+    """Its `ledger.event.Event`."""
+
+    @property
+    def key(self) -> str:
+        return str(self.index)
