@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from policies import constitution
+from policies import constitution  # noqa: F401 - enters its own sentences
 from policies.conditions import CONDITIONS
 from policies.document import PolicyDocument
+from policies.rules import SENTENCES
 
 SUBJECTS_SHOWN: Final = 5
 
@@ -69,7 +70,7 @@ def _what(finding: Mapping[str, Any]) -> str:
 
 def _template(finding: Mapping[str, Any]) -> str | None:
     if finding["policy"] == 0:
-        return constitution.SENTENCES.get(finding.get("code", ""))
+        return SENTENCES.get(finding.get("code", ""))
     used = CONDITIONS.get(finding["uses"])
     code = finding.get("code", ".pass").partition(".")[2]
     return used.sentences.get(code) if used else None

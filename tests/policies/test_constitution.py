@@ -8,7 +8,7 @@ import pytest
 
 from ledger.event import KINDS
 from ledger.facts import License, Order
-from policies.constitution import RULES, SENTENCES
+from policies.rules import RULES, SENTENCES
 from tests.workbench import (
     AUTHORITY,
     BUYER,

@@ -16,9 +16,9 @@ from ledger.decision import Decision
 from ledger.event import KINDS
 from policies.conditions import CONDITIONS
 from policies.conditions.page import page
-from policies.constitution import SENTENCES
 from policies.document import parse_document
 from policies.explain import clauses_of, explain
+from policies.rules import SENTENCES
 from tests.workbench import H200, Workbench, condition, policy, serials
 
 _CODE = re.compile(r'"([a-z_]+\.[a-z_]+)"')
@@ -147,7 +147,9 @@ def test_every_sentence_speaks_of_what_a_finding_holds(name: str) -> None:
 def test_every_code_is_found_somewhere_and_has_a_sentence() -> None:
     """A code stands in the source where it is found, and once more where it is put into words."""
     home = Path(policies.__file__).parent
-    counted = Counter(_CODE.findall((home / "constitution.py").read_text()))
+    sources = [home / "constitution.py", *home.glob("rules/*.py")]
+    kinds = {name for name, _ in KINDS}
+    counted = Counter(c for source in sources for c in _CODE.findall(source.read_text()) if c not in kinds)
     assert counted.keys() == SENTENCES.keys()
     from_undo = {"correction.not_reversible", "correction.dependents"}  # found by the kinds
     assert {code for code, count in counted.items() if count == 1} == from_undo
