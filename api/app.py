@@ -21,15 +21,17 @@ from starlette.types import ASGIApp
 from api import audit, operate, problems, proofs
 from api.auth import Keyring
 from api.database import Logins
+from api.evaluate import Evaluation
 from api.openapi import DESCRIPTION, described
 from api.settings import Settings
 from api.submit import Door
 from api.telemetry import Edge, Metrics
-from api.wiring import Service, SimulatedClock
+from api.wiring import Service, SimulatedClock, system_clock
 from ledger import keys
 from ledger.errors import Fault, LedgerError
 from ledger.event import faults_from
 from ledger.reader import Reader
+from ledger.scheduler import Scheduler
 from ledger.sequencer import Sequencer
 from policies.engine import Engine
 
@@ -47,9 +49,11 @@ def build(settings: Settings, logins: Logins) -> ASGIApp:
     reader = Reader(logins.reader)
     clock = SimulatedClock(datetime(2027, 1, 1, tzinfo=UTC)) if settings.clock == "simulated" else None
     metrics = Metrics()
+    sequencer = Sequencer(logins.writer, reader=reader, judge=Engine(), signer=signer, clock=clock)
     service = Service(
         reader=reader,
-        sequencer=Sequencer(logins.writer, reader=reader, judge=Engine(), signer=signer, clock=clock),
+        sequencer=sequencer,
+        scheduler=Scheduler(sequencer, reader, clock or system_clock),
         keyring=Keyring(reader),
         signer=signer,
         metrics=metrics,
@@ -62,8 +66,10 @@ def build(settings: Settings, logins: Logins) -> ASGIApp:
         await reader.open()
         try:
             await service.sequencer.open()
+            service.scheduler.open()
             yield
         finally:
+            await service.scheduler.close()
             await service.sequencer.close()
             await reader.close()
 
@@ -91,7 +97,11 @@ def build(settings: Settings, logins: Logins) -> ASGIApp:
     return Edge(
         app,
         metrics,
-        {"/v1/events": door.submit_event, "/v1/events:batch": door.submit_batch},
+        {
+            "/v1/events": door.submit_event,
+            "/v1/events:batch": door.submit_batch,
+            "/v1/events:evaluate": Evaluation(door, reader).evaluate_event,
+        },
     )
 
 

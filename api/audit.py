@@ -18,10 +18,13 @@ from api.schemas import (
     ContractName,
     ContractView,
     DeviceView,
+    DutyPage,
+    DutyQuery,
     EntryPage,
     EntryQuery,
     EntryView,
     FactQuery,
+    HoldPage,
     KindView,
     LinkQuery,
     OrderPage,
@@ -33,7 +36,7 @@ from ledger.canonical import parse
 from ledger.entry import Body
 from ledger.errors import NotFound
 from ledger.event import KINDS, schema_of, versions_of
-from ledger.facts import Chain, Contract, Device, FactT, License, Order, Shipment
+from ledger.facts import Chain, Contract, Device, Duty, FactT, Hold, License, Order, Shipment
 from ledger.reader import Filter, Reader, StoredEntry
 from ledger.values import format_timestamp
 
@@ -183,7 +186,7 @@ async def _contract(contract: str, sight: Sight) -> Contract:
 
 
 async def _facts(
-    reader: Reader, fact: type[FactT], contract: str, query: FactQuery
+    reader: Reader, fact: type[FactT], contract: str, query: FactQuery | DutyQuery
 ) -> tuple[Sequence[FactT], str | None]:
     """A page of a contract's facts in order of their numbers, and after which the next one begins."""
     prefix = f"{contract}/"
@@ -261,6 +264,38 @@ async def list_shipments(
     shipments, following = await _facts(sight.reader, Shipment, contract, query)
     response.headers.update(_next_link(request, following))
     return {"shipments": [_shipment(shipment) for shipment in shipments], "next": following}
+
+
+@router.get("/contracts/{contract}/duties", response_model=DutyPage, tags=["facts"])
+async def list_duties(
+    request: Request,
+    response: Response,
+    contract: ContractPath,
+    caller: KeyHolder,
+    query: Annotated[DutyQuery, Query()],
+) -> dict[str, Any]:
+    """What must be done under a contract, by when, and what has been late, in order of obligation."""
+    sight = await _sight(request, caller, query)
+    await _contract(contract, sight)
+    duties, following = await _facts(sight.reader, Duty, contract, query)
+    response.headers.update(_next_link(request, following))
+    return {"duties": [duty.view() for duty in duties], "next": following}
+
+
+@router.get("/contracts/{contract}/holds", response_model=HoldPage, tags=["facts"])
+async def list_holds(
+    request: Request,
+    response: Response,
+    contract: ContractPath,
+    caller: KeyHolder,
+    query: Annotated[DutyQuery, Query()],
+) -> dict[str, Any]:
+    """The holds of a contract, those that were released too: these are held by nothing."""
+    sight = await _sight(request, caller, query)
+    await _contract(contract, sight)
+    holds, following = await _facts(sight.reader, Hold, contract, query)
+    response.headers.update(_next_link(request, following))
+    return {"holds": [hold.view() for hold in holds], "next": following}
 
 
 def _shipment(shipment: Shipment) -> dict[str, Any]:

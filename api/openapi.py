@@ -65,6 +65,7 @@ def described(schema: dict[str, Any]) -> dict[str, Any]:
             _complete(operation, path)
     schema["paths"]["/v1/events"] = {"post": _submit_event()}
     schema["paths"]["/v1/events:batch"] = {"post": _submit_batch()}
+    schema["paths"]["/v1/events:evaluate"] = {"post": _evaluate_event()}
     return schema
 
 
@@ -214,6 +215,60 @@ def _submit_batch() -> dict[str, Any]:
             },
         },
         "responses": {"200": _json("A result for each event.", results), **_write_problems()},
+    }
+
+
+def _evaluate_event() -> dict[str, Any]:
+    against = {
+        "description": "A document to judge by, in place of its policy's version in force: whole, or one"
+        " that the contract has had. For parties that may put a document in force.",
+        "oneOf": [
+            {
+                "type": "object",
+                "required": ["text"],
+                "additionalProperties": False,
+                "properties": {"text": {"type": "string", "minLength": 1, "maxLength": 200_000}},
+            },
+            {
+                "type": "object",
+                "required": ["policy", "version"],
+                "additionalProperties": False,
+                "properties": {
+                    "policy": {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,62}$"},
+                    "version": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+                },
+            },
+        ],
+    }
+    asked = {
+        "type": "object",
+        "required": ["event"],
+        "additionalProperties": False,
+        "properties": {"event": {"$ref": _REF.format(model="Event")}, "against": against},
+    }
+    answer = {
+        "type": "object",
+        "required": ["decision", "explained", "tree_size", "at"],
+        "properties": {
+            "decision": {"type": "object"},
+            "explained": {"type": "array", "items": {"type": "string"}},
+            "tree_size": {"type": "integer"},
+            "at": {"type": "string", "format": "date-time"},
+        },
+    }
+    refusals = {status: words for status, words in _write_problems().items() if status not in ("409", "429")}
+    return {
+        "tags": ["events"],
+        "operationId": "evaluate_event",
+        "summary": "Ask how an event would be decided",
+        "description": "Judged as if it were submitted now, by the documents in force or by another."
+        " Nothing is committed: only a receipt says that an event was accepted.",
+        "security": [{"key": []}],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
+        "responses": {
+            "200": _json("The decision, a refusal too, and each finding in words.", answer),
+            **refusals,
+        },
     }
 
 

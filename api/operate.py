@@ -74,7 +74,10 @@ async def problem_page(name: Annotated[str, Path(max_length=64)]) -> HTMLRespons
     },
 )
 async def set_clock(request: Request, caller: KeyHolder) -> dict[str, Any]:
-    """Move the clock of a simulated ledger forward. A real ledger does not have this."""
+    """Move the clock of a simulated ledger forward, saying on the way what falls due.
+
+    A real ledger does not have this.
+    """
     if caller.role != "operator":
         raise Forbidden("an operator's key sets the clock")
     body = parse(await read_body(request, CLOCK_BYTES_MAX))
@@ -82,6 +85,8 @@ async def set_clock(request: Request, caller: KeyHolder) -> dict[str, Any]:
         asked = ClockView.model_validate(body)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from None
-    clock = service_of(request).clock
+    service = service_of(request)
+    clock = service.clock
     assert clock is not None
-    return {"now": format_timestamp(clock.set(asked.now))}
+    await service.scheduler.advance(asked.now, clock.set)
+    return {"now": format_timestamp(clock())}

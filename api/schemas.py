@@ -52,6 +52,16 @@ class FactQuery(Reading):
     limit: Annotated[int, Field(ge=1, le=100)] = 100
 
 
+AFTER = r"^[A-Za-z0-9][A-Za-z0-9._:#+/-]{0,255}$"
+
+
+class DutyQuery(Reading):
+    after: Annotated[
+        str | None, Field(pattern=AFTER, description="Those whose key sorts after this one.")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
 class InclusionQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -105,6 +115,16 @@ class OrderPage(BaseModel):
 
 class ShipmentPage(BaseModel):
     shipments: list[dict[str, Any]]
+    next: Annotated[str | None, Field(description="`after` of the next page; null at the end.")]
+
+
+class DutyPage(BaseModel):
+    duties: list[dict[str, Any]]
+    next: Annotated[str | None, Field(description="`after` of the next page; null at the end.")]
+
+
+class HoldPage(BaseModel):
+    holds: list[dict[str, Any]]
     next: Annotated[str | None, Field(description="`after` of the next page; null at the end.")]
 
 

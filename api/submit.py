@@ -18,7 +18,7 @@ from api.telemetry import Metrics
 from ledger.canonical import DEPTH_MAX, parse
 from ledger.errors import Fault, LedgerError, MalformedEvent, MalformedInput, NotJSON, TooLarge
 from ledger.event import EVENT_BYTES_MAX, Submission, submission_of
-from ledger.kinds.contract import PolicyActivated
+from ledger.kinds.policy import CarriedPolicy
 from ledger.sequencer import Committed, Result, Sequencer
 from ledger.values import format_timestamp
 from policies.document import parse_document
@@ -45,18 +45,18 @@ class Door:
 
     async def submit_event(self, request: Request) -> Response:
         """`POST /v1/events`"""
-        caller = await self._caller(request)
-        _media_type(request, JSON_TYPES)
+        caller = await self.caller(request)
+        media_type_of(request, JSON_TYPES)
         value = parse(await read_body(request, EVENT_BODY_BYTES_MAX))
-        submission = self._admit(value, caller)
+        submission = self.admit(value, caller)
         [result] = await self.sequencer.append([submission])
         self._count(result)
         return _rendered(submission, result, request.state.request_id)
 
     async def submit_batch(self, request: Request) -> Response:
         """`POST /v1/events:batch`: all of it is well formed, or nothing is written."""
-        caller = await self._caller(request)
-        media_type = _media_type(request, (*JSON_TYPES, *NDJSON_TYPES))
+        caller = await self.caller(request)
+        media_type = media_type_of(request, (*JSON_TYPES, *NDJSON_TYPES))
         raw = await read_body(request, BATCH_BODY_BYTES_MAX)
         values = _lines(raw) if media_type in NDJSON_TYPES else _array(raw)
         submissions = self._admit_all(values, caller)
@@ -66,14 +66,14 @@ class Door:
         items = [_item(s, r) for s, r in zip(submissions, results, strict=True)]
         return Response(b'{"results":[' + b",".join(items) + b"]}", 200, None, "application/json")
 
-    async def _caller(self, request: Request) -> Caller:
+    async def caller(self, request: Request) -> Caller:
         caller = await self.keyring.caller(request)
         request.state.key_id = caller.key_id
         if caller.role not in ("submitter", "regulator"):
             raise Forbidden(f"a key of role {caller.role} may not submit events")
         return caller
 
-    def _admit(self, value: object, caller: Caller) -> Submission:
+    def admit(self, value: object, caller: Caller) -> Submission:
         """What can be refused without looking at any fact: shape, speaker, time."""
         submission = submission_of(value)
         event = submission.event
@@ -91,7 +91,7 @@ class Door:
             raise MalformedEvent(
                 Fault("/occurred_at", f"is in the future, must not be after {format_timestamp(latest)}")
             )
-        if isinstance(event.data, PolicyActivated):
+        if isinstance(event.data, CarriedPolicy):
             parse_document(event.data.text, pointer="/data/text")
         return submission
 
@@ -104,7 +104,7 @@ class Door:
         faults: list[Fault] = []
         for number, value in enumerate(values):
             try:
-                submissions.append(self._admit(value, caller))
+                submissions.append(self.admit(value, caller))
             except MalformedInput as error:
                 faults += [Fault(f"/{number}{f.pointer}", f.detail) for f in error.faults]
                 if len(faults) >= 100:
@@ -134,7 +134,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def _media_type(request: Request, known: Sequence[str]) -> str:
+def media_type_of(request: Request, known: Sequence[str]) -> str:
     given = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if given not in known:
         raise UnsupportedMedia(f"content type is {given[:80]}, must be {' or '.join(known)}")

@@ -13,6 +13,7 @@ from api.auth import Caller, Keyring
 from api.telemetry import Metrics
 from ledger.note import Signer
 from ledger.reader import Reader
+from ledger.scheduler import Scheduler
 from ledger.sequencer import Sequencer
 
 
@@ -38,6 +39,7 @@ def system_clock() -> datetime:
 class Service:
     reader: Reader
     sequencer: Sequencer
+    scheduler: Scheduler
     keyring: Keyring
     signer: Signer
     metrics: Metrics

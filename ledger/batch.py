@@ -6,7 +6,7 @@ Nothing here reads or writes: the sequencer loads what `missing` names, and stor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header
 from ledger.errors import AppendFailed
 from ledger.event import Submission, parse_event
 from ledger.facts import Chain, Facts, Recorded
-from ledger.fold import LINKS, Entailed, entailed, extend_chain, fold, own_submission
+from ledger.fold import PLAIN, extend_chain, fallen_due, judged
 from ledger.merkle import Frontier, Growth
 from ledger.store import Head, NewEntry
 from ledger.values import format_timestamp
@@ -55,21 +55,37 @@ class Batch:
                 f"event {submission.event.id} could not be judged and was not committed"
             ) from error
         layer.keep()
-        self.relinked = self.relinked or any(name in LINKS for name, _ in layer.changed)
+        self.relinked = self.relinked or any(name not in PLAIN for name, _ in layer.changed)
         for new in self.entries[before:]:
             self._record(new)
         return entry
 
     def _add(self, submission: Submission, facts: Facts) -> NewEntry:
-        event = submission.event
-        index = self.locked.size + len(self.entries)
-        decision = self._judge.judge(event, facts, at=self._at)
-        if not decision.denied:
-            fold(event, facts, index=index, at=self._at)
-        new = self._enter(submission, decision, facts, index)
-        for said in entailed(event, decision, facts, index=index):
-            self._say(said, facts)
-        return new
+        first = len(self.entries)
+        index = self.locked.size + first
+        origin = self.locked.origin
+        for said, decision in judged(submission, facts, self._judge, index=index, at=self._at, origin=origin):
+            self._enter(said, decision, facts)
+        return self.entries[first]
+
+    def fall_due(self, keys: Sequence[str]) -> None:
+        """Say what has become of duties that have fallen due; nothing of those that have not.
+
+        Raises AppendFailed as `append` does.
+        """
+        layer = self.facts.attempt()
+        before, last_leaf = len(self.entries), self._last_leaf
+        index, origin = self.locked.size + before, self.locked.origin
+        try:
+            for said, decision in fallen_due(
+                keys, layer, self._judge, index=index, at=self._at, origin=origin
+            ):
+                self._enter(said, decision, layer)
+        except Exception as error:
+            del self.entries[before:]
+            self._last_leaf = last_leaf
+            raise AppendFailed(f"{len(keys)} duties could not be judged; they stay due") from error
+        layer.keep()
 
     def _record(self, new: NewEntry) -> None:
         """Let an event that was loaded as citing no entry, because it came too early, cite this one.
@@ -83,14 +99,8 @@ class Batch:
             self.facts.load([((Recorded.name, str(index)), recorded)])
             self.relinked = True
 
-    def _say(self, said: Entailed, facts: Facts) -> None:
-        index = self.locked.size + len(self.entries)
-        ours = own_submission(said, origin=self.locked.origin, index=index, at=self._at)
-        decision = self._judge.judge(ours.event, facts, at=self._at)
-        self._enter(ours, decision, facts, index)
-
-    def _enter(self, submission: Submission, decision: Decision, facts: Facts, index: int) -> NewEntry:
-        event = submission.event
+    def _enter(self, submission: Submission, decision: Decision, facts: Facts) -> None:
+        event, index = submission.event, self.locked.size + len(self.entries)
         chain = facts.get(Chain, event.contract)
         event_body = Body(self._salt(SALT_BYTES), submission.body)
         decision_body = Body(self._salt(SALT_BYTES), decision.body)
@@ -117,7 +127,6 @@ class Batch:
             at=self._at,
         )
         self.entries.append(new)
-        return new
 
     def grow(self) -> tuple[Head, Growth]:
         """The head after this batch, and the tree that proves its entries."""

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
-from ledger.canonical import encode
+from ledger.canonical import encode, parse
 from ledger.event import Event
-from ledger.facts import Facts, Key
+from ledger.facts import Duty, Facts, Key
 
 Outcome = Literal["accepted", "flagged", "held", "denied"]
 Result = Literal["pass", "fail", "error", "not_applicable"]
@@ -23,6 +23,8 @@ Action = Literal["deny", "hold", "flag", "shadow"]
 OUTCOMES: tuple[Outcome, ...] = ("accepted", "flagged", "held", "denied")
 """From the lightest to the gravest."""
 SUBJECTS_MAX = 100
+StepAction = Literal["flag", "propose_suspension", "propose_revocation"]
+"""What a duty that is not met brings about. `flag`: the breach is recorded, and no more."""
 
 
 class Finding(NamedTuple):  # a dataclass that is frozen takes three times as long to make
@@ -49,6 +51,8 @@ class Finding(NamedTuple):  # a dataclass that is frozen takes three times as lo
     subjects: tuple[str, ...] = ()
     """The serials, parties or entries it names: the first SUBJECTS_MAX, sorted as they came."""
     subjects_count: int = 0
+    override: int | None = None
+    """Index of the entry that allows what the finding would refuse: then it weighs as a flag."""
 
     def value(self) -> dict[str, Any]:
         """Its JSON, without what it does not say."""
@@ -66,7 +70,16 @@ class Finding(NamedTuple):  # a dataclass that is frozen takes three times as lo
         if self.subjects_count:
             value["subjects"] = list(self.subjects)
             value["subjects_count"] = self.subjects_count
+        if self.override is not None:
+            value["override"] = self.override
         return value
+
+    @property
+    def weight(self) -> Action | None:
+        """The action that it brings about; None where nothing failed."""
+        if self.result not in ("fail", "error"):
+            return None
+        return self.action if self.override is None else "flag"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,86 @@ class Proposal:
         return value
 
 
+class Awaited(NamedTuple):
+    """A condition that holds what was asked for, until one of these roles releases it."""
+
+    policy: str
+    condition: str
+    released_by: tuple[str, ...]
+
+    def value(self) -> dict[str, Any]:
+        return {"policy": self.policy, "condition": self.condition, "released_by": list(self.released_by)}
+
+
+class Step(NamedTuple):
+    """What becomes of a duty that is not met by an instant."""
+
+    at: str
+    """UTC, as committed."""
+    action: StepAction
+
+    def value(self) -> dict[str, Any]:
+        return {"at": self.at, "action": self.action}
+
+
+class DutyChange(NamedTuple):
+    """Duties that an event opens (anew, where they stand already), or meets: without `due` it meets them."""
+
+    policy: str
+    version: int
+    obligation: str
+    uses: str
+    subjects: tuple[str, ...]
+    """What the duty is about: a serial, a shipment, a period. Each has a duty of its own."""
+    due: str | None = None
+    """UTC, as committed: the first instant at which it is late."""
+    steps: tuple[Step, ...] = ()
+    items: tuple[str, ...] = ()
+    """What each of them covers, such as the devices of a delivery."""
+    license: str | None = None
+    """Whose suspension or revocation a step may propose."""
+    cures: bool = False
+    """It meets what was breached: the ledger says so in an entry of its own."""
+
+    def value(self) -> dict[str, Any]:
+        value: dict[str, Any] = {
+            "policy": self.policy,
+            "version": self.version,
+            "obligation": self.obligation,
+            "uses": self.uses,
+            "subjects": list(self.subjects),
+        }
+        if self.due is not None:
+            value["due"] = self.due
+            value["steps"] = [step.value() for step in self.steps]
+        if self.items:
+            value["items"] = list(self.items)
+        if self.license is not None:
+            value["license"] = self.license
+        if self.cures:
+            value["cures"] = True
+        return value
+
+
+class Shadow(NamedTuple):
+    """What a version that is only watched would have decided, where that is another outcome."""
+
+    policy: str
+    version: int
+    sha256: str
+    outcome: Outcome
+    failed: tuple[Finding, ...]
+
+    def value(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy,
+            "version": self.version,
+            "sha256": self.sha256,
+            "outcome": self.outcome,
+            "conditions": [finding.value() for finding in self.failed],
+        }
+
+
 @dataclass(frozen=True)
 class Decision:
     outcome: Outcome
@@ -95,6 +188,10 @@ class Decision:
     """{policy, version, sha256} of each document that was asked, the constitution first."""
     findings: tuple[Finding, ...] = ()
     proposals: tuple[Proposal, ...] = ()
+    awaited: tuple[Awaited, ...] = ()
+    """What holds it, where the outcome is held."""
+    duties: tuple[DutyChange, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
 
     @property
     def denied(self) -> bool:
@@ -105,18 +202,53 @@ class Decision:
         return tuple(f for f in self.findings if f.result in ("fail", "error"))
 
     def value(self) -> dict[str, Any]:
-        return {
+        value: dict[str, Any] = {
             "outcome": self.outcome,
             "engine": self.engine,
             "policies": [dict(policy) for policy in self.policies],
             "conditions": [finding.value() for finding in self.findings],
             "proposals": [proposal.value() for proposal in self.proposals],
         }
+        for name in ("awaited", "duties", "shadows"):
+            if found := getattr(self, name):
+                value[name] = [one.value() for one in found]
+        return value
 
     @cached_property
     def body(self) -> bytes:
         """The canonical bytes that are committed."""
         return encode(self.value())
+
+
+def duties_of(body: bytes) -> tuple[str, tuple[DutyChange, ...]]:
+    """Outcome and duties of committed decision bytes: all that folding an event takes from them."""
+    value = cast(dict[str, Any], parse(body))
+    changes = (
+        DutyChange(
+            **{
+                **change,
+                "subjects": tuple(change["subjects"]),
+                "items": tuple(change.get("items", ())),
+                "steps": tuple(Step(**step) for step in change.get("steps", ())),
+            }
+        )
+        for change in value.get("duties", ())
+    )
+    return value["outcome"], tuple(changes)
+
+
+class Verdict(NamedTuple):
+    """What a duty comes to at the instant at which a step of it falls due."""
+
+    met: bool
+    observed: int | str | None = None
+    limit: int | str | None = None
+    shortfall: int | str | None = None
+    unit: str | None = None
+    subjects: tuple[str, ...] = ()
+    subjects_count: int = 0
+    next: DutyChange | None = None
+    """The duty of the next period, where it comes again."""
 
 
 class Judge(Protocol):
@@ -136,4 +268,12 @@ class Judge(Protocol):
 
     def judge(self, event: Event, facts: Facts, *, at: datetime) -> Decision:
         """Decide, from the event, the facts and `recorded_at` alone."""
+        ...
+
+    def due_reads(self, duty: Duty, facts: Facts) -> Iterable[Key]:
+        """As `reads`, for a duty that falls due."""
+        ...
+
+    def due(self, duty: Duty, facts: Facts, *, at: datetime) -> Verdict:
+        """Whether the duty is met, from the facts alone; asked at or after the instant of a step."""
         ...

@@ -96,6 +96,10 @@ class Kind(Value):
         """What of the contract it asks for, such as `order/PO-4711`: what a hold or an override names."""
         return None
 
+    def rests_on(self) -> Iterable[str]:
+        """The subjects that it follows from: while one of them is held, it must not happen."""
+        return ()
+
     def speaks_of(self) -> Iterable[str]:
         """The serials it speaks of: the entry becomes a link of each device's custody chain."""
         return ()

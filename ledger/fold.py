@@ -6,12 +6,12 @@ Pure: the sequencer loads and stores around it, and a rebuild runs the same code
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ledger.decision import Decision, Judge
+from ledger.decision import SUBJECTS_MAX, Decision, DutyChange, Judge, Verdict
 from ledger.event import (
     LEDGER_PARTY,
     Event,
@@ -22,18 +22,33 @@ from ledger.event import (
 from ledger.facts import (
     Chain,
     Contract,
+    Correction,
+    Device,
     DocumentSeen,
+    Duty,
+    DutyStep,
     Facts,
+    Hold,
     Key,
     License,
     Order,
+    Override,
     Policy,
     Shipment,
     Under,
+    duty_key,
 )
-from ledger.kinds.ledger import SCOPE_MAX, RevocationScoped, SuspensionProposed
+from ledger.kinds.ledger import (
+    SCOPE_MAX,
+    HoldPlaced,
+    ObligationBreached,
+    ObligationSatisfied,
+    RevocationProposed,
+    RevocationScoped,
+    SuspensionProposed,
+)
 from ledger.kinds.license import LicenseRevoked
-from ledger.values import format_timestamp
+from ledger.values import SERIALS_PER_EVENT_MAX, format_timestamp, parse_timestamp
 
 
 def document_key(event: Event) -> str | None:
@@ -56,7 +71,13 @@ def needs(event: Event, facts: Facts, judge: Judge | None = None) -> Iterable[Ke
         yield Policy.name, policy.sha256
     if (document := document_key(event)) is not None:
         yield DocumentSeen.name, document
-    yield from event.data.reads(event, facts)
+    data = event.data
+    if (subject := data.subject()) is not None:
+        yield Hold.name, f"{event.contract}/{subject}"
+        yield Override.name, f"{event.contract}/{subject}"
+    for subject in data.rests_on():
+        yield Hold.name, f"{event.contract}/{subject}"
+    yield from data.reads(event, facts)
     if judge is not None:
         yield from judge.reads(event, facts)
 
@@ -66,15 +87,177 @@ def missing(event: Event, facts: Facts, judge: Judge | None = None) -> list[Key]
     return facts.missing(needs(event, facts, judge))
 
 
-LINKS = frozenset({Contract.name, License.name, Order.name, Shipment.name})
-"""The facts that name others: where one of them changes, an event may need more than it did."""
+PLAIN = frozenset({Chain.name, Correction.name, Device.name, DocumentSeen.name, Duty.name})
+"""The facts that name no others that matter: where any other changes, an event may need more than it did."""
 
 
-def fold(event: Event, facts: Facts, *, index: int, at: datetime) -> None:
-    """Put into `facts` what is true after the accepted event `index`, recorded `at`."""
+def fold(event: Event, facts: Facts, *, index: int, at: datetime, duties: Iterable[DutyChange] = ()) -> None:
+    """Put into `facts` what is true after the accepted event `index`, recorded `at`.
+
+    `duties`: what its decision opens and meets.
+    """
     if (document := document_key(event)) is not None:
         facts.put(DocumentSeen(document=document, index=index))
     event.data.fold(event, facts, index=index, at=at)
+    for change in duties:
+        _fold_duties(event.contract, change, facts, index=index)
+
+
+def _fold_duties(contract: str, change: DutyChange, facts: Facts, *, index: int) -> None:
+    for subject in change.subjects:
+        if change.due is not None:
+            facts.put(duty_opened(contract, change, subject, index=index))
+            continue
+        duty = facts.get(Duty, duty_key(contract, change.policy, change.obligation, subject))
+        if duty is not None:
+            facts.update(duty, state="met", next=None)
+
+
+def duty_opened(contract: str, change: DutyChange, subject: str, *, index: int) -> Duty:
+    """The duty that a change opens for one of its subjects."""
+    assert change.due is not None
+    return Duty(
+        contract=contract,
+        policy=change.policy,
+        version=change.version,
+        obligation=change.obligation,
+        uses=change.uses,
+        subject=subject,
+        opened=index,
+        due=change.due,
+        steps=tuple(DutyStep(at=step.at, action=step.action) for step in change.steps),
+        items=change.items,
+        license=change.license,
+        next=change.steps[0].at,
+    )
+
+
+def duties_needed(event: Event, duties: Iterable[DutyChange]) -> Iterable[Key]:
+    """The facts that folding the duties of a decision asks for."""
+    for change in duties:
+        if change.due is None:
+            for subject in change.subjects:
+                yield Duty.name, duty_key(event.contract, change.policy, change.obligation, subject)
+
+
+def judged(
+    submission: Submission, facts: Facts, judge: Judge, *, index: int, at: datetime, origin: str
+) -> Iterator[tuple[Submission, Decision]]:
+    """An event that becomes entry `index`, then each thing that the ledger must say because of it.
+
+    Each with its decision, and folded already. Whoever appends enters one before asking for the next.
+    """
+    event = submission.event
+    decision = judge.judge(event, facts, at=at)
+    if not decision.denied:
+        fold(event, facts, index=index, at=at, duties=decision.duties)
+    yield submission, decision
+    for number, said in enumerate(entailed(event, decision, facts, index=index), index + 1):
+        # What the ledger says entails nothing more, so its own entries are one level deep.
+        ours = own_submission(said, origin=origin, index=number, at=at)
+        decision = judge.judge(ours.event, facts, at=at)
+        fold(ours.event, facts, index=number, at=at)
+        yield ours, decision
+
+
+def fallen_due(
+    keys: Iterable[str], facts: Facts, judge: Judge, *, index: int, at: datetime, origin: str
+) -> Iterator[tuple[Submission, Decision]]:
+    """What the ledger says of duties of which a step has fallen due: nothing of the others.
+
+    As `judged`; the first becomes entry `index`. Asked under the lock, so that any number of
+    schedulers may ask and one step is said once.
+    """
+    for said in _said_of(keys, facts, judge, at):
+        ours = own_submission(said, origin=origin, index=index, at=at)
+        for entry in judged(ours, facts, judge, index=index, at=at, origin=origin):
+            index += 1
+            yield entry
+
+
+def _said_of(keys: Iterable[str], facts: Facts, judge: Judge, at: datetime) -> list[Entailed]:
+    """Duties that are late alike are said in one breath: a site that falls silent is one entry."""
+    alike: dict[tuple[Any, ...], list[Duty]] = {}
+    verdicts: dict[tuple[Any, ...], Verdict] = {}
+    for key in dict.fromkeys(keys):
+        duty = facts.get(Duty, key)
+        if duty is None or duty.next is None or parse_timestamp(duty.next) > at:
+            continue
+        verdict = judge.due(duty, facts, at=at)
+        group: tuple[Any, ...] = (
+            duty.contract, duty.policy, duty.version, duty.obligation, duty.license,
+            duty.opened, duty.due, duty.taken, None if verdict == _LATE else key,
+        )  # fmt: skip
+        alike.setdefault(group, []).append(duty)
+        verdicts[group] = verdict
+    return [
+        _met(duties[0], verdicts[group]) if verdicts[group].met else _late(part, verdicts[group])
+        for group, duties in alike.items()
+        for part in _parts(duties, SERIALS_PER_EVENT_MAX)
+    ]
+
+
+_LATE = Verdict(met=False)
+"""Late, and no more to say."""
+
+
+def _parts(duties: list[Duty], size: int) -> Iterator[list[Duty]]:
+    """In parts that one event can name."""
+    return (duties[start : start + size] for start in range(0, len(duties), size))
+
+
+def due_needs(keys: Iterable[str], facts: Facts, judge: Judge) -> Iterable[Key]:
+    """Every fact that `fallen_due` may ask for; ask again once they are loaded."""
+    for key in keys:
+        yield Duty.name, key
+        duty = facts.peek(Duty, key)
+        if duty is not None:
+            yield Chain.name, duty.contract
+            yield from judge.due_reads(duty, facts)
+
+
+def _met(duty: Duty, verdict: Verdict) -> Entailed:
+    data = {**_of_duty(duty, verdict), "subjects": [duty.subject], "subjects_count": 1}
+    return Entailed(duty.contract, ObligationSatisfied, data)
+
+
+def _late(duties: list[Duty], verdict: Verdict) -> Entailed:
+    duty = duties[0]
+    data = _of_duty(duty, verdict)
+    data |= {
+        "about": [duty.subject for duty in duties],
+        "opened": duty.opened,
+        "due": duty.due,
+        "step": duty.taken + 1,
+        "at": duty.step.at,
+        "action": duty.step.action,
+    }
+    if duty.license is not None:
+        data["license"] = duty.license
+    if verdict.subjects_count:
+        data |= {"subjects": list(verdict.subjects), "subjects_count": verdict.subjects_count}
+    return Entailed(duty.contract, ObligationBreached, data)
+
+
+def _of_duty(duty: Duty, verdict: Verdict) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "policy": duty.policy,
+        "version": duty.version,
+        "obligation": duty.obligation,
+        "uses": duty.uses,
+    }
+    for name in ("observed", "limit", "shortfall", "unit"):
+        if (found := getattr(verdict, name)) is not None:
+            data[name] = found
+    # A step beyond the first is of a period whose next has been opened with the first.
+    if verdict.next is not None and not duty.taken:
+        again = verdict.next
+        data["again"] = {
+            "subject": again.subjects[0],
+            "due": again.due,
+            "steps": [step.value() for step in again.steps],
+        }
+    return data
 
 
 def extend_chain(contract: str, facts: Facts, *, leaf: bytes) -> None:
@@ -95,20 +278,50 @@ class Entailed:
 
 def entailed(event: Event, decision: Decision, facts: Facts, *, index: int) -> list[Entailed]:
     """What the ledger says because entry `index` was committed with `decision`."""
+    contract, data = event.contract, event.data
     said = [
-        Entailed(
-            event.contract,
-            SuspensionProposed,
-            {"license": proposal.license, "cause": index, "condition": proposal.condition},
-        )
+        _proposed(contract, proposal.propose, proposal.license, proposal.condition, index)
         for proposal in decision.proposals
-        if proposal.propose == "suspension" and proposal.license is not None
+        if proposal.propose in _PROPOSALS and proposal.license is not None
     ]
+    if decision.outcome == "held":
+        held_by = [awaited.value() for awaited in decision.awaited]
+        said.append(
+            Entailed(contract, HoldPlaced, {"target": data.subject(), "cause": index, "held_by": held_by})
+        )
+    said.extend(_cured(contract, change, index) for change in decision.duties if change.cures)
+    if isinstance(data, ObligationBreached) and data.license is not None and data.action != "flag":
+        proposes = data.action.removeprefix("propose_")
+        said.append(_proposed(contract, proposes, data.license, data.obligation, index))
     if isinstance(event.data, LicenseRevoked) and not decision.denied:
         license_ = facts.get(License, event.data.license)
         if license_ is not None:
             said.append(Entailed(event.contract, RevocationScoped, _scope(license_, facts, index)))
     return said
+
+
+_PROPOSALS: dict[str, type[Kind]] = {"suspension": SuspensionProposed, "revocation": RevocationProposed}
+
+
+def _proposed(contract: str, proposes: str, license_: str, condition: str, cause: int) -> Entailed:
+    data = {"license": license_, "cause": cause, "condition": condition}
+    return Entailed(contract, _PROPOSALS[proposes], data)
+
+
+def _cured(contract: str, change: DutyChange, cause: int) -> Entailed:
+    return Entailed(
+        contract,
+        ObligationSatisfied,
+        {
+            "policy": change.policy,
+            "version": change.version,
+            "obligation": change.obligation,
+            "uses": change.uses,
+            "subjects": list(change.subjects[:SUBJECTS_MAX]),
+            "subjects_count": len(change.subjects),
+            "cause": cause,
+        },
+    )
 
 
 def _scope(license_: License, facts: Facts, cause: int) -> dict[str, Any]:

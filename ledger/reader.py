@@ -16,8 +16,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from ledger import tiles
 from ledger.entry import Body, Entry, Header
 from ledger.errors import NotFound, Unavailable
-from ledger.facts import FactT, decode
-from ledger.store import HEAD_COLUMNS, Head
+from ledger.facts import Fact, FactT, Key, decode
+from ledger.store import HEAD_COLUMNS, Head, load_facts
 
 STATEMENT_TIMEOUT_MS = 30_000
 POOL_SIZE_MAX = 8
@@ -73,6 +73,17 @@ class StoredKey:
     party: str | None
     expires_at: datetime | None
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The log and its facts as of one instant: what is committed meanwhile is not seen."""
+
+    head: Head
+    _connection: AsyncConnection[tuple[Any, ...]]
+
+    async def load(self, keys: Iterable[Key]) -> list[tuple[Key, Fact | None]]:
+        return await load_facts(self._connection, keys)
 
 
 class Reader:
@@ -213,6 +224,16 @@ class Reader:
         )
         return [decode(fact.name, row[0]) for row in rows]  # type: ignore[misc]
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """What judging needs, without the lock of the head. NotFound before genesis."""
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            row = await (await connection.execute(f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 1")).fetchone()
+            if row is None:
+                raise NotFound("the ledger is not open yet: it has no first entry")
+            yield Snapshot(Head(*row), connection)
+
     async def contracts_of(self, party: str) -> frozenset[str]:
         """The contracts that name the party."""
         rows = await self._rows(
@@ -221,6 +242,18 @@ class Reader:
             [party],
         )
         return frozenset(key for (key,) in rows)
+
+    async def duties_due(self, by: str, limit: int) -> list[str]:
+        """Keys of the duties that have fallen due by an instant, those that fell first before."""
+        rows = await self._rows(
+            "SELECT key FROM facts WHERE due <= %s ORDER BY due, key LIMIT %s", [by, limit]
+        )
+        return [key for (key,) in rows]
+
+    async def next_due(self) -> str | None:
+        """When the next duty falls due, as the ledger writes it."""
+        rows = await self._rows("SELECT due FROM facts WHERE due IS NOT NULL ORDER BY due LIMIT 1", [])
+        return rows[0][0] if rows else None
 
     @asynccontextmanager
     async def every_fact(self) -> AsyncIterator[AsyncIterator[tuple[str, str, str]]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-import orjson
 import psycopg
 
 from ledger.canonical import parse
+from ledger.decision import duties_of
 from ledger.errors import Unavailable
 from ledger.event import parse_event
 from ledger.facts import Fact, Facts, Key, Recorded
-from ledger.fold import extend_chain, fold, missing
+from ledger.fold import duties_needed, extend_chain, fold, missing
 from ledger.reader import Reader, StoredEntry
 
 Progress = Callable[[int, int], None]
@@ -58,12 +58,13 @@ class Refold:
             if not self.facts.loaded(key)
         )
         if event_body is not None and decision_body is not None:
-            outcome = orjson.loads(decision_body.value)["outcome"]
+            outcome, duties = duties_of(decision_body.value)
             if outcome != "denied":
                 event = parse_event(parse(event_body.value))
                 while keys := missing(event, self.facts):
                     self.facts.load([(key, await _past(key, reader)) for key in keys])
-                fold(event, self.facts, index=header.index, at=stored.recorded_at)
+                self.facts.load((key, None) for key in self.facts.missing(duties_needed(event, duties)))
+                fold(event, self.facts, index=header.index, at=stored.recorded_at, duties=duties)
         extend_chain(header.contract, self.facts, leaf=stored.entry.leaf)
 
     def rows(self) -> dict[Key, str]:
@@ -97,13 +98,17 @@ async def compare(reader_url: str, progress: Progress) -> list[Difference]:
     reader = Reader(reader_url)
     await reader.open()
     try:
-        folded = await refold(reader, progress)
-        stored: dict[Key, str] = {}
-        async with reader.every_fact() as rows:
-            async for name, key, data in rows:
-                stored[name, key] = data
+        return await differences(await refold(reader, progress), reader)
     finally:
         await reader.close()
+
+
+async def differences(folded: dict[Key, str], reader: Reader) -> list[Difference]:
+    """Every stored fact that differs from the rows that the log makes, in order of its key."""
+    stored: dict[Key, str] = {}
+    async with reader.every_fact() as rows:
+        async for name, key, data in rows:
+            stored[name, key] = data
     return [
         Difference(key, stored.get(key), folded.get(key))
         for key in sorted(stored.keys() | folded.keys())

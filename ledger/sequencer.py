@@ -36,7 +36,7 @@ from ledger.errors import (
 )
 from ledger.event import LEDGER_CONTRACT, Submission
 from ledger.facts import FOLD_VERSION, LOOKED_UP, Chain, Contract, Fact, Facts, Key
-from ledger.fold import Entailed, missing, own_submission
+from ledger.fold import Entailed, due_needs, missing, own_submission
 from ledger.kinds.ledger import LedgerOpened
 from ledger.merkle import EMPTY_ROOT, Growth
 from ledger.note import Signer
@@ -78,6 +78,8 @@ class _Item:
 
     submissions: Sequence[Submission]
     answer: asyncio.Future[list[Result]]
+    duties: Sequence[str] = ()
+    """Keys of duties that may have fallen due."""
     bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -157,16 +159,27 @@ class Sequencer:
 
         Raises QueueFull or Unavailable: nothing was committed. Raises OutcomeUnknown: ask again.
         """
+        item = _Item(submissions, asyncio.get_running_loop().create_future())
+        return await self._queued(item)
+
+    async def fall_due(self, duties: Sequence[str]) -> None:
+        """Commit what has become of these duties, as far as they have fallen due under the lock.
+
+        Any number of processes may ask, again and again: each step of a duty is said once. Raises as
+        `append`.
+        """
+        await self._queued(_Item((), asyncio.get_running_loop().create_future(), duties))
+
+    async def _queued(self, item: _Item) -> list[Result]:
         if self._closing:
             raise Unavailable("the service is shutting down")
-        item = _Item(submissions, asyncio.get_running_loop().create_future())
         if (
-            self._queued_events + len(submissions) > QUEUE_EVENTS_MAX
+            self._queued_events + len(item.submissions) > QUEUE_EVENTS_MAX
             or self._queued_bytes + item.bytes > QUEUE_BYTES_MAX
         ):
             raise QueueFull(f"{self._queued_events} events are waiting to be committed")
         self._queue.append(item)
-        self._queued_events += len(submissions)
+        self._queued_events += len(item.submissions)
         self._queued_bytes += item.bytes
         self._arrived.set()
         return await item.answer
@@ -179,7 +192,10 @@ class Sequencer:
             self._arrived.clear()
             while items := self._take():
                 try:
-                    results = await self._commit([s for item in items for s in item.submissions])
+                    results = await self._commit(
+                        [s for item in items for s in item.submissions],
+                        [key for item in items for key in item.duties],
+                    )
                 except LedgerError as error:
                     _fail(items, error)
                 except Exception as error:
@@ -206,7 +222,7 @@ class Sequencer:
             self._queued_bytes -= item.bytes
         return items
 
-    async def _commit(self, submissions: Sequence[Submission]) -> list[Result]:
+    async def _commit(self, submissions: Sequence[Submission], duties: Sequence[str]) -> list[Result]:
         """Commit a batch and answer for each of its events.
 
         A crash before COMMIT leaves nothing; a crash after it leaves everything, and whoever asks
@@ -214,7 +230,7 @@ class Sequencer:
         """
         try:
             with _bounded(await self._connected()) as writer:
-                placed, head, growth = await self._transact(writer, submissions)
+                placed, head, growth = await self._transact(writer, submissions, duties)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
             await self._evict_frozen()
             raise Unavailable("another process holds the head for too long; try again") from error
@@ -234,7 +250,7 @@ class Sequencer:
             raise OutcomeUnknown("committed, but a receipt cannot be read now; ask again") from error
 
     async def _transact(
-        self, writer: Writer, submissions: Sequence[Submission]
+        self, writer: Writer, submissions: Sequence[Submission], duties: Sequence[str]
     ) -> tuple[list[_Placed], Head, Growth | None]:
         """One transaction: lock, read, judge, write, commit."""
         cached = Facts(self._cache)
@@ -252,6 +268,7 @@ class Sequencer:
         facts = await self._facts(writer, locked, lacking)
         batch = Batch(locked.head, facts, self._judge, at=self._now(locked))
         placed = await self._place(writer, submissions, locked, batch)
+        await self._fall_due(writer, duties, batch)
         if not batch.entries:
             await writer.commit_unchanged()
             return placed, locked.head, None
@@ -305,6 +322,16 @@ class Sequencer:
             bodies[new.entry.header.index] = submission.body
             placed.append(new)
         return placed
+
+    async def _fall_due(self, writer: Writer, duties: Sequence[str], batch: Batch) -> None:
+        """After the events of the batch: what one of these has met is not late."""
+        facts = batch.facts
+        while keys := facts.missing(due_needs(duties, facts, self._judge)):
+            facts.load(await writer.load(keys))
+        try:
+            batch.fall_due(duties)
+        except AppendFailed:
+            log.exception("duties_failed", duties=len(duties))
 
     def _now(self, locked: Locked) -> datetime:
         """`recorded_at` of the batch: read under the lock, never earlier than the last entry's."""

@@ -158,7 +158,7 @@ class Writer:
             head = await run(f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 1 FOR UPDATE")
             now = await run("SELECT clock_timestamp()")
             taken = await self._taken(ids)
-            facts = await self._facts(keys)
+            facts = await _facts(self._connection, keys)
         row = await head.fetchone()
         instant = await now.fetchone()
         assert instant is not None
@@ -198,15 +198,7 @@ class Writer:
 
     async def load(self, keys: Iterable[Key]) -> list[tuple[Key, Fact | None]]:
         """More facts, inside the transaction that `begin` opened."""
-        wanted = list(keys)
-        stored = [key for key in wanted if key[0] not in LOOKED_UP]
-        found = _found(stored, await (await self._facts(stored)).fetchall())
-        for name, key in wanted:
-            if name == Recorded.name:
-                found.append(((name, key), await self._recorded(int(key))))
-            elif name == Under.name:
-                found.append(((name, key), await self._under(key)))
-        return found
+        return await load_facts(self._connection, keys)
 
     async def bodies_of(self, indexes: Sequence[int]) -> dict[int, bytes | None]:
         """The event bytes of committed entries."""
@@ -300,23 +292,6 @@ class Writer:
             [[party for party, _ in ids], [id_ for _, id_ in ids]],
         )
 
-    async def _facts(self, keys: Sequence[Key]) -> Any:
-        return await self._connection.execute(
-            "SELECT f.name, f.key, f.data::text FROM unnest(%b::text[], %b::text[]) AS asked (name, key)"
-            " JOIN facts f ON f.name = asked.name AND f.key = asked.key",
-            [[name for name, _ in keys], [key for _, key in keys]],
-        )
-
-    async def _recorded(self, index: int) -> Recorded | None:
-        cursor = await self._connection.execute(
-            "SELECT e.outcome, b.event FROM entries e JOIN bodies b USING (index) WHERE index = %s",
-            [index],
-        )
-        row = await cursor.fetchone()
-        if row is None or row[1] is None:
-            return None
-        return Recorded(index=index, outcome=row[0], event=parse_event(parse(row[1])))
-
     async def _complete_tile(self, level: int, n: int, root: bytes) -> None:
         first = n * FULL_WIDTH
         hashes = (
@@ -330,17 +305,6 @@ class Writer:
             [n, root, first, first + FULL_WIDTH],
         )
 
-    async def _under(self, license_: str) -> Under:
-        cursor = await self._connection.execute(
-            "SELECT name, key FROM facts WHERE open_under = %s", [license_]
-        )
-        found = await cursor.fetchall()
-        return Under(
-            license=license_,
-            orders=tuple(key for name, key in found if name == Order.name),
-            shipments=tuple(key for name, key in found if name == Shipment.name),
-        )
-
     async def _copy(self, into: str, types: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
         async with (
             self._connection.cursor() as cursor,
@@ -349,6 +313,47 @@ class Writer:
             copy.set_types(types)
             for row in rows:
                 await copy.write_row(row)
+
+
+async def load_facts(connection: AsyncConnection[Any], keys: Iterable[Key]) -> list[tuple[Key, Fact | None]]:
+    """The facts under `keys`, None where there is none: stored, read back from the log, or looked up."""
+    wanted = list(keys)
+    stored = [key for key in wanted if key[0] not in LOOKED_UP]
+    found = _found(stored, await (await _facts(connection, stored)).fetchall())
+    for name, key in wanted:
+        if name == Recorded.name:
+            found.append(((name, key), await _recorded(connection, int(key))))
+        elif name == Under.name:
+            found.append(((name, key), await _under(connection, key)))
+    return found
+
+
+async def _facts(connection: AsyncConnection[Any], keys: Sequence[Key]) -> Any:
+    return await connection.execute(
+        "SELECT f.name, f.key, f.data::text FROM unnest(%b::text[], %b::text[]) AS asked (name, key)"
+        " JOIN facts f ON f.name = asked.name AND f.key = asked.key",
+        [[name for name, _ in keys], [key for _, key in keys]],
+    )
+
+
+async def _recorded(connection: AsyncConnection[Any], index: int) -> Recorded | None:
+    cursor = await connection.execute(
+        "SELECT e.outcome, b.event FROM entries e JOIN bodies b USING (index) WHERE index = %s", [index]
+    )
+    row = await cursor.fetchone()
+    if row is None or row[1] is None:
+        return None
+    return Recorded(index=index, outcome=row[0], event=parse_event(parse(row[1])))
+
+
+async def _under(connection: AsyncConnection[Any], license_: str) -> Under:
+    cursor = await connection.execute("SELECT name, key FROM facts WHERE open_under = %s", [license_])
+    found = await cursor.fetchall()
+    return Under(
+        license=license_,
+        orders=tuple(key for name, key in found if name == Order.name),
+        shipments=tuple(key for name, key in found if name == Shipment.name),
+    )
 
 
 async def _refuse_owner(connection: AsyncConnection[Any]) -> None:

@@ -99,6 +99,8 @@ OPEN_UNDER = (
     " THEN data ->> 'license' END"
 )
 
+DUE = "CASE WHEN name = 'duty' THEN data ->> 'next' END"
+
 
 class FactRow(SQLModel, table=True):
     """One fact (`ledger.facts`), as the exact text that a rebuild gives again."""
@@ -108,6 +110,7 @@ class FactRow(SQLModel, table=True):
         # What is open under a license: asked when it is revoked. An index on an expression of `data`
         # would make every change of every fact a change of this index.
         Index("facts_open_under", "open_under", postgresql_where=text("open_under IS NOT NULL")),
+        Index("facts_due", "due", postgresql_where=text("due IS NOT NULL")),
         {"postgresql_with": {"fillfactor": "70"}},
     )
 
@@ -116,6 +119,8 @@ class FactRow(SQLModel, table=True):
     data: str = Field(sa_column=Column(JSON, nullable=False))
     open_under: str | None = Field(sa_column=Column(Text, Computed(OPEN_UNDER, persisted=True)))
     """The license of an order or shipment that may still be open."""
+    due: str | None = Field(sa_column=Column(Text(collation="C"), Computed(DUE, persisted=True)))
+    """When a duty falls due, or its next step does: UTC as the ledger writes it, which sorts as text."""
 
 
 class Tile(SQLModel, table=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -101,6 +101,21 @@ def zone(name: str) -> ZoneInfo:
 def midnight(day: date, name: str) -> datetime:
     """The instant at which `day` begins in the zone of that name."""
     return datetime.combine(day, time(0), tzinfo=zone(name)).astimezone(UTC)
+
+
+def day_of(instant: datetime, name: str) -> date:
+    """The day that it is at `instant` in the zone of that name."""
+    return instant.astimezone(zone(name)).date()
+
+
+def later(instant: datetime, duration: timedelta, name: str) -> datetime:
+    """The instant so much later: days are counted on the calendar of the zone, the rest on the clock.
+
+    So what is due at midnight stays due at midnight when the clocks change.
+    """
+    there = instant.astimezone(zone(name))
+    days = timedelta(days=duration.days)
+    return (there + days).astimezone(UTC) + (duration - days)
 
 
 def _known_zone(name: str) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 
 from ledger.decision import Action
 from ledger.event import KINDS
-from ledger.facts import Contract, Facts, Policy
+from ledger.facts import Contract, Facts, Policy, PolicyRef
+from ledger.kinds.policy import PolicyActivated, PolicyActivation
 from policies.conditions import Case, Found
 from policies.conditions.parameters import Parameters
 from policies.conditions.registry import Clock, Reads
-from policies.document import Bound, PolicyDocument, parse_document
+from policies.document import Bound, BoundObligation, PolicyDocument, parse_document
 
 CACHED_MAX = 256
 
@@ -30,6 +31,7 @@ class Asked:
     check: Callable[[Case, Any], Found]
     parameters: Parameters
     reads: Reads | None
+    released_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,27 @@ class Compiled:
     reference: Mapping[str, Any]
     """How a decision cites it: policy, version, sha256."""
     table: Mapping[str, tuple[Asked, ...]]
+    obligations: Mapping[str, tuple[BoundObligation, ...]]
+    """By kind of event that opens or meets them."""
+
+    @property
+    def keeps_open_orders(self) -> bool:
+        """Orders placed before it began stay under the version before it."""
+        transition = self.document.transition
+        return transition is not None and transition.open_orders == "keep_version"
+
+    def is_version(self, policy: str, version: int) -> bool:
+        return self.document.policy == policy and self.document.version == version
 
 
 def compile_document(document: PolicyDocument) -> Compiled:
     kinds = dict.fromkeys(kind for bound in document.conditions for kind in bound.at)
+    watched = dict.fromkeys(kind for bound in document.obligations for kind in bound.obligation.watches)
     return Compiled(
         document,
         {"policy": document.policy, "version": document.version, "sha256": document.sha256},
         {k: tuple(_asked(b, k) for b in document.conditions if k in b.at) for k in kinds},
+        {k: tuple(b for b in document.obligations if k in b.obligation.watches) for k in watched},
     )
 
 
@@ -54,7 +69,17 @@ def _asked(bound: Bound, kind: str) -> Asked:
     # Facts are never refused: to deny what has happened would destroy evidence.
     fact = any(k.nature == "fact" for (name, _), k in KINDS.items() if name == kind)
     action: Action = "flag" if fact and bound.action in ("deny", "hold") else bound.action
-    return Asked(bound.id, used.name, action, used.clock, used.unit, used.check, bound.parameters, used.reads)
+    return Asked(
+        bound.id,
+        used.name,
+        action,
+        used.clock,
+        used.unit,
+        used.check,
+        bound.parameters,
+        used.reads,
+        bound.released_by,
+    )
 
 
 class Library:
@@ -73,17 +98,71 @@ class Library:
             self._compiled[policy.sha256] = found
         return found
 
-    def in_force(self, contract: Contract, facts: Facts, at: datetime) -> tuple[Compiled, ...]:
+    def activated(self, data: PolicyActivated | PolicyActivation, facts: Facts) -> Compiled | None:
+        """The document that an activation puts in force, once it is loaded; None for a shadow."""
+        if isinstance(data, PolicyActivated):
+            stored: Policy | None = data.stored()
+        else:
+            stored = facts.peek(Policy, data.sha256) if data.mode == "enforce" else None
+        return None if stored is None else self.compiled(stored)
+
+    def bound(self, contract: Contract, facts: Facts) -> tuple[Compiled, ...]:
+        """Every document that is bound to the contract and loaded, in force or not."""
+        policies = (facts.peek(Policy, reference.sha256) for reference in contract.policies)
+        return tuple(self.compiled(policy) for policy in policies if policy is not None)
+
+    def version(self, contract: Contract, facts: Facts, policy: str, version: int) -> Compiled | None:
+        """The bound version that a duty cites, in force or not."""
+        return next((c for c in self.bound(contract, facts) if c.is_version(policy, version)), None)
+
+    def in_force(
+        self, contract: Contract, facts: Facts, at: datetime, *, ordered_at: datetime | None = None
+    ) -> tuple[Compiled, ...]:
         """The documents that govern the contract at `at`, in the order in which they were bound.
 
-        Of each policy the newest version that has begun counts, and none once that one has ended: a
-        version that was replaced does not come back.
+        Of each policy the version bound last of those that have begun counts, and none once that one
+        has ended: a version that was replaced does not come back. An order placed before it began,
+        at `ordered_at`, keeps the version of that day where the newer one says so.
         """
+        return self._newest(contract, facts, at, ordered_at, "enforce")
+
+    def shadows(self, contract: Contract, facts: Facts, at: datetime) -> tuple[Compiled, ...]:
+        """The versions that are judged beside those in force, and not obeyed."""
+        if all(reference.mode == "enforce" for reference in contract.policies):
+            return ()  # nearly always: this is asked at every event
+        return self._newest(contract, facts, at, None, "shadow")
+
+    def _newest(
+        self,
+        contract: Contract,
+        facts: Facts,
+        at: datetime,
+        ordered_at: datetime | None,
+        mode: str,
+    ) -> tuple[Compiled, ...]:
         newest: dict[str, Compiled] = {}
         for reference in contract.policies:
-            text = facts.get(Policy, reference.sha256)
-            assert text is not None, "a bound document is a fact of its own"
-            found = self.compiled(text)
-            if found.document.begins <= at:
-                newest[reference.policy] = found  # versions only grow: the later is the newer
+            found = self._of(reference, facts)
+            begins = begins_at(reference, found.document)
+            if begins > at:
+                continue
+            # The version that a shadow tried out ends it, once it is enforced itself.
+            if reference.mode != mode:
+                if mode == "shadow":
+                    newest.pop(reference.policy, None)
+                continue
+            standing = reference.policy in newest
+            if standing and ordered_at is not None and ordered_at < begins and found.keeps_open_orders:
+                continue
+            newest[reference.policy] = found
         return tuple(c for c in newest.values() if c.document.in_force(at))
+
+    def _of(self, reference: PolicyRef, facts: Facts) -> Compiled:
+        text = facts.get(Policy, reference.sha256)
+        assert text is not None, "a bound document is a fact of its own"
+        return self.compiled(text)
+
+
+def begins_at(reference: PolicyRef, document: PolicyDocument) -> datetime:
+    """When a bound version comes into force: never before its activation, nor before its own date."""
+    return max(document.begins, reference.begins)

@@ -13,7 +13,7 @@ from typing import Final
 
 from ledger.decision import Finding
 from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY, Event
-from ledger.facts import Contract, DocumentSeen, Facts
+from ledger.facts import Contract, DocumentSeen, Facts, Hold
 from ledger.fold import document_key
 from ledger.kinds.contract import ContractOpened
 from policies.conditions import Case
@@ -32,6 +32,7 @@ sentences_of(
         "standing.role": "a party speaks as {observed}, the event may be said by: {limit}",
         "standing.party": "the party does not have the role {observed} in this contract",
         "policy_in_force.none": "no policy document is in force for this contract",
+        "not_held.held": "{observed} is held by {subjects}",
         "document_unique.used": "this revision of the document was used by entry {subjects}",
     }
 )
@@ -50,7 +51,7 @@ def judge(
     # Whoever has no standing is told no more than that.
     if standing := _standing(event, contract):
         return [standing]
-    findings = [*_document_unique(event, facts)]
+    findings = [*_document_unique(event, facts), *_not_held(case)]
     if not governed and not event.data.setup:
         findings.append(broken(case, "policy_in_force.none"))
     for rule in RULES.get(event.kind, ()):
@@ -87,6 +88,15 @@ def _opening(event: Event, data: ContractOpened, contract: Contract | None) -> I
         yield finding_of("standing.role", "deny", observed=actor.role, limit=_listed(data.said_by))
     elif not any(p.party == actor.party and actor.role in p.roles for p in data.parties):
         yield finding_of("standing.party", "deny", observed=actor.role)
+
+
+def _not_held(case: Case) -> Iterator[Finding]:
+    """Nothing follows from what is held: a release waits, a dispatch that does not is flagged."""
+    for subject in case.data.rests_on():
+        hold = case.facts.get(Hold, f"{case.event.contract}/{subject}")
+        if hold is not None and hold.held_by:
+            by = tuple(f"{held.policy}: {held.condition}" for held in hold.held_by)
+            yield broken(case, "not_held.held", observed=subject, subjects=by)
 
 
 def _document_unique(event: Event, facts: Facts) -> Iterator[Finding]:

@@ -1,30 +1,32 @@
 """Policy documents: text to frozen types, or every fault with its line, column and nearest name.
 
-Language 1. A document binds conditions of the catalogue (`policies.conditions`) to kinds of event,
-for a time: `force` is half-open, and a date begins at 00:00 in the document's `zone`. `transition`
-is read and kept with the document; the engine does not act on it yet. What the language does not
-have yet (obligations, holds, approvals by a named office of a party) is refused in so many words,
-since a rule that is written and not enforced would be worse than none.
+Language 1. A document binds conditions of the catalogue (`policies.conditions`) to kinds of event, and
+obligations (`policies.obligations`) to the contract, for a time: `force` is half-open, and a date
+begins at 00:00 in the document's `zone`. Everything that is written is enforced: an unknown word is
+refused, since a rule that nobody watches would be worse than none.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 import ledger.kinds  # noqa: F401 - declares every kind
-from ledger.decision import Action
+from ledger.decision import Action, StepAction
 from ledger.errors import Fault
-from ledger.event import KINDS
+from ledger.event import KINDS, Kind
 from ledger.values import EVERY_ROLE, Date, Many, Role, Text, Value, Zone, midnight
 from policies.conditions import CONDITIONS, Condition
 from policies.conditions.parameters import Duration, Parameters, nearest, one_of
+from policies.obligations import OBLIGATIONS, Obligation
 from policies.tree import Path, PolicyDocumentError, Tree, read
 
 LANGUAGE = 1
@@ -32,7 +34,8 @@ CONDITIONS_MAX = 200
 FAULTS_MAX = 20
 
 __all__ = [
-    "Bound", "PolicyDocument", "PolicyDocumentError", "Transition", "digest", "parse_document",
+    "HOLDABLE", "Bound", "BoundObligation", "BoundStep", "PolicyDocument", "PolicyDocumentError",
+    "Transition", "checked", "digest", "parse_document",
 ]  # fmt: skip
 
 
@@ -50,6 +53,29 @@ class Bound:
     action: Action
     clause: str
     """Where the contract, the license or the law says so."""
+    parameters: Parameters
+    released_by: tuple[str, ...] = ()
+    """Roles that may release what it holds."""
+    overridden_by: tuple[str, ...] = ()
+    """Roles that may let it count as a flag, by an event of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundStep:
+    after: timedelta
+    """After the due date and its grace."""
+    action: StepAction
+
+
+@dataclass(frozen=True, slots=True)
+class BoundObligation:
+    """An obligation as one document uses it."""
+
+    id: str
+    obligation: Obligation[Any]
+    clause: str
+    grace: timedelta
+    steps: tuple[BoundStep, ...]
     parameters: Parameters
 
 
@@ -70,10 +96,15 @@ class PolicyDocument:
     ends: datetime | None
     """The first instant at which it no longer is; None: until another version is."""
     approvals: tuple[str, ...]
-    """Roles, any of which may put it in force."""
+    """Roles, or offices of a role such as `exporter.counsel`, all of which must approve."""
     transition: Transition | None
     conditions: tuple[Bound, ...]
+    obligations: tuple[BoundObligation, ...]
     sha256: str
+
+    def obligation(self, name: str) -> BoundObligation | None:
+        """The obligation of that id."""
+        return next((bound for bound in self.obligations if bound.id == name), None)
 
     def in_force(self, at: datetime) -> bool:
         return self.begins <= at and (self.ends is None or at < self.ends)
@@ -89,34 +120,28 @@ def digest(text: str) -> str:
 PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 ConditionId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
+HOLDABLE = tuple(sorted({name for (name, _), kind in KINDS.items() if kind.subject is not Kind.subject}))
+"""Kinds of event that may be held: they ask for something that can be named."""
+
 _ROLES = tuple(sorted(EVERY_ROLE))
-_ACTIONS = ("deny", "flag", "shadow")
+_ACTIONS = get_args(Action)
+_STEP_ACTIONS = get_args(StepAction)
 
 
-def _no_office(role: object) -> object:
-    if isinstance(role, str) and "." in role:
-        party, office = role.split(".", 1)
-        raise ValueError(
-            f"{party[:40]}.{office[:40]} names an office, which is not supported in language 1; "
-            f"write {party[:40]}"
-        )
-    return role
-
-
-def _no_hold(action: object) -> object:
-    if action == "hold":
-        raise ValueError("hold is not supported in language 1; write deny, flag or shadow")
-    return action
+def _office(approval: str) -> str:
+    """`authority`, or an office of a role: `exporter.counsel`."""
+    role, dot, office = approval.partition(".")
+    if role not in _ROLES:
+        raise ValueError(f"{role[:80]} is not a role; {nearest(role, _ROLES)}")
+    if dot and not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", office):
+        raise ValueError(f"{approval[:80]} must be a role, or a role and an office such as exporter.counsel")
+    return approval
 
 
 def _language(number: int) -> int:
     if number != LANGUAGE:
         raise ValueError(f"is {number}, must be {LANGUAGE}")
     return number
-
-
-def _no_obligations(_: object) -> None:
-    raise ValueError("obligations are not supported in language 1: nothing would watch them; leave them out")
 
 
 class _Force(Value):
@@ -132,10 +157,13 @@ class _Written(Value):
     language: Annotated[int, AfterValidator(_language)]
     zone: Zone
     force: _Force
-    approvals: Many[Annotated[Role, one_of("a role", _ROLES), BeforeValidator(_no_office)]]
+    approvals: Many[Annotated[str, AfterValidator(_office)]]
     transition: Transition | None = None
     conditions: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=CONDITIONS_MAX)]
-    obligations: Annotated[Any, BeforeValidator(_no_obligations)] = None
+    obligations: Annotated[list[dict[str, Any]], Field(default_factory=list, max_length=CONDITIONS_MAX)]
+
+
+_OneRole = Annotated[Role, one_of("a role", _ROLES)]
 
 
 class _Frame(Value):
@@ -145,8 +173,25 @@ class _Frame(Value):
     uses: Annotated[str, one_of("a condition", tuple(sorted(CONDITIONS)))]
     at: Many[Annotated[str, one_of("a kind of event", tuple(sorted({k for k, _ in KINDS})))]]
     clock: str | None = None
-    action: Annotated[Action, one_of("an action", _ACTIONS), BeforeValidator(_no_hold)]
+    action: Annotated[Action, one_of("an action", _ACTIONS)]
     clause: Text
+    released_by: Many[_OneRole] | None = None
+    overridden_by: Many[_OneRole] | None = None
+
+
+class _Step(Value):
+    after: Duration
+    action: Annotated[StepAction, one_of("an action", _STEP_ACTIONS)]
+
+
+class _ObligationFrame(Value):
+    """What every obligation says, whatever its parameters."""
+
+    id: ConditionId
+    uses: Annotated[str, one_of("an obligation", tuple(sorted(OBLIGATIONS)))]
+    clause: Text
+    grace: Duration = timedelta(0)
+    steps: Many[_Step] = (_Step(after=timedelta(0), action="flag"),)
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -172,8 +217,10 @@ def _parse(text: str) -> PolicyDocument:
     if not isinstance(tree.value, dict):
         raise PolicyDocumentError(tree.fault((), "a policy document is an object"))
     faults: list[Fault] = []
-    written = _checked(_Written, tree.value, (), tree, faults)
-    conditions = _conditions(tree, faults)
+    written = checked(_Written, tree.value, (), tree, faults)
+    conditions = _items(tree, "conditions", _condition, faults)
+    obligations = _items(tree, "obligations", _obligation, faults)
+    _distinct(tree, faults)
     if written is not None:
         _check_force(written.force, tree, faults)
     if faults or written is None:
@@ -187,6 +234,7 @@ def _parse(text: str) -> PolicyDocument:
         approvals=written.approvals,
         transition=written.transition,
         conditions=conditions,
+        obligations=obligations,
         sha256=digest(text),
     )
 
@@ -204,25 +252,36 @@ def _check_force(force: _Force, tree: Tree, faults: list[Fault]) -> None:
         faults.append(tree.fault(("force", "until"), words))
 
 
-def _conditions(tree: Tree, faults: list[Fault]) -> tuple[Bound, ...]:
-    written = tree.value.get("conditions")
-    if not isinstance(written, list):
-        return ()
-    bound: list[Bound] = []
-    first: dict[str, int] = {}
-    for number, value in enumerate(written[:CONDITIONS_MAX]):
-        path: Path = ("conditions", number)
-        if not isinstance(value, dict):
-            continue  # _Written has said so
-        one = _condition(value, path, tree, faults)
-        name = value.get("id")
-        if isinstance(name, str) and first.setdefault(name, number) != number:
-            line = tree.values["conditions", first[name]].line
-            words = f"{name[:63]} stands twice, first on line {line}"
-            faults.append(tree.fault((*path, "id"), words))
-        if one is not None:
-            bound.append(one)
-    return tuple(bound)
+T = TypeVar("T")
+
+
+def _items(
+    tree: Tree,
+    section: str,
+    read_one: Callable[[dict[str, Any], Path, Tree, list[Fault]], T | None],
+    faults: list[Fault],
+) -> tuple[T, ...]:
+    written = tree.value.get(section)
+    items = []
+    for number, value in enumerate(written[:CONDITIONS_MAX] if isinstance(written, list) else ()):
+        # What is no object, _Written has said so.
+        if isinstance(value, dict):
+            items.append(read_one(value, (section, number), tree, faults))
+    return tuple(item for item in items if item is not None)
+
+
+def _distinct(tree: Tree, faults: list[Fault]) -> None:
+    """An id names one condition or obligation of the document."""
+    first: dict[str, Path] = {}
+    for section in ("conditions", "obligations"):
+        written = tree.value.get(section)
+        for number, value in enumerate(written[:CONDITIONS_MAX] if isinstance(written, list) else ()):
+            name = value.get("id") if isinstance(value, dict) else None
+            path: Path = (section, number)
+            if isinstance(name, str) and first.setdefault(name, path) != path:
+                line = tree.values[first[name]].line
+                words = f"{name[:63]} stands twice, first on line {line}"
+                faults.append(tree.fault((*path, "id"), words))
 
 
 def _condition(value: dict[str, Any], path: Path, tree: Tree, faults: list[Fault]) -> Bound | None:
@@ -230,10 +289,10 @@ def _condition(value: dict[str, Any], path: Path, tree: Tree, faults: list[Fault
     uses = value.get("uses")
     used = CONDITIONS.get(uses) if isinstance(uses, str) else None
     fields = set(_names(_Frame))
-    frame = _checked(_Frame, {k: v for k, v in value.items() if k in fields}, path, tree, faults)
+    frame = checked(_Frame, {k: v for k, v in value.items() if k in fields}, path, tree, faults)
     if used is None:  # without it nobody can say which parameters are known
         return None
-    parameters = _checked(
+    parameters = checked(
         used.parameters,
         {k: v for k, v in value.items() if k not in fields},
         path,
@@ -252,9 +311,57 @@ def _condition(value: dict[str, Any], path: Path, tree: Tree, faults: list[Fault
     if frame.clock is not None and frame.clock != used.clock:
         words = f"{frame.clock[:40]} is not the clock of {used.name}, must be {used.clock}"
         faults.append(tree.fault((*path, "clock"), words))
+    _check_release(frame, path, tree, faults)
     if parameters is None or len(faults) > before:
         return None
-    return Bound(frame.id, used, frame.at, frame.action, frame.clause, parameters)
+    return Bound(
+        frame.id,
+        used,
+        frame.at,
+        frame.action,
+        frame.clause,
+        parameters,
+        frame.released_by or (),
+        frame.overridden_by or (),
+    )
+
+
+def _check_release(frame: _Frame, path: Path, tree: Tree, faults: list[Fault]) -> None:
+    if frame.action == "hold":
+        if frame.released_by is None:
+            words = "released_by is missing: who may release what this holds?"
+            faults.append(tree.fault((*path, "released_by"), words))
+        for number, kind in enumerate(frame.at):
+            if kind not in HOLDABLE:
+                words = f"{kind} cannot be held; what can be: {', '.join(HOLDABLE)}"
+                faults.append(tree.fault((*path, "at", number), words))
+    elif frame.released_by is not None:
+        words = f"released_by says who releases a hold, and the action is {frame.action}"
+        faults.append(tree.fault((*path, "released_by"), words, at_key=True))
+    if frame.overridden_by is not None and frame.action in ("flag", "shadow"):
+        words = f"overridden_by says who lets it count as a flag, and the action is {frame.action}"
+        faults.append(tree.fault((*path, "overridden_by"), words, at_key=True))
+
+
+def _obligation(value: dict[str, Any], path: Path, tree: Tree, faults: list[Fault]) -> BoundObligation | None:
+    before = len(faults)
+    uses = value.get("uses")
+    used = OBLIGATIONS.get(uses) if isinstance(uses, str) else None
+    fields = set(_names(_ObligationFrame))
+    own = {k: v for k, v in value.items() if k in fields}
+    frame = checked(_ObligationFrame, own, path, tree, faults)
+    if used is None:
+        return None
+    others = {k: v for k, v in value.items() if k not in fields}
+    parameters = checked(used.parameters, others, path, tree, faults, also=_names(_ObligationFrame))
+    if frame is None or parameters is None or len(faults) > before:
+        return None
+    for number, (step, following) in enumerate(pairwise(frame.steps), 1):
+        if following.after <= step.after:
+            words = "must be after the step before it"
+            faults.append(tree.fault((*path, "steps", number, "after"), words))
+    steps = tuple(BoundStep(step.after, step.action) for step in frame.steps)
+    return BoundObligation(frame.id, used, frame.clause, frame.grace, steps, parameters)
 
 
 # --- from pydantic's words to ours ----------------------------------------------------------------
@@ -274,7 +381,7 @@ _WORDS = {
 }
 
 
-def _checked(
+def checked(
     model: type[V],
     value: dict[str, Any],
     path: Path,

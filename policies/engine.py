@@ -12,16 +12,31 @@ head row pins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
 
-from ledger.decision import OUTCOMES, SUBJECTS_MAX, Action, Decision, Finding, Outcome, Proposal
+from ledger.decision import (
+    OUTCOMES,
+    SUBJECTS_MAX,
+    Action,
+    Awaited,
+    Decision,
+    DutyChange,
+    Finding,
+    Outcome,
+    Proposal,
+    Shadow,
+    Verdict,
+)
 from ledger.event import Event
-from ledger.facts import Contract, Facts, Key, Policy
-from policies import constitution
+from ledger.facts import Contract, Duty, Facts, Key, NotLoaded, Order, Override, Policy, Shipment
+from ledger.kinds.policy import PolicyActivated, PolicyActivation
+from ledger.values import parse_timestamp
+from policies import constitution, duties
 from policies.compiled import Asked, Compiled, Library
 from policies.conditions import Case, Found
+from policies.document import PolicyDocument
+from policies.obligations import NOT_MET
 
 ENGINE_VERSION = 1
 
@@ -31,62 +46,168 @@ _OUTCOME: Mapping[Action, Outcome] = {
 
 
 class Engine:
-    """Implements `ledger.decision.Judge`. It keeps compiled documents, and nothing of any event."""
+    """Implements `ledger.decision.Judge`. It keeps compiled documents, and nothing of any event.
 
-    def __init__(self) -> None:
-        self._library = Library()
+    `library`: one that answers with other documents than those that are bound, to ask "what if".
+    """
+
+    def __init__(self, library: Library | None = None) -> None:
+        self._library = Library() if library is None else library
 
     @property
     def engine(self) -> int:
         return ENGINE_VERSION
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
-        """The facts that the bound conditions look at, as far as the documents are loaded."""
+        """The facts that the bound documents look at, as far as these are loaded."""
         contract = facts.peek(Contract, event.contract)
         if contract is None or event.data.setup:
             return
         # Whether a document is in force is known under the lock alone, so each is asked.
-        for reference in contract.policies:
-            policy = facts.peek(Policy, reference.sha256)
-            for asked in self._library.compiled(policy).table.get(event.kind, ()) if policy else ():
+        for document in self._library.bound(contract, facts):
+            for asked in document.table.get(event.kind, ()):
                 if asked.reads is not None:
                     yield from asked.reads(event, facts, asked.parameters)
+            for bound in document.obligations.get(event.kind, ()):
+                yield from duties.reads(bound, document.document.policy, event, facts)
 
     def judge(self, event: Event, facts: Facts, *, at: datetime) -> Decision:
         if constitution.speaks_as_ledger(event):
-            return _decision([constitution.REFERENCE], [], [])
+            return Decision("accepted", ENGINE_VERSION, (constitution.REFERENCE,))
         contract = facts.get(Contract, event.contract)
         case: Case | None = None
         documents: tuple[Compiled, ...] = ()
         if contract is not None:
             case = Case(event, facts, contract, at=at)
             if not event.data.setup:
-                documents = self._library.in_force(contract, facts, at)
+                documents = self._library.in_force(contract, facts, at, ordered_at=_ordered_at(event, facts))
         findings = constitution.judge(event, facts, contract, case, governed=bool(documents))
-        policies: list[Mapping[str, Any]] = [constitution.REFERENCE]
-        proposals: list[Proposal] = []
+        policies = [constitution.REFERENCE, *(document.reference for document in documents)]
         if case is None or any(finding.action == "deny" for finding in findings):
-            return _decision(policies, findings, proposals)
+            return Decision(outcome_of(findings), ENGINE_VERSION, (constitution.REFERENCE,), tuple(findings))
+        asked = _Asking(case)
+        for number, document in enumerate(documents, 1):
+            findings += asked.about(document, number)
+        outcome = outcome_of(findings)
+        changes: tuple[DutyChange, ...] = ()
+        if outcome != "denied":
+            data = case.data
+            if isinstance(data, PolicyActivated | PolicyActivation):
+                changes = tuple(self._begun(case, data))
+            else:
+                changes = tuple(self._duties(case, documents))
+        return Decision(
+            outcome,
+            ENGINE_VERSION,
+            tuple(policies),
+            tuple(findings),
+            tuple(asked.proposals),
+            tuple(asked.awaited) if outcome == "held" else (),
+            changes,
+            tuple(self._shadows(case, findings, documents)),
+        )
+
+    def _duties(self, case: Case, documents: Iterable[Compiled]) -> Iterator[DutyChange]:
         for document in documents:
-            policies.append(document.reference)
-            for asked in document.table.get(event.kind, ()):
-                _ask(asked, case, len(policies) - 1, findings, proposals)
-        return _decision(policies, findings, proposals)
+            for bound in document.obligations.get(case.event.kind, ()):
+                yield from duties.changes(bound, document.document, case)
+
+    def _begun(self, case: Case, data: PolicyActivated | PolicyActivation) -> Iterator[DutyChange]:
+        """What a document opens as it comes into force; its own dates may be later than its activation."""
+        activated = self._library.activated(data, case.facts)
+        if activated is None:
+            return
+        named = data.begins if isinstance(data, PolicyActivation) else None
+        begins = max(activated.document.begins, named or case.at, case.at)
+        then = Case(case.event, case.facts, case.contract, at=begins)
+        for bound in activated.obligations.get(case.event.kind, ()):
+            yield from duties.begun(bound, activated.document, then)
+
+    def _shadows(
+        self, case: Case, findings: list[Finding], documents: tuple[Compiled, ...]
+    ) -> Iterator[Shadow]:
+        """What each version that is only watched would have decided otherwise than the one in force."""
+        if case.data.setup:
+            return
+        for shadow in self._library.shadows(case.contract, case.facts, case.at):
+            found = _Asking(case).about(shadow, 0)
+            outcome = outcome_of(found)
+            policy = shadow.document.policy
+            numbers = [n for n, d in enumerate(documents, 1) if d.document.policy == policy]
+            if outcome != outcome_of([f for f in findings if f.policy in numbers]):
+                failed = tuple(f for f in found if f.weight is not None)
+                yield Shadow(policy, shadow.document.version, shadow.document.sha256, outcome, failed)
+
+    # --- duties that fall due ---------------------------------------------------------------------
+
+    def due_reads(self, duty: Duty, facts: Facts) -> Iterable[Key]:
+        yield Contract.name, duty.contract
+        contract = facts.peek(Contract, duty.contract)
+        for reference in contract.policies if contract else ():
+            yield Policy.name, reference.sha256
+        document = None if contract is None else self._cited(duty, contract, facts)
+        if document is not None and (bound := document.obligation(duty.obligation)) is not None:
+            yield from bound.obligation.due_reads(duty, bound.parameters)
+
+    def due(self, duty: Duty, facts: Facts, *, at: datetime) -> Verdict:
+        contract = facts.get(Contract, duty.contract)
+        document = None if contract is None else self._cited(duty, contract, facts)
+        bound = None if document is None else document.obligation(duty.obligation)
+        if contract is None or document is None or bound is None:
+            return NOT_MET
+        verdict = duties.verdict(bound, document, duty, facts, contract, at=at)
+        # What a version that is no longer in force asked for again is not asked for any more.
+        due = parse_timestamp(duty.due)
+        in_force = self._library.in_force(contract, facts, due)
+        stands = any(found.is_version(duty.policy, duty.version) for found in in_force)
+        return verdict if stands else verdict._replace(next=None)
+
+    def _cited(self, duty: Duty, contract: Contract, facts: Facts) -> PolicyDocument | None:
+        found = self._library.version(contract, facts, duty.policy, duty.version)
+        return None if found is None else found.document
 
 
-def _ask(asked: Asked, case: Case, policy: int, findings: list[Finding], proposals: list[Proposal]) -> None:
-    try:
-        found = asked.check(case, asked.parameters)
-    except MemoryError:
-        raise  # not a property of the event: another machine would decide otherwise
-    except Exception:
-        # A condition that cannot be judged has not been met. What went wrong may name what a reader
-        # of the decision may not see, so that it failed is all that is committed.
-        found = Found("error", "error")
-    count = len(found.subjects)
-    # By position: this is most of what a judgement costs.
-    findings.append(
-        Finding(
+class _Asking:
+    """Asks the conditions of documents about one event, and gathers what follows from the answers."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.proposals: list[Proposal] = []
+        self.awaited: list[Awaited] = []
+        self._now = case.recorded
+        subject = case.data.subject()
+        override = None if subject is None else case.facts.get(Override, f"{case.event.contract}/{subject}")
+        self._exemptions = () if override is None else override.exemptions
+
+    def about(self, document: Compiled, number: int) -> list[Finding]:
+        """What each condition of the document finds, in the order in which they stand."""
+        policy = document.document.policy
+        findings = []
+        for asked in document.table.get(self.case.event.kind, ()):
+            finding = self._ask(asked, number)
+            if finding.weight in ("deny", "hold") and self._exemptions:
+                finding = finding._replace(override=self._exempted(policy, asked.id))
+            if finding.weight == "hold":
+                self.awaited.append(Awaited(policy, asked.id, asked.released_by))
+            findings.append(finding)
+        return findings
+
+    def _ask(self, asked: Asked, policy: int) -> Finding:
+        try:
+            found = asked.check(self.case, asked.parameters)
+        except (MemoryError, NotLoaded):
+            raise  # no property of the event: another machine, or a replay, would decide otherwise
+        except Exception:
+            # A condition that cannot be judged has not been met. What went wrong may name what a reader
+            # of the decision may not see, so that it failed is all that is committed.
+            found = Found("error", "error")
+        if found.proposes and asked.action != "shadow":
+            self.proposals.extend(
+                Proposal(p.propose, asked.id, license=p.license, due=p.due) for p in found.proposes
+            )
+        count = len(found.subjects)
+        # By position: this is most of what a judgement costs.
+        return Finding(
             asked.id,
             asked.uses,
             policy,
@@ -102,16 +223,29 @@ def _ask(asked: Asked, case: Case, policy: int, findings: list[Finding], proposa
             found.subjects[:SUBJECTS_MAX] if count else (),
             count,
         )
-    )
-    if found.proposes and asked.action != "shadow":
-        proposals.extend(Proposal(p.propose, asked.id, license=p.license, due=p.due) for p in found.proposes)
+
+    def _exempted(self, policy: str, condition: str) -> int | None:
+        for exemption in self._exemptions:
+            if (exemption.policy, exemption.condition) == (policy, condition) and self._now < exemption.until:
+                return exemption.index
+        return None
 
 
-def _decision(
-    policies: list[Mapping[str, Any]], findings: list[Finding], proposals: list[Proposal]
-) -> Decision:
+def outcome_of(findings: Iterable[Finding]) -> Outcome:
+    """The gravest of what the findings weigh."""
     outcome: Outcome = "accepted"
     for finding in findings:
-        if finding.result in ("fail", "error"):
-            outcome = max(outcome, _OUTCOME[finding.action], key=OUTCOMES.index)
-    return Decision(outcome, ENGINE_VERSION, tuple(policies), tuple(findings), tuple(proposals))
+        if (weight := finding.weight) is not None:
+            outcome = max(outcome, _OUTCOME[weight], key=OUTCOMES.index)
+    return outcome
+
+
+def _ordered_at(event: Event, facts: Facts) -> datetime | None:
+    """When the order that the event is about was placed, if it is about one that stands."""
+    number = getattr(event.data, "order", None)
+    if number is None:
+        shipped = getattr(event.data, "shipment", None)
+        shipment = None if shipped is None else facts.peek(Shipment, f"{event.contract}/{shipped}")
+        number = None if shipment is None else shipment.order
+    order = None if number is None else facts.peek(Order, f"{event.contract}/{number}")
+    return None if order is None else order.placed_at

@@ -47,6 +47,8 @@ def explain(decision: Mapping[str, Any], clauses: Mapping[tuple[int, str], str] 
         sentence = "; ".join(said) + "."
         if finding["action"] == "shadow":
             sentence += " Shadow: it does not count."
+        if "override" in finding:
+            sentence += f" Overridden by entry {finding['override']}."
         if clauses and (clause := clauses.get((finding["policy"], finding["id"]))):
             sentence += f" Clause: {clause}."
         sentences.append(sentence)

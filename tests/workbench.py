@@ -17,8 +17,8 @@ from typing import Any
 
 from ledger.decision import Decision, Finding
 from ledger.event import KINDS, Event, parse_event, versions_of
-from ledger.facts import Fact, Facts, FactT, Key, Order, Recorded, Shipment, Under, decode
-from ledger.fold import Entailed, entailed, fold, missing, own_submission
+from ledger.facts import Duty, Fact, Facts, FactT, Key, Order, Recorded, Shipment, Under, decode
+from ledger.fold import Entailed, due_needs, entailed, fallen_due, fold, missing, own_submission
 from ledger.values import format_timestamp, parse_timestamp
 from policies.conditions import CONDITIONS
 from policies.document import digest
@@ -45,6 +45,11 @@ PARTIES: list[dict[str, Any]] = [
 SPEAKERS: dict[str, tuple[str, str]] = {
     "contract.opened": (EXPORTER, "exporter"),
     "policy.activated": (AUTHORITY, "authority"),
+    "policy.proposed": (AUTHORITY, "authority"),
+    "policy.approved": (AUTHORITY, "authority"),
+    "hold.released": (AUTHORITY, "authority"),
+    "proposal.dismissed": (AUTHORITY, "authority"),
+    "override.granted": (AUTHORITY, "authority"),
     "license.granted": (AUTHORITY, "authority"),
     "license.suspended": (AUTHORITY, "authority"),
     "license.revoked": (AUTHORITY, "authority"),
@@ -58,11 +63,56 @@ SPEAKERS: dict[str, tuple[str, str]] = {
     "delivery.received": (BUYER, "consignee"),
     "device.installed": (BUYER, "data_centre"),
     "usage.attested": (BUYER, "data_centre"),
+    "device.enrolled": (EXPORTER, "exporter"),
+    "device.lost": (BUYER, "data_centre"),
+    "device.found": (BUYER, "data_centre"),
+    "device.quarantined": (BUYER, "data_centre"),
+    "device.decommissioned": (BUYER, "data_centre"),
+    "device.destroyed": (BUYER, "data_centre"),
+    "fleet.attested": (BUYER, "data_centre"),
+    "rma.requested": (BUYER, "data_centre"),
+    "rma.opened": (EXPORTER, "exporter"),
+    "rma.replaced": (EXPORTER, "exporter"),
+    "rma.returned": (EXPORTER, "exporter"),
+    "inspection.requested": (AUTHORITY, "authority"),
+    "inspection.completed": (AUTHORITY, "authority"),
+    "incident.reported": (BUYER, "consignee"),
+    "report.filed": (BUYER, "end_user"),
+    "sla.reported": (BUYER, "data_centre"),
+    "job.reported": (BUYER, "data_centre"),
+    "legal_hold.placed": (AUTHORITY, "authority"),
+    "legal_hold.released": (AUTHORITY, "authority"),
+    "purge.requested": (EXPORTER, "exporter"),
+    "order.amended": (BUYER, "buyer"),
+    "shipment.cancelled": (EXPORTER, "exporter"),
+    "acceptance.signed": (BUYER, "consignee"),
+    "invoice.issued": (EXPORTER, "exporter"),
+    "payment.received": (EXPORTER, "exporter"),
+    "baseline.declared": (EXPORTER, "exporter"),
+    "supply.certified": (EXPORTER, "exporter"),
+    "capacity.added": (BUYER, "data_centre"),
+    "domestic.purchased": (BUYER, "buyer"),
+    "export.filed": (EXPORTER, "exporter"),
+    "import.approved": (BUYER, "buyer"),
+    "customs.cleared": (BUYER, "consignee"),
+    "contract.amended": (AUTHORITY, "authority"),
+    "license.applied": (EXPORTER, "exporter"),
+    "license.amended": (AUTHORITY, "authority"),
+    "license.reinstated": (AUTHORITY, "authority"),
+    "key.registered": (EXPORTER, "exporter"),
+    "key.retired": (EXPORTER, "exporter"),
+    "ownership.declared": (EXPORTER, "exporter"),
+    "statement.filed": (BUYER, "end_user"),
+    "screening.recorded": (EXPORTER, "exporter"),
+    "observation.imported": (EXPORTER, "exporter"),
+    "transfer.requested": (BUYER, "end_user"),
+    "device.transferred": (BUYER, "end_user"),
     "event.declared_in_error": (EXPORTER, "exporter"),
 }
 """Who says each kind, unless a test says otherwise."""
 H200 = files("policies").joinpath("documents/us-h200-china.yaml").read_text()
 NOON = "2027-03-01T12:00:00Z"
+OPENED = "2026-01-15T05:00:00Z"
 
 
 def serials(units: int, *, first: int = 1) -> list[str]:
@@ -85,7 +135,7 @@ def wire(
     **data: Any,
 ) -> dict[str, Any]:
     """The JSON of an event: the example of its kind, with the fields of `data` replaced."""
-    version = versions_of(kind)[-1]
+    version = 1 if "text" in data else versions_of(kind)[-1]  # a policy that carries its text
     party, role = by or SPEAKERS[kind]
     value: dict[str, Any] = {
         "id": event_id or str(uuid.uuid4()),
@@ -175,15 +225,33 @@ class Workbench:
         decision = self.engine.judge(event, self.facts, at=now)
         self.log.append((event, decision))
         if not decision.denied:
-            fold(event, self.facts, index=index, at=now)
+            fold(event, self.facts, index=index, at=now, duties=decision.duties)
         for said in entailed(event, decision, self.facts, index=index):
             self._say(said, now)
         return decision
 
     def _say(self, said: Entailed, now: datetime) -> None:
-        ours = own_submission(said, origin="workbench", index=len(self.log), at=now).event
+        index = len(self.log)
+        ours = own_submission(said, origin="workbench", index=index, at=now).event
         self.load(ours)
         self.log.append((ours, self.engine.judge(ours, self.facts, at=now)))
+        fold(ours, self.facts, index=index, at=now)
+
+    def tick(self, at: str) -> list[Event]:
+        """Say what has become of every duty by then, step after step, as a scheduler does."""
+        first, now = len(self.log), self.now(at)
+        while due := sorted((d.next, d.key) for d in self._duties() if d.next and self.now(d.next) <= now):
+            keys = [key for instant, key in due if instant == due[0][0]]
+            while lacking := self.facts.missing(due_needs(keys, self.facts, self.engine)):
+                self.facts.load((key, self._stored(*key)) for key in lacking)
+            said = fallen_due(keys, self.facts, self.engine, index=len(self.log), at=now, origin="workbench")
+            self.log.extend((submission.event, decision) for submission, decision in said)
+        return [event for event, _ in self.log[first:]]
+
+    def _duties(self) -> list[Duty]:
+        stored = {key: decode(key[0], fact) for key, fact in self._store.items() if key[0] == Duty.name}
+        changed = {key: fact for key, fact in self.facts.changed.items() if key[0] == Duty.name}
+        return [fact for fact in (stored | changed).values() if isinstance(fact, Duty)]
 
     def say(self, kind: str, *, at: str | None = None, **said: Any) -> Decision:
         """Submit an event made by `wire`."""
@@ -218,11 +286,14 @@ class Workbench:
     # --- what most tests begin with ---------------------------------------------------------------
 
     def open(self, *, text: str | None = H200, **granted: Any) -> Workbench:
-        """A contract with its policy and an active license of 10,000 units, all acknowledged."""
-        self.accepted("contract.opened", parties=PARTIES, licenses=[LICENSE])
+        """A contract with its policy and an active license of 10,000 units, all acknowledged.
+
+        Opened and governed from OPENED on, so that a test may go back behind the bench's own clock.
+        """
+        self.accepted("contract.opened", at=OPENED, parties=PARTIES, licenses=[LICENSE])
         if text is not None:
-            self.accepted("policy.activated", **activation(text))
-        self.accepted("license.granted", **granted)
+            self.accepted("policy.activated", at=OPENED, **activation(text))
+        self.accepted("license.granted", at=OPENED, **granted)
         for party, role in ((EXPORTER, "exporter"), (BUYER, "consignee")):
             # Flagged, where no document is in force yet; it counts all the same.
             assert not self.say("conditions.acknowledged", by=(party, role)).denied

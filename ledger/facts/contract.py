@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from datetime import datetime
+from typing import ClassVar, Literal
 
 from ledger.facts.base import Fact
 
@@ -13,6 +14,10 @@ class PolicyRef:
     policy: str
     version: int
     sha256: str
+    begins: datetime
+    """When it was activated, or the later instant that its activation names."""
+    mode: Literal["enforce", "shadow"] = "enforce"
+    """shadow: judged beside the version in force, and never obeyed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,10 @@ class Contract(Fact):
             if known.party == party:
                 return known.roles
         return ()
+
+    def holders(self, role: str) -> tuple[str, ...]:
+        """The parties that have a role, in the order in which the contract names them."""
+        return tuple(p.party for p in self.parties if role in p.roles)
 
     @property
     def exporter(self) -> str | None:
@@ -78,3 +87,29 @@ class Exporter(Fact):
     @property
     def key(self) -> str:
         return self.exporter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfficeApproval:
+    office: str
+    """A role, or an office of it, as the document names it."""
+    party: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft(Fact):
+    """A document that has been proposed to a contract, and who has approved it."""
+
+    name: ClassVar[str] = "draft"
+    contract: str
+    sha256: str
+    policy: str
+    version: int
+    proposed: int
+    """Index of the proposal."""
+    approvals: tuple[OfficeApproval, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.contract}/{self.sha256}"

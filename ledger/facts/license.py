@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 from ledger.facts.base import Fact
@@ -18,7 +19,7 @@ class License(Fact):
     license: str
     contract: str
     authority: str
-    state: Literal["granted", "active", "suspended", "revoked"]
+    state: Literal["granted", "active", "suspended", "revoked", "expired"]
     sku: str
     eccn: str
     quantity: int
@@ -33,12 +34,39 @@ class License(Fact):
     """Units reserved by orders that stand."""
     released: int = 0
     """Units consumed by releases that stand."""
+    value: Decimal | None = None
+    """What may be released under it is worth at most, where it says so."""
+    currency: str | None = None
+    """Of `value`."""
     suspended_at: datetime | None = None
+    """Of the suspension that stands, or stood when it ended."""
     revoked_at: datetime | None = None
+    application: str | None = None
+    """What it answers."""
+    tpp: int | None = None
+    """Total processing performance of one unit, as licensed."""
+    bandwidth_gb_s: int | None = None
+    """Total DRAM bandwidth of one unit, as licensed."""
+    consignees: tuple[str, ...] = ()
+    """Parties that it names; none: any consignee of the contract."""
+    end_users: tuple[str, ...] = ()
+    """As `consignees`."""
+    forwarders: tuple[str, ...] = ()
+    """As `consignees`."""
 
     @property
     def key(self) -> str:
         return self.license
+
+    @property
+    def exhausted(self) -> bool:
+        """All that it permits is released; an amendment reopens it."""
+        return self.state == "active" and self.released >= self.quantity
+
+    @property
+    def unacknowledged(self) -> tuple[str, ...]:
+        """The parties that have yet to take its conditions on."""
+        return tuple(p for p in dict.fromkeys(self.must_acknowledge) if p not in self.acknowledged)
 
     @property
     def begins(self) -> datetime:
@@ -48,6 +76,27 @@ class License(Fact):
     def ends(self) -> datetime:
         """The first instant at which it is no longer valid."""
         return midnight(self.valid_until + timedelta(days=1), self.zone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application(Fact):
+    """An exporter has applied for a license."""
+
+    name: ClassVar[str] = "application"
+    contract: str
+    application: str
+    exporter: str
+    sku: str
+    quantity: int
+    index: int
+    applied_at: datetime
+    """When it was recorded."""
+    license: str | None = None
+    """What was granted in answer."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.contract}/{self.application}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,10 @@ from ledger.facts.base import LOOKED_UP, Fact, FactT, Key
 from ledger.facts.device import Device
 
 
+class NotLoaded(KeyError):
+    """A fact was asked for that nobody named beforehand: a bug of a `reads`, and no property of an event."""
+
+
 class Facts:
     """The facts in memory while a batch is judged: what was loaded, and over it what has changed.
 
@@ -34,7 +38,12 @@ class Facts:
         self._parent.changed.update(self.changed)
 
     def loaded(self, key: Key) -> bool:
-        return not self.missing([key])
+        layer: Facts | None = self
+        while layer is not None:
+            if key in layer.changed:
+                return True
+            layer = layer._parent
+        return key in self._known or key in self._looked_up
 
     def missing(self, keys: Iterable[Key]) -> list[Key]:
         """The keys that nobody has loaded."""
@@ -46,17 +55,19 @@ class Facts:
         for key, fact in facts:
             (self._looked_up if key[0] in LOOKED_UP else self._known)[key] = fact
 
-    def _find(self, key: Key) -> Fact | None:
+    def get(self, fact: type[FactT], key: str) -> FactT | None:
+        """The fact, or None if there is none; NotLoaded if nobody has loaded it."""
+        name = fact.name, key
         layer: Facts | None = self
         while layer is not None:
-            if (fact := layer.changed.get(key)) is not None:
-                return fact
+            if (found := layer.changed.get(name)) is not None:
+                return found  # type: ignore[return-value] # a name is of one type
             layer = layer._parent
-        return self._known[key] if key in self._known else self._looked_up[key]
-
-    def get(self, fact: type[FactT], key: str) -> FactT | None:
-        """The fact, or None if there is none; KeyError if it was not loaded."""
-        return self._find((fact.name, key))  # type: ignore[return-value]
+        try:
+            known = self._known if name in self._known else self._looked_up
+            return known[name]  # type: ignore[return-value]
+        except KeyError:
+            raise NotLoaded(name) from None
 
     def peek(self, fact: type[FactT], key: str) -> FactT | None:
         """As `get`, but None too for a fact that is not loaded yet: for `Kind.reads`."""

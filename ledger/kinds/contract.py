@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self, cast
 
@@ -17,8 +17,7 @@ from ledger.facts import (
     Exporter,
     Facts,
     Key,
-    Policy,
-    PolicyRef,
+    License,
     Recorded,
 )
 from ledger.values import (
@@ -31,7 +30,6 @@ from ledger.values import (
     Many,
     PartyId,
     Role,
-    Sha256,
     Text,
     Value,
     Zone,
@@ -104,9 +102,7 @@ class ContractOpened(Kind, kind="contract.opened"):
                 contract=event.contract,
                 title=self.title,
                 zone=self.zone,
-                parties=tuple(
-                    ContractParty(party=p.party, roles=p.roles, country=p.country) for p in self.parties
-                ),
+                parties=tuple(map(_known, self.parties)),
                 licenses=self.licenses,
                 sites=tuple(site.site for site in self.sites),
                 opened=index,
@@ -118,43 +114,95 @@ class ContractOpened(Kind, kind="contract.opened"):
                 facts.update(exporter, contracts=exporter.contracts + 1)
 
 
-class PolicyActivated(Kind, kind="policy.activated"):
-    """Puts a version of a policy document, carried whole, in force for this contract from now on."""
+class ContractAmended(Kind, kind="contract.amended"):
+    """Changes what a contract names: its title, parties and their roles, licenses and sites.
+
+    What is not said stays, and what is taken away stays readable where it was said. A party that is
+    named takes the place of the one of that name. Whose contract it is, its exporter, stays.
+    """
 
     nature: ClassVar[Nature] = "request"
     setup: ClassVar[bool] = True
-    said_by: ClassVar[frozenset[str]] = frozenset({"exporter", "authority"})
+    said_by: ClassVar[frozenset[str]] = ContractOpened.said_by
     example: ClassVar[dict[str, Any]] = {
-        "policy": "example",
-        "version": 1,
-        "sha256": hashlib.sha256(b"policy: example\n").hexdigest(),
-        "text": "policy: example\n",
+        "parties": [
+            {
+                "party": "dragon-affiliate",
+                "roles": ["consignee", "end_user"],
+                "name": "Dragon Affiliate",
+                "country": "CN",
+            }
+        ],
+        "parties_removed": ["swift-freight"],
+        "licenses": ["D-100201"],
+        "sites": [{"site": "SHA-2", "name": "Shanghai hall 2", "country": "CN"}],
+        "sites_removed": [],
+        "reason": "second hall, and the affiliate that runs it",
     }
 
-    policy: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
-    version: Annotated[int, Field(ge=1, le=1_000_000)]
-    sha256: Sha256
-    """Of the document's bytes, UTF-8."""
-    text: Annotated[str, Field(min_length=1, max_length=200_000)]
+    title: Text | None = None
+    parties: Annotated[Any_[Party], unique_by("party"), AfterValidator(_no_ledger)] = ()
+    """Those that join, and those whose roles or country change."""
+    parties_removed: Any_[PartyId] = ()
+    licenses: Any_[Identifier] = ()
+    """Those that it rests on as well."""
+    sites: Annotated[Any_[Site], unique_by("site")] = ()
+    """Those that it has as well."""
+    sites_removed: Any_[Identifier] = ()
+    reason: Text
 
     @model_validator(mode="after")
-    def _digest(self) -> Self:
-        found = hashlib.sha256(self.text.encode()).hexdigest()
-        if found != self.sha256:
-            raise ValueError(f"sha256 is {self.sha256}, but the text has {found}")
+    def _something(self) -> Self:
+        said = (self.title, self.parties, self.parties_removed, self.licenses, self.sites, self.sites_removed)
+        if not any(said):
+            raise ValueError("an amendment changes something")
+        _never_both({p.party for p in self.parties}, self.parties_removed)
+        _never_both({s.site for s in self.sites}, self.sites_removed)
         return self
 
-    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
-        facts.put(Policy(sha256=self.sha256, policy=self.policy, version=self.version, text=self.text))
-        contract = facts.get(Contract, event.contract)
-        if contract is None:
-            return
-        # The version before stays bound: it is in force until this one's own dates begin.
-        ours = PolicyRef(policy=self.policy, version=self.version, sha256=self.sha256)
-        facts.update(contract, policies=(*contract.policies, ours))
-
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
-        yield Policy.name, self.sha256
+        contract = facts.peek(Contract, event.contract)
+        # An authority stays as long as one of its licenses does: nobody else could revoke it.
+        if contract is not None and self.loses(contract, "authority"):
+            for license_ in contract.licenses:
+                yield License.name, license_
+
+    def amended(self, contract: Contract) -> Contract:
+        """The contract as it is afterwards."""
+        parties = {p.party: p for p in contract.parties if p.party not in self.parties_removed}
+        parties |= {p.party: _known(p) for p in self.parties}
+        sites = dict.fromkeys((*contract.sites, *(site.site for site in self.sites)))
+        return replace(
+            contract,
+            title=self.title or contract.title,
+            parties=tuple(parties.values()),
+            licenses=tuple(dict.fromkeys((*contract.licenses, *self.licenses))),
+            sites=tuple(site for site in sites if site not in self.sites_removed),
+        )
+
+    def loses(self, contract: Contract, role: str) -> tuple[str, ...]:
+        """Who has a role and no longer has it afterwards."""
+        kept = self.amended(contract).holders(role)
+        return tuple(party for party in contract.holders(role) if party not in kept)
+
+    def gains(self, contract: Contract, role: str) -> tuple[str, ...]:
+        """Who has a role afterwards and does not have it yet."""
+        had = contract.holders(role)
+        return tuple(party for party in self.amended(contract).holders(role) if party not in had)
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        contract = facts.get(Contract, event.contract)
+        if contract is not None:
+            facts.put(self.amended(contract))
+
+
+def _known(party: Party) -> ContractParty:
+    return ContractParty(party=party.party, roles=party.roles, country=party.country)
+
+
+def _never_both(joins: set[str], leaves: tuple[str, ...]) -> None:
+    if both := sorted(joins & set(leaves)):
+        raise ValueError(f"{both[0]} is both added and removed")
 
 
 class DeclaredInError(Kind, kind="event.declared_in_error"):

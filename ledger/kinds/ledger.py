@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from ledger.event import Event, Kind, Nature
-from ledger.facts import Facts
-from ledger.values import Any_, Identifier, Text, Value
+from ledger.facts import Duty, DutyStep, Facts, HeldBy, Hold, Key, Proposed, duty_key
+from ledger.values import SERIALS_PER_EVENT_MAX, Any_, Identifier, Text, Timestamp, Value, format_timestamp
 
 OURS = frozenset({"ledger"})
 
@@ -51,14 +54,210 @@ class LedgerOpened(Own, kind="ledger.opened"):
 
 
 class SuspensionProposed(Own, kind="suspension.proposed"):
-    """A condition asks for a suspension; a person with authority decides."""
+    """A condition or a duty asks for a suspension; a person with authority confirms or dismisses it."""
 
     example: ClassVar[dict[str, Any]] = {"license": "D-100200", "cause": 41, "condition": "live"}
 
     license: Identifier
     cause: int
-    """Index of the entry whose decision proposes it."""
+    """Index of the entry that proposes it: an event's decision, or a duty's breach."""
     condition: Text
+    """Id of the condition or obligation in its policy document."""
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        facts.put(Proposed(index=index, contract=event.contract, license=self.license, propose="suspension"))
+
+
+class RevocationProposed(Own, kind="revocation.proposed"):
+    """A condition or a duty asks for a revocation; a person with authority confirms or dismisses it."""
+
+    example: ClassVar[dict[str, Any]] = {"license": "D-100200", "cause": 44, "condition": "inspection"}
+
+    license: Identifier
+    cause: int
+    """Index of the entry that proposes it: an event's decision, or a duty's breach."""
+    condition: Text
+    """Id of the condition or obligation in its policy document."""
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        facts.put(Proposed(index=index, contract=event.contract, license=self.license, propose="revocation"))
+
+
+class Held(Value):
+    """A condition that holds, and the roles that may release it."""
+
+    policy: Text
+    condition: Text
+    released_by: Any_[Text]
+
+
+class HoldPlaced(Own, kind="hold.placed"):
+    """What was asked for stands, and nothing may follow from it until every condition is released."""
+
+    example: ClassVar[dict[str, Any]] = {
+        "target": "order/PO-4711",
+        "cause": 40,
+        "held_by": [{"policy": "us-h200-china", "condition": "screened", "released_by": ["authority"]}],
+    }
+
+    target: Text
+    cause: int
+    """Index of the entry that is held."""
+    held_by: Any_[Held]
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield Hold.name, f"{event.contract}/{self.target}"
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        before = facts.get(Hold, f"{event.contract}/{self.target}")
+        held_by = tuple(
+            HeldBy(policy=h.policy, condition=h.condition, released_by=h.released_by) for h in self.held_by
+        )
+        facts.put(
+            Hold(
+                contract=event.contract,
+                subject=self.target,
+                placed=index,
+                held_by=(*(before.held_by if before else ()), *held_by),
+            )
+        )
+
+
+StepAction = Literal["flag", "propose_suspension", "propose_revocation"]
+
+
+class DutyStepSaid(Value):
+    at: Timestamp
+    action: StepAction
+
+
+class Again(Value):
+    """The duty of the next period, where one comes again."""
+
+    subject: Text
+    due: Timestamp
+    steps: Any_[DutyStepSaid]
+
+
+class OfDuty(Own):
+    """What the clock has brought about of one duty."""
+
+    policy: Text
+    version: int
+    obligation: Text
+    """Its id in the policy document."""
+    uses: Text
+    """Its permanent name in the catalogue."""
+    observed: int | str | None = None
+    limit: int | str | None = None
+    shortfall: int | str | None = None
+    unit: Text | None = None
+    again: Again | None = None
+
+    def key(self, contract: str, subject: str) -> str:
+        return duty_key(contract, self.policy, self.obligation, subject)
+
+    def _open_again(self, event: Event, facts: Facts, *, index: int, license_: str | None) -> None:
+        if self.again is None:
+            return
+        steps = tuple(DutyStep(at=format_timestamp(s.at), action=s.action) for s in self.again.steps)
+        facts.put(
+            Duty(
+                contract=event.contract,
+                policy=self.policy,
+                version=self.version,
+                obligation=self.obligation,
+                uses=self.uses,
+                subject=self.again.subject,
+                opened=index,
+                due=format_timestamp(self.again.due),
+                steps=steps,
+                license=license_,
+                next=steps[0].at,
+            )
+        )
+
+
+class ObligationBreached(OfDuty, kind="obligation.breached"):
+    """Duties were not met in time. Committed once for each step of each due date."""
+
+    example: ClassVar[dict[str, Any]] = {
+        "policy": "us-h200-china",
+        "version": 1,
+        "obligation": "heartbeat",
+        "uses": "attestation_heartbeat",
+        "about": ["SN000001"],
+        "opened": 61,
+        "due": "2027-03-02T00:00:00.000000Z",
+        "step": 1,
+        "at": "2027-03-04T00:00:00.000000Z",
+        "action": "flag",
+        "license": "D-100200",
+    }
+
+    about: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=SERIALS_PER_EVENT_MAX)]
+    """What the duties are about that are late alike: serials, a delivery, a period."""
+    opened: int
+    """Index of the entry that opened the duty."""
+    due: Timestamp
+    step: Annotated[int, Field(ge=1)]
+    """Which of its steps, counted from 1."""
+    at: Timestamp
+    """When the step fell due; the entry may be recorded later."""
+    action: StepAction
+    license: Identifier | None = None
+    subjects: Any_[Text] = ()
+    subjects_count: int = 0
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        for subject in self.about:
+            yield Duty.name, self.key(event.contract, subject)
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        for subject in self.about:
+            duty = facts.get(Duty, self.key(event.contract, subject))
+            if duty is None:
+                continue
+            following = duty.steps[self.step :]
+            facts.update(
+                duty,
+                taken=self.step,
+                state="breached",
+                next=following[0].at if following else None,
+            )
+        self._open_again(event, facts, index=index, license_=self.license)
+
+
+class ObligationSatisfied(OfDuty, kind="obligation.satisfied"):
+    """Duties were met: late, by the entry `cause`; or in time, as was found when they fell due."""
+
+    example: ClassVar[dict[str, Any]] = {
+        "policy": "us-h200-china",
+        "version": 1,
+        "obligation": "heartbeat",
+        "uses": "attestation_heartbeat",
+        "subjects": ["SN000001"],
+        "subjects_count": 1,
+        "cause": 75,
+    }
+
+    subjects: Any_[Text]
+    """The first of them."""
+    subjects_count: int
+    cause: int | None = None
+    """Index of the entry that meets them late; None: found at the due date."""
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        if self.cause is None:
+            yield Duty.name, self.key(event.contract, self.subjects[0])
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        if self.cause is not None:
+            return  # the decision of its cause has changed them
+        duty = facts.get(Duty, self.key(event.contract, self.subjects[0]))
+        if duty is not None:
+            facts.update(duty, state="met", next=None)
+            self._open_again(event, facts, index=index, license_=duty.license)
 
 
 class InTransit(Value):

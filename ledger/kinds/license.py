@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from ledger.event import Event, Kind, Nature
-from ledger.facts import Contract, Facts, Key, License, Order, Shipment, Under
-from ledger.values import EVERY_ROLE, Any_, Date, Identifier, PartyId, Sha256, Text, Units
+from ledger.facts import Application, Contract, Facts, Key, License, Order, Proposed, Shipment, Under
+from ledger.kinds.ledger import Own
+from ledger.values import EVERY_ROLE, Any_, Date, Identifier, Money, PartyId, Sha256, Text, Timestamp, Units
 
 
 def _near(day: date) -> date:
@@ -21,6 +23,42 @@ def _near(day: date) -> date:
 
 
 Day = Annotated[Date, AfterValidator(_near)]
+
+
+class LicenseApplied(Kind, kind="license.applied"):
+    """Asks an authority for a license; how long the answer takes is counted from here."""
+
+    nature: ClassVar[Nature] = "request"
+    setup: ClassVar[bool] = True
+    said_by: ClassVar[frozenset[str]] = frozenset({"exporter"})
+    example: ClassVar[dict[str, Any]] = {
+        "application": "Z-900100",
+        "sku": "H200-SXM",
+        "quantity": 10000,
+        "end_user": "dragon-dc",
+    }
+
+    application: Identifier
+    """The number under which the authority takes it."""
+    sku: Identifier
+    quantity: Units
+    end_user: PartyId | None = None
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield Application.name, f"{event.contract}/{self.application}"
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        facts.put(
+            Application(
+                contract=event.contract,
+                application=self.application,
+                exporter=event.actor.party,
+                sku=self.sku,
+                quantity=self.quantity,
+                index=index,
+                applied_at=at,
+            )
+        )
 
 
 class LicenseGranted(Kind, kind="license.granted"):
@@ -50,6 +88,20 @@ class LicenseGranted(Kind, kind="license.granted"):
     conditions_sha256: Sha256
     """Of the document that conveys the conditions."""
     must_acknowledge: Any_[PartyId] = ()
+    value: Money | None = None
+    """What may be released under it is worth at most, where the license says so."""
+    application: Identifier | None = None
+    """What it answers."""
+    tpp: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    """Total processing performance of one unit, in the unit of 3A090 (TOPS × bit length)."""
+    bandwidth_gb_s: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Total DRAM bandwidth of one unit, GB/s."""
+    consignees: Any_[PartyId] = ()
+    """Parties that it names; none: any consignee of the contract."""
+    end_users: Any_[PartyId] = ()
+    """As `consignees`."""
+    forwarders: Any_[PartyId] = ()
+    """As `consignees`."""
 
     @model_validator(mode="after")
     def _window(self) -> Self:
@@ -61,8 +113,14 @@ class LicenseGranted(Kind, kind="license.granted"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield License.name, self.license
+        if self.application is not None:
+            yield Application.name, f"{event.contract}/{self.application}"
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        if self.application is not None:
+            applied = facts.get(Application, f"{event.contract}/{self.application}")
+            if applied is not None:
+                facts.update(applied, license=self.license)
         contract = facts.get(Contract, event.contract)
         facts.put(
             License(
@@ -78,8 +136,87 @@ class LicenseGranted(Kind, kind="license.granted"):
                 valid_until=self.valid_until,
                 conditions_sha256=self.conditions_sha256,
                 must_acknowledge=self.must_acknowledge,
+                value=self.value.amount if self.value else None,
+                currency=self.value.currency if self.value else None,
+                application=self.application,
+                tpp=self.tpp,
+                bandwidth_gb_s=self.bandwidth_gb_s,
+                consignees=self.consignees,
+                end_users=self.end_users,
+                forwarders=self.forwarders,
             )
         )
+
+
+class LicenseAmended(Kind, kind="license.amended"):
+    """Changes what a license permits, to whom and on what conditions. What is not said stays.
+
+    Other conditions are to be acknowledged anew. More units reopen a license that is exhausted; fewer
+    than are released are the authority's word, and stop what would be released beyond them.
+    """
+
+    nature: ClassVar[Nature] = "request"
+    setup: ClassVar[bool] = True
+    said_by: ClassVar[frozenset[str]] = frozenset({"authority"})
+    example: ClassVar[dict[str, Any]] = {
+        "license": "D-100200",
+        "quantity": 12000,
+        "valid_until": "2031-02-09",
+        "conditions_sha256": "6f" * 32,
+        "reason": "second hall",
+    }
+
+    license: Identifier
+    quantity: Units | None = None
+    value: Money | None = None
+    valid_until: Day | None = None
+    """The last day; it ends at 24:00 in the contract's zone."""
+    conditions_sha256: Sha256 | None = None
+    must_acknowledge: Any_[PartyId] | None = None
+    consignees: Any_[PartyId] | None = None
+    end_users: Any_[PartyId] | None = None
+    forwarders: Any_[PartyId] | None = None
+    reason: Text
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.changes:
+            raise ValueError("an amendment changes something")
+        return self
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """What the license says instead, by field of the fact."""
+        said = {name: getattr(self, name) for name in _AMENDABLE if getattr(self, name) is not None}
+        if self.value is not None:
+            said |= {"value": self.value.amount, "currency": self.value.currency}
+        return said
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield License.name, self.license
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        license_ = facts.get(License, self.license)
+        if license_ is None:
+            return
+        amended = replace(license_, **self.changes)  # type: ignore[arg-type] # its own fields, by name
+        if amended.conditions_sha256 != license_.conditions_sha256:
+            amended = replace(amended, acknowledged=())
+        state = _standing(amended) if license_.state in ("granted", "active") else license_.state
+        facts.put(replace(amended, state=state))
+
+
+_AMENDABLE: Final = (
+    "quantity", "valid_until", "conditions_sha256", "must_acknowledge", "consignees", "end_users",
+    "forwarders",
+)  # fmt: skip
+
+
+def confirm(proposal: int | None, facts: Facts, *, index: int) -> None:
+    """A person has done what the ledger had proposed."""
+    proposed = None if proposal is None else facts.get(Proposed, str(proposal))
+    if proposed is not None:
+        facts.update(proposed, state="confirmed", answered=index)
 
 
 class LicenseSuspended(Kind, kind="license.suspended"):
@@ -92,6 +229,31 @@ class LicenseSuspended(Kind, kind="license.suspended"):
 
     license: Identifier
     reason: Text
+    proposal: int | None = None
+    """Index of the proposal that this confirms."""
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield License.name, self.license
+        if self.proposal is not None:
+            yield Proposed.name, str(self.proposal)
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        license_ = facts.get(License, self.license)
+        if license_ is not None:
+            facts.update(license_, state="suspended", suspended_at=at)
+        confirm(self.proposal, facts, index=index)
+
+
+class LicenseReinstated(Kind, kind="license.reinstated"):
+    """Ends a suspension: supply goes on as before it, once the conditions are acknowledged."""
+
+    nature: ClassVar[Nature] = "request"
+    setup: ClassVar[bool] = True
+    said_by: ClassVar[frozenset[str]] = frozenset({"authority"})
+    example: ClassVar[dict[str, Any]] = {"license": "D-100200", "reason": "end-use check completed"}
+
+    license: Identifier
+    reason: Text
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield License.name, self.license
@@ -99,7 +261,31 @@ class LicenseSuspended(Kind, kind="license.suspended"):
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         license_ = facts.get(License, self.license)
         if license_ is not None:
-            facts.update(license_, state="suspended", suspended_at=at)
+            # A later stop must not be taken to have begun with this one.
+            facts.update(license_, state=_standing(license_), suspended_at=None)
+
+
+class LicenseExpired(Own, kind="license.expired"):
+    """The last day of a license has ended: nothing more may be released under it."""
+
+    example: ClassVar[dict[str, Any]] = {"license": "D-100200", "ended_at": "2030-02-10T05:00:00.000000Z"}
+
+    license: Identifier
+    ended_at: Timestamp
+    """The first instant at which it was no longer valid."""
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield License.name, self.license
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        license_ = facts.get(License, self.license)
+        if license_ is not None and license_.state != "revoked":
+            facts.update(license_, state="expired")
+
+
+def _standing(license_: License) -> Literal["granted", "active"]:
+    """The state of a license that is not stopped."""
+    return "granted" if license_.unacknowledged else "active"
 
 
 class LicenseRevoked(Kind, kind="license.revoked"):
@@ -112,9 +298,13 @@ class LicenseRevoked(Kind, kind="license.revoked"):
 
     license: Identifier
     reason: Text
+    proposal: int | None = None
+    """Index of the proposal that this confirms."""
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield License.name, self.license
+        if self.proposal is not None:
+            yield Proposed.name, str(self.proposal)
         yield Under.name, self.license
         under = facts.peek(Under, self.license)
         for order in under.orders if under else ():
@@ -126,6 +316,7 @@ class LicenseRevoked(Kind, kind="license.revoked"):
         license_ = facts.get(License, self.license)
         if license_ is not None:
             facts.update(license_, state="revoked", revoked_at=at)
+        confirm(self.proposal, facts, index=index)
 
 
 class ConditionsAcknowledged(Kind, kind="conditions.acknowledged"):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from ledger.event import Event, Kind, Nature
-from ledger.facts import Facts, Key, License, Order
-from ledger.values import Amount, Identifier, Incoterm, Money, PartyId, Text, Units
+from ledger.facts import Amendments, Before, Contract, Facts, Key, License, Order, Purchases
+from ledger.facts.trade import AMENDMENTS_KEPT
+from ledger.values import Amount, Identifier, Incoterm, Money, PartyId, Text, Units, day_of
 
 
 class OrderPlaced(Kind, kind="order.placed"):
@@ -36,6 +40,8 @@ class OrderPlaced(Kind, kind="order.placed"):
     consignee: PartyId
     end_user: PartyId
     incoterm: Incoterm | None = None
+    end_use: Identifier | None = None
+    """What the goods are for, in the words of the document that governs it."""
 
     def subject(self) -> str:
         return f"order/{self.order}"
@@ -43,6 +49,7 @@ class OrderPlaced(Kind, kind="order.placed"):
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield Order.name, f"{event.contract}/{self.order}"
         yield License.name, self.license
+        yield Purchases.name, f"{event.contract}/{self.end_user}"
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         order = Order(
@@ -56,6 +63,7 @@ class OrderPlaced(Kind, kind="order.placed"):
             consignee=self.consignee,
             end_user=self.end_user,
             placed=index,
+            placed_at=at,
         )
         facts.put(order)
         license_ = facts.get(License, self.license)
@@ -64,6 +72,7 @@ class OrderPlaced(Kind, kind="order.placed"):
                 license_,
                 ordered=license_.ordered + self.units,
             )
+        _purchase(order, order.value, facts)
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         order = facts.get(Order, f"{event.contract}/{self.order}")
@@ -72,6 +81,74 @@ class OrderPlaced(Kind, kind="order.placed"):
         if order.released:
             return "correction.dependents"
         _close(order, facts)
+        return None
+
+
+class OrderAmended(Kind, kind="order.amended"):
+    """Asks for other units, another unit value or another consignee of an order that stands.
+
+    What is not said stays. Accepted, it reserves the difference or gives it back; fewer units than
+    are released cannot be asked for.
+    """
+
+    nature: ClassVar[Nature] = "request"
+    said_by: ClassVar[frozenset[str]] = OrderPlaced.said_by
+    example: ClassVar[dict[str, Any]] = {
+        "order": "PO-4711",
+        "units": 1200,
+        "unit_value": {"amount": "26500.00", "currency": "USD"},
+        "reason": "second hall is ready early",
+    }
+
+    order: Identifier
+    units: Units | None = None
+    unit_value: Money | None = None
+    """In the order's own currency."""
+    consignee: PartyId | None = None
+    reason: Text
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.units is None and self.unit_value is None and self.consignee is None:
+            raise ValueError("an amendment says units, unit_value or consignee")
+        return self
+
+    def subject(self) -> str:
+        return f"order/{self.order}"
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from order_and_license(event.contract, self.order, facts)
+        yield from _purchases_of(event.contract, self.order, facts)
+        yield Amendments.name, f"{event.contract}/{self.order}"
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        order = facts.get(Order, f"{event.contract}/{self.order}")
+        if order is None or order.state == "cancelled":
+            return
+        past = facts.get(Amendments, order.key) or Amendments(contract=order.contract, order=order.order)
+        before = Before(
+            index=index, units=order.units, unit_value=order.unit_value, consignee=order.consignee
+        )
+        facts.update(past, before=(*past.before, before)[-AMENDMENTS_KEPT:])
+        amended = replace(
+            before,
+            units=self.units or order.units,
+            unit_value=order.unit_value if self.unit_value is None else self.unit_value.amount,
+            consignee=self.consignee or order.consignee,
+        )
+        _amend(order, amended, facts)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        order = facts.get(Order, f"{event.contract}/{self.order}")
+        past = facts.get(Amendments, f"{event.contract}/{self.order}")
+        if order is None or past is None:
+            return None
+        latest = past.before[-1] if past.before else None
+        rested_upon = order.state == "cancelled" or latest is None or latest.index != index
+        if latest is None or rested_upon or order.released > latest.units:
+            return "correction.dependents"
+        facts.update(past, before=past.before[:-1])
+        _amend(order, latest, facts)
         return None
 
 
@@ -87,6 +164,7 @@ class OrderCancelled(Kind, kind="order.cancelled"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield from order_and_license(event.contract, self.order, facts)
+        yield from _purchases_of(event.contract, self.order, facts)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         order = facts.get(Order, f"{event.contract}/{self.order}")
@@ -142,8 +220,46 @@ def order_and_license(contract: str, order: str, facts: Facts) -> Iterable[Key]:
         yield License.name, found.license
 
 
+def _purchases_of(contract: str, order: str, facts: Facts) -> Iterable[Key]:
+    """The key of what the end user of an order buys, once the order is loaded."""
+    found = facts.peek(Order, f"{contract}/{order}")
+    if found is not None:
+        yield Purchases.name, f"{contract}/{found.end_user}"
+
+
+def _purchase(order: Order, amount: Decimal, facts: Facts) -> None:
+    """Add to what the end user buys, or take from it, on the day on which the order was placed."""
+    key = f"{order.contract}/{order.end_user}"
+    purchases = facts.get(Purchases, key) or Purchases(contract=order.contract, end_user=order.end_user)
+    contract = facts.get(Contract, order.contract)
+    day = day_of(order.placed_at, contract.zone if contract else "UTC")
+    facts.update(purchases, days=purchases.with_amount(day, amount, order.currency))
+
+
+def state_of(*, released: int, units: int) -> Literal["placed", "part_released", "released"]:
+    """The state of an order that stands."""
+    return "released" if released >= units else "part_released" if released else "placed"
+
+
+def _amend(order: Order, said: Before, facts: Facts) -> None:
+    """Put what is `said` in the order's place, and reserve the difference."""
+    amended = facts.update(
+        order,
+        units=said.units,
+        unit_value=said.unit_value,
+        consignee=said.consignee,
+        state=state_of(released=order.released, units=said.units),
+    )
+    _purchase(order, order.value.copy_negate(), facts)
+    _purchase(amended, amended.value, facts)
+    license_ = facts.get(License, order.license)
+    if license_ is not None:
+        facts.update(license_, ordered=license_.ordered + said.units - order.units)
+
+
 def _close(order: Order, facts: Facts) -> None:
     facts.update(order, state="cancelled")
+    _purchase(order, replace(order, units=order.remaining).value.copy_negate(), facts)
     license_ = facts.get(License, order.license)
     if license_ is not None:
         facts.update(

@@ -1,4 +1,4 @@
-"""A shipment: its release, its dispatch, its arrival."""
+"""A shipment: its release, its dispatch, its arrival, and that it is accepted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,23 @@ from typing import Any, ClassVar, Self
 from pydantic import model_validator
 
 from ledger.event import Event, Kind, Nature
-from ledger.facts import Contract, Device, Exporter, Facts, Key, License, Order, Shipment
-from ledger.kinds.order import order_and_license
+from ledger.facts import (
+    Contract,
+    Device,
+    Exporter,
+    Exports,
+    Facts,
+    ImportApproval,
+    Key,
+    License,
+    Order,
+    Releases,
+    Retention,
+    Shipment,
+)
+from ledger.facts.calendar import month_at
+from ledger.facts.supply import exports_key
+from ledger.kinds.order import order_and_license, state_of
 from ledger.values import (
     SSCC,
     Country,
@@ -21,6 +36,7 @@ from ledger.values import (
     Serials,
     SerialsOrNone,
     Text,
+    Units,
     Value,
 )
 
@@ -35,6 +51,16 @@ def shipment_keys(contract: str, shipment: str, facts: Facts) -> Iterable[Key]:
         yield License.name, found.license
         for serial in found.serials:
             yield Device.name, serial
+
+
+def counter_keys(shipment: Shipment, facts: Facts) -> Iterable[Key]:
+    """The keys of what a release counts towards, beyond its order and license."""
+    yield from exporter_keys(shipment.contract, facts)
+    yield Releases.name, f"{shipment.contract}/{shipment.license}"
+    if shipment.exporter is not None:
+        yield Exports.name, exports_key(shipment.exporter, shipment.sku)
+    if shipment.approval is not None:
+        yield ImportApproval.name, f"{shipment.contract}/{shipment.approval}"
 
 
 class Destination(Value):
@@ -71,9 +97,14 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
     forwarder: PartyId
     end_user: PartyId
     destination: Destination
+    approval: Identifier | None = None
+    """The approval to import that it draws on."""
 
     def subject(self) -> str:
         return f"shipment/{self.shipment}"
+
+    def rests_on(self) -> Iterable[str]:
+        return (f"order/{self.order}",)
 
     def speaks_of(self) -> Iterable[str]:
         return self.serials
@@ -85,6 +116,10 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
         for serial in self.serials:
             yield Device.name, serial
         yield from exporter_keys(event.contract, facts)
+        yield Releases.name, f"{event.contract}/{self.license}"
+        yield Exports.name, exports_key(event.actor.party, self.sku)
+        if self.approval is not None:
+            yield ImportApproval.name, f"{event.contract}/{self.approval}"
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         units = len(self.serials)
@@ -100,6 +135,9 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
             currency=self.unit_value.currency,
             released=index,
             released_at=at,
+            exporter=event.actor.party,
+            country=self.destination.country,
+            approval=self.approval,
         )
         facts.put(shipment)
         for device in facts.devices(self.serials):
@@ -118,14 +156,30 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
             return None
         if shipment.state != "released":
             return "correction.dependents"
-        facts.update(shipment, state="cancelled")
-        for device in facts.devices(self.serials):
-            # Back to what its test says: no policy need have asked for one.
-            test = device.test_for(event.contract)
-            state = "known" if test is None else "tested" if test.result == "pass" else "failed"
-            facts.update(device, state=state, contract=None, shipment=None)
-        _release(shipment, facts, -1)
+        _take_back(shipment, facts)
         return None
+
+
+class ShipmentCancelled(Kind, kind="shipment.cancelled"):
+    """Takes a release back while nothing of it has left: its devices are free, its caps given back."""
+
+    nature: ClassVar[Nature] = "request"
+    said_by: ClassVar[frozenset[str]] = ShipmentRequested.said_by
+    example: ClassVar[dict[str, Any]] = {"shipment": "SH-1", "reason": "carrier has no space"}
+
+    shipment: Identifier
+    reason: Text
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from shipment_keys(event.contract, self.shipment, facts)
+        shipment = facts.peek(Shipment, f"{event.contract}/{self.shipment}")
+        if shipment is not None:
+            yield from counter_keys(shipment, facts)
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
+        if shipment is not None and shipment.state == "released":
+            _take_back(shipment, facts)
 
 
 class ShipmentDispatched(Kind, kind="shipment.dispatched"):
@@ -147,17 +201,22 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
     sscc: SSCC | None = None
     port_of_loading: Port | None = None
 
+    def rests_on(self) -> Iterable[str]:
+        return (f"shipment/{self.shipment}",)
+
     def speaks_of(self) -> Iterable[str]:
         return self.serials
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield from shipment_keys(event.contract, self.shipment, facts)
+        yield Retention.name, event.contract
         for serial in self.serials:
             yield Device.name, serial
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
         if shipment is not None:
+            self._count(shipment, facts)
             facts.update(
                 shipment,
                 state="dispatched" if shipment.state == "released" else shipment.state,
@@ -166,6 +225,15 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
             )
         for device in facts.devices_of(event.contract, self.serials):
             facts.update(device, state="in_transit")
+        retention = facts.get(Retention, event.contract) or Retention(contract=event.contract)
+        facts.update(retention, exported_at=at)
+
+    def _count(self, shipment: Shipment, facts: Facts) -> None:
+        order = facts.get(Order, f"{shipment.contract}/{shipment.order}")
+        # What left after its release was taken back, or was never of it, is not of the order.
+        if order is not None and shipment.state != "cancelled":
+            new = (set(self.serials) & set(shipment.serials)) - set(shipment.dispatched)
+            facts.update(order, dispatched=order.dispatched + len(new))
 
 
 class DeliveryReceived(Kind, kind="delivery.received"):
@@ -237,6 +305,42 @@ class DeliveryReceived(Kind, kind="delivery.received"):
             facts.update(order, received=order.received + len(new))
 
 
+class AcceptanceSigned(Kind, kind="acceptance.signed"):
+    """Whoever received goods has tested them and signed for so many."""
+
+    nature: ClassVar[Nature] = "fact"
+    said_by: ClassVar[frozenset[str]] = frozenset({"buyer", "consignee", "end_user"})
+    example: ClassVar[dict[str, Any]] = {
+        "order": "PO-4711",
+        "shipment": "SH-1",
+        "units": 1000,
+        "signatory": "L. Chen, head of operations",
+    }
+
+    order: Identifier
+    shipment: Identifier | None = None
+    """Where one shipment was accepted by itself."""
+    units: Units
+    signatory: Text
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield Order.name, f"{event.contract}/{self.order}"
+        if self.shipment is not None:
+            yield Shipment.name, f"{event.contract}/{self.shipment}"
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        order = facts.get(Order, f"{event.contract}/{self.order}")
+        if order is not None:
+            facts.update(order, accepted=order.accepted + self.units)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        order = facts.get(Order, f"{event.contract}/{self.order}")
+        # Signed before the order was placed, it accepted nothing.
+        if order is not None and order.placed < index:
+            facts.update(order, accepted=order.accepted - self.units)
+        return None
+
+
 def exporter_keys(contract: str, facts: Facts) -> Iterable[Key]:
     found = facts.peek(Contract, contract)
     if found is not None and found.exporter is not None:
@@ -248,18 +352,29 @@ def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *second)))
 
 
+def _take_back(shipment: Shipment, facts: Facts) -> None:
+    facts.update(shipment, state="cancelled")
+    for device in facts.devices(shipment.serials):
+        # Back to what its test says: no policy need have asked for one.
+        test = device.test_for(shipment.contract)
+        state = "known" if test is None else "tested" if test.result == "pass" else "failed"
+        facts.update(device, state=state, contract=None, shipment=None)
+    _release(shipment, facts, -1)
+
+
 def _release(shipment: Shipment, facts: Facts, sign: int) -> None:
-    """Consume (+1) or give back (-1) what the shipment takes of order, license and exporter."""
+    """Consume (+1) or give back (-1) what the shipment takes of order, license, exporter and approval."""
     units = sign * len(shipment.serials)
     order = facts.get(Order, f"{shipment.contract}/{shipment.order}")
     if order is not None:
         released = order.released + units
-        state = "released" if released >= order.units else "part_released" if released else "placed"
         facts.update(
             order,
             released=released,
             released_value=order.released_value + sign * shipment.value,
-            state=state if order.state != "cancelled" else order.state,
+            state=(
+                order.state if order.state == "cancelled" else state_of(released=released, units=order.units)
+            ),
         )
     license_ = facts.get(License, shipment.license)
     if license_ is not None:
@@ -274,3 +389,26 @@ def _release(shipment: Shipment, facts: Facts, sign: int) -> None:
         exporter = facts.get(Exporter, contract.exporter)
         if exporter is not None:
             facts.update(exporter, released=exporter.released + units)
+    _count(shipment, contract.zone if contract else "UTC", facts, sign)
+
+
+def _count(shipment: Shipment, zone: str, facts: Facts, sign: int) -> None:
+    """Add to (+1) or take from (-1) what is counted by value, month, country and approval."""
+    units = sign * len(shipment.serials)
+    releases = facts.get(Releases, f"{shipment.contract}/{shipment.license}") or Releases(
+        contract=shipment.contract, license=shipment.license
+    )
+    facts.update(
+        releases,
+        values=releases.with_value(sign * shipment.value, shipment.currency),
+        # Given back to the month that it was taken of.
+        months=releases.with_units(month_at(shipment.released_at, zone), units),
+    )
+    if shipment.exporter is not None and shipment.country is not None:
+        key = exports_key(shipment.exporter, shipment.sku)
+        exports = facts.get(Exports, key) or Exports(exporter=shipment.exporter, sku=shipment.sku)
+        facts.update(exports, countries=exports.with_units(shipment.country, units))
+    if shipment.approval is not None:
+        approval = facts.get(ImportApproval, f"{shipment.contract}/{shipment.approval}")
+        if approval is not None and approval.index < shipment.released:
+            facts.update(approval, released=approval.released + units)

@@ -3,8 +3,35 @@
 Importing this knows them all. `policies/CONDITIONS.md` is generated from it (`page`).
 """
 
-from policies.conditions import licensing, shipment
+from policies.conditions import (
+    attestation,
+    devices,
+    licensing,
+    operations,
+    parties,
+    records,
+    screening,
+    shipment,
+    supply,
+    trade,
+)
 from policies.conditions.case import Case, Found, Proposes
 from policies.conditions.registry import CONDITIONS, Condition
 
-__all__ = ["CONDITIONS", "Case", "Condition", "Found", "Proposes", "licensing", "shipment"]
+__all__ = [
+    "CONDITIONS",
+    "Case",
+    "Condition",
+    "Found",
+    "Proposes",
+    "attestation",
+    "devices",
+    "licensing",
+    "operations",
+    "parties",
+    "records",
+    "screening",
+    "shipment",
+    "supply",
+    "trade",
+]

@@ -31,6 +31,10 @@ class Case:
         """`at` as it is committed."""
         return _committed(self.at)
 
+    def instant(self, moment: datetime) -> str:
+        """Any instant as it is committed."""
+        return format_timestamp(moment)
+
     @property
     def zone(self) -> str:
         return self.contract.zone

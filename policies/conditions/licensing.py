@@ -1,16 +1,20 @@
-"""Conditions on the license: that it lives, is valid, has room, and was acknowledged."""
+"""Conditions on the license: that it lives, is valid, has room, was acknowledged, and for what item."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field
 
-from ledger.facts import License
-from ledger.kinds.order import OrderPlaced
+from ledger.event import Event
+from ledger.facts import Contract, Facts, Key, License
+from ledger.kinds.device import LabTested
+from ledger.kinds.order import OrderAmended, OrderPlaced
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
+from ledger.kinds.transfer import TransferRequested
 from ledger.values import format_timestamp, midnight
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
 from policies.conditions.parameters import Duration, Limit, Parameters, limit_of
@@ -20,6 +24,9 @@ _UNKNOWN = "the license is not one of this contract"
 
 
 # --- 1 --------------------------------------------------------------------------------------------
+
+
+_STOPPED: Final = ("suspended", "revoked", "expired")
 
 
 class LicenseActive(Parameters):
@@ -35,7 +42,7 @@ class LicenseActive(Parameters):
 @condition(
     number=1,
     parameters=LicenseActive,
-    requests=("order.placed", "shipment.requested"),
+    requests=("order.placed", "order.amended", "shipment.requested", "transfer.requested"),
     facts=("shipment.dispatched", "delivery.received"),
     clock="recorded_at",
     unit="state",
@@ -44,6 +51,7 @@ class LicenseActive(Parameters):
         "license_unknown": _UNKNOWN,
         "suspended": "the license is suspended, must be active",
         "revoked": "the license is revoked, must be active",
+        "expired": "the license is expired, must be active",
         "dispatched_after": "dispatched at {observed}, after the license was stopped at {limit}",
         "in_transit": "received at {observed}, in transit when the license was stopped; "
         "such goods may arrive until {limit}",
@@ -53,25 +61,37 @@ class LicenseActive(Parameters):
     },
 )
 def license_active(case: Case, parameters: LicenseActive) -> Found:
-    """The license must be one of this contract, and neither suspended nor revoked.
+    """The license must be one of this contract, and neither suspended nor revoked nor expired.
 
     A license that is granted and not yet acknowledged passes here: `conditions_acknowledged` judges
     that. Goods dispatched before a stop are in transit: their arrival within the grace is flagged,
     and no more. A dispatch after the stop, or an arrival after the grace, also proposes a
-    suspension and an incident report. Times are those of recording. A license can be suspended or
+    suspension and an incident report. An expired license was stopped when its last day ended, unless
+    it was suspended before. Times are those of recording. A license can be suspended or
     revoked without notice (15 CFR 750.8(a)).
     """
     data = case.data
-    if isinstance(data, OrderPlaced | ShipmentRequested):
-        license_ = case.license(data.license)
+    if isinstance(data, Asked):
+        license_ = license_of(case, data)
         if license_ is None:
             return Found("fail", "license_unknown", limit="active")
-        if license_.state in ("suspended", "revoked"):
+        if license_.state in _STOPPED:
             return Found("fail", license_.state, license_.state, "active")
         return Found("pass", None, license_.state, "active")
     if isinstance(data, ShipmentDispatched | DeliveryReceived):
         return _moved(case, data, parameters)
     return NOT_APPLICABLE
+
+
+Asked = OrderPlaced | OrderAmended | ShipmentRequested | TransferRequested
+
+
+def license_of(case: Case, data: Asked) -> License | None:
+    """The license under which something is asked for."""
+    if not isinstance(data, OrderAmended):
+        return case.license(data.license)
+    order = case.order(data.order)
+    return None if order is None else case.license(order.license)
 
 
 def _moved(case: Case, data: ShipmentDispatched | DeliveryReceived, parameters: LicenseActive) -> Found:
@@ -96,10 +116,10 @@ def _moved(case: Case, data: ShipmentDispatched | DeliveryReceived, parameters: 
 
 def _stopped_at(license_: License) -> datetime | None:
     """When supply under the license was stopped: the first time, if suspended and then revoked."""
-    if license_.state not in ("suspended", "revoked"):
+    if license_.state not in _STOPPED:
         return None
-    stops = [at for at in (license_.suspended_at, license_.revoked_at) if at is not None]
-    return min(stops)
+    ended = license_.ends if license_.state == "expired" else None
+    return min(at for at in (license_.suspended_at, license_.revoked_at, ended) if at is not None)
 
 
 def _breach(case: Case, license_: License, code: str, limit: datetime) -> Found:
@@ -126,7 +146,7 @@ class ValidityWindow(Parameters):
 @condition(
     number=2,
     parameters=ValidityWindow,
-    requests=("order.placed", "shipment.requested"),
+    requests=("order.placed", "order.amended", "shipment.requested"),
     clock="recorded_at",
     unit="time",
     sentences={
@@ -142,9 +162,9 @@ def validity_window(case: Case, parameters: ValidityWindow) -> Found:
     The last day ends at 24:00 in the contract's zone; that instant is the first one too late.
     """
     data = case.data
-    if not isinstance(data, OrderPlaced | ShipmentRequested):
+    if not isinstance(data, OrderPlaced | OrderAmended | ShipmentRequested):
         return NOT_APPLICABLE
-    license_ = case.license(data.license)
+    license_ = license_of(case, data)
     if license_ is None:
         return Found("fail", "license_unknown")
     begins, begins_text = _instant(license_.valid_from, license_.zone)
@@ -175,7 +195,7 @@ class QuantityCap(Parameters):
 @condition(
     number=4,
     parameters=QuantityCap,
-    requests=("order.placed", "shipment.requested"),
+    requests=("order.placed", "order.amended", "shipment.requested"),
     unit="units",
     sentences={
         "pass": "{observed} {unit} asked or released, {limit} allowed",
@@ -187,9 +207,10 @@ class QuantityCap(Parameters):
 def quantity_cap(case: Case, parameters: QuantityCap) -> Found:
     """The units ordered, and the units released, must each stay within the limit, tolerance none.
 
-    An order reserves its units, a release consumes its own; each is counted with all that stand
-    under the license. Headroom is what the limit left before this request. The export filing system
-    decrements value, not quantity, so the ledger must.
+    An order reserves its units, an amendment that asks for more of them the difference, a release
+    consumes its own; each is counted with all that stand under the license. Headroom is what the
+    limit left before this request. The export filing system decrements value, not quantity, so the
+    ledger must.
     """
     data = case.data
     if isinstance(data, ShipmentRequested):
@@ -202,6 +223,15 @@ def quantity_cap(case: Case, parameters: QuantityCap) -> Found:
         if license_ is None:
             return Found("fail", "license_unknown")
         used, asked = license_.ordered, data.units
+    elif isinstance(data, OrderAmended):
+        order = case.order(data.order)
+        license_ = None if order is None else case.license(order.license)
+        if order is None or license_ is None:
+            return Found("fail", "license_unknown")
+        # Fewer units than before may be asked for even where too many stand already.
+        if data.units is None or data.units <= order.units:
+            return NOT_APPLICABLE
+        used, asked = license_.ordered - order.units, data.units
     else:
         return NOT_APPLICABLE
     limit = limit_of(parameters.limit, license_)
@@ -253,3 +283,88 @@ def conditions_acknowledged(case: Case, parameters: ConditionsAcknowledged) -> F
             subjects=tuple(missing),
         )
     return Found("pass", None, len(must), len(must))
+
+
+# --- 9 --------------------------------------------------------------------------------------------
+
+
+class PerformanceThresholds(Parameters):
+    tpp_below: Annotated[
+        int,
+        Field(ge=1, le=10_000_000, description="Total processing performance of one unit must be below it."),
+    ]
+    bandwidth_below: Annotated[
+        int | None,
+        Field(ge=1, le=1_000_000, description="Total DRAM bandwidth of one unit, GB/s; any, if not given."),
+    ] = None
+
+
+class _Performance(NamedTuple):
+    name: str
+    tpp: int
+    bandwidth_gb_s: int
+
+
+def _performance_reads(event: Event, facts: Facts, parameters: PerformanceThresholds) -> Iterator[Key]:
+    contract = facts.peek(Contract, event.contract)
+    if isinstance(event.data, LabTested) and contract is not None:
+        for number in contract.licenses:
+            yield License.name, number
+
+
+@condition(
+    number=9,
+    parameters=PerformanceThresholds,
+    requests=("order.placed",),
+    facts=("lab.tested",),
+    unit="TPP",
+    sentences={
+        "pass": "at most {observed} {unit} a unit, the threshold is {limit}",
+        "license_unknown": _UNKNOWN,
+        "undeclared": "the license does not say how much the item performs: {subjects}",
+        "tpp": "{observed} {unit} a unit, must be below {limit}: {subjects}",
+        "bandwidth": "{observed} {unit} a unit, must be below {limit}: {subjects}",
+    },
+    reads=_performance_reads,
+)
+def performance_thresholds(case: Case, parameters: PerformanceThresholds) -> Found:
+    """A unit must stay below the thresholds: total processing performance, and DRAM bandwidth.
+
+    Of an order the license is asked, which states both for its item; of a laboratory test each device
+    that was measured, and where one is not below, a suspension of the contract's licenses for that item
+    is proposed. A grant itself is the authority's word and judged by the constitution alone. Review case
+    by case needs a TPP below 21,000 and a bandwidth below 6,500 GB/s (91 FR 1684).
+    """
+    data = case.data
+    if isinstance(data, OrderPlaced):
+        license_ = case.license(data.license)
+        if license_ is None:
+            return Found("fail", "license_unknown")
+        bandwidth = license_.bandwidth_gb_s
+        if license_.tpp is None or (bandwidth is None and parameters.bandwidth_below is not None):
+            return Found("fail", "undeclared", limit=parameters.tpp_below, subjects=(license_.license,))
+        return _below([_Performance(license_.sku, license_.tpp, bandwidth or 0)], parameters)
+    if isinstance(data, LabTested):
+        found = _below([_Performance(r.serial, r.tpp, r.bandwidth_gb_s) for r in data.results], parameters)
+        return found if found.result == "pass" else found._replace(proposes=_for_item(case, data.sku))
+    return NOT_APPLICABLE
+
+
+def _below(measured: list[_Performance], parameters: PerformanceThresholds) -> Found:
+    limit, bandwidth_limit = parameters.tpp_below, parameters.bandwidth_below
+    highest = max(one.tpp for one in measured)
+    if highest >= limit:
+        over = tuple(one.name for one in measured if one.tpp >= limit)
+        return Found("fail", "tpp", highest, limit, subjects=over)
+    fastest = max(one.bandwidth_gb_s for one in measured)
+    if bandwidth_limit is not None and fastest >= bandwidth_limit:
+        over = tuple(one.name for one in measured if one.bandwidth_gb_s >= bandwidth_limit)
+        return Found("fail", "bandwidth", fastest, bandwidth_limit, unit="GB/s", subjects=over)
+    return Found("pass", None, highest, limit)
+
+
+def _for_item(case: Case, sku: str) -> tuple[Proposes, ...]:
+    licenses = (case.license(number) for number in case.contract.licenses)
+    return tuple(
+        Proposes("suspension", license=one.license) for one in licenses if one is not None and one.sku == sku
+    )

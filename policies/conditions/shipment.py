@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -11,7 +11,8 @@ from ledger.facts import DeviceTest
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
 from ledger.values import Country, format_timestamp
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
-from policies.conditions.parameters import ROUNDINGS, Duration, Parameters, Rate, Rounding
+from policies.conditions.money import EXACT, plain, share_of
+from policies.conditions.parameters import Duration, Parameters, Rate, Rounding
 from policies.conditions.registry import condition
 
 # --- 12 -------------------------------------------------------------------------------------------
@@ -115,30 +116,15 @@ def levy_settled(case: Case, parameters: LevySettled) -> Found:
     value, currency = data.unit_value, data.unit_value.currency
     if currency != order.currency:
         return Found("fail", "currency", currency, order.currency)
-    exact = _EXACT
-    asked = exact.multiply(value.amount, Decimal(len(data.serials)))
-    basis = exact.add(order.released_value, asked)
+    asked = EXACT.multiply(value.amount, Decimal(len(data.serials)))
+    basis = EXACT.add(order.released_value, asked)
     digits = parameters.digits
-    due = exact.multiply(basis, parameters.rate).quantize(
-        _QUANTA[digits], ROUNDINGS[parameters.rounding], exact
-    )
-    observed, limit = _plain(order.levied, digits), f"{due:f}"
+    due = share_of(basis, parameters.rate, rounding=parameters.rounding, digits=digits)
+    observed, limit = plain(order.levied, digits), f"{due:f}"
     if order.levied < due:
-        short = _plain(exact.subtract(due, order.levied), digits)
+        short = plain(EXACT.subtract(due, order.levied), digits)
         return Found("fail", "short", observed, limit, short, unit=currency)
     return Found("pass", None, observed, limit, unit=currency)
-
-
-# Wide enough for any sum that an amount's own limits allow; never the caller's ambient context.
-_EXACT = Context(prec=80)
-_QUANTA = tuple(Decimal(1).scaleb(-digits) for digits in range(10))
-
-
-def _plain(amount: Decimal, digits: int) -> str:
-    """Without an exponent, with at least `digits` after the point, and none of its own dropped."""
-    text = f"{amount:f}"
-    whole, _, fraction = text.partition(".")
-    return text if len(fraction) >= digits else f"{whole}.{fraction:0<{digits}}"
 
 
 # --- 27 -------------------------------------------------------------------------------------------

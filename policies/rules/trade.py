@@ -6,9 +6,17 @@ from collections.abc import Iterator
 from typing import Final
 
 from ledger.decision import Finding
+from ledger.kinds.customs import CustomsCleared, ExportFiled
 from ledger.kinds.device import DeviceInstalled, UsageAttested
-from ledger.kinds.order import LevySettled, OrderCancelled, OrderPlaced
-from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
+from ledger.kinds.order import LevySettled, OrderAmended, OrderCancelled, OrderPlaced
+from ledger.kinds.payment import InvoiceIssued, PaymentReceived
+from ledger.kinds.shipment import (
+    AcceptanceSigned,
+    DeliveryReceived,
+    ShipmentCancelled,
+    ShipmentDispatched,
+    ShipmentRequested,
+)
 from policies.conditions import Case
 from policies.rules.rule import broken, broken_by_devices, rule
 
@@ -76,6 +84,38 @@ def order_open(case: Case, data: OrderCancelled | ShipmentRequested) -> Iterator
 
 
 @rule(
+    "order.amended",
+    sentences={
+        "order_amendable.below_released": "amended to {observed} {unit}, {limit} are released already",
+        "order_amendable.currency": "amended to {observed}, the order is in {limit}: "
+        "what was paid for it is in that currency",
+        "order_amendable.consignee": "no party to the contract in that role: {subjects}",
+    },
+)
+def order_amendable(case: Case, data: OrderAmended) -> Iterator[Finding]:
+    order = case.order(data.order)
+    if order is None:
+        yield broken(case, "order_open.unknown")
+        return
+    if order.state == "cancelled":
+        yield broken(case, "order_open.cancelled")
+        return
+    if data.units is not None and data.units < order.released:
+        yield broken(
+            case,
+            "order_amendable.below_released",
+            observed=data.units,
+            limit=order.released,
+            shortfall=order.released - data.units,
+            unit="units",
+        )
+    if data.unit_value is not None and (currency := data.unit_value.currency) != order.currency:
+        yield broken(case, "order_amendable.currency", observed=currency, limit=order.currency)
+    if data.consignee is not None and "consignee" not in case.contract.roles_of(data.consignee):
+        yield broken(case, "order_amendable.consignee", subjects=(f"consignee {data.consignee}",))
+
+
+@rule(
     "order.placed",
     "shipment.requested",
     sentences={
@@ -110,7 +150,7 @@ def parties_known(case: Case, data: OrderPlaced | ShipmentRequested) -> Iterator
         yield broken(case, "parties_known.role", subjects=tuple(strange))
 
 
-_FREE: Final = frozenset({"known", "tested", "failed"})
+_FREE: Final = frozenset({"known", "enrolled", "tested", "failed"})
 
 
 @rule(
@@ -129,23 +169,83 @@ def serials_free(case: Case, data: ShipmentRequested) -> Iterator[Finding]:
 @rule(
     "shipment.dispatched",
     "delivery.received",
+    "export.filed",
+    "customs.cleared",
     sentences={
         "shipment_known.unknown": "the shipment was never released in this contract",
     },
 )
-def shipment_known(case: Case, data: ShipmentDispatched | DeliveryReceived) -> Iterator[Finding]:
+def shipment_known(
+    case: Case, data: ShipmentDispatched | DeliveryReceived | ExportFiled | CustomsCleared
+) -> Iterator[Finding]:
     if case.shipment(data.shipment) is None:
         yield broken(case, "shipment_known.unknown")
 
 
 @rule(
+    "shipment.cancelled",
+    sentences={
+        "shipment_held.cancelled": "the shipment is cancelled",
+        "shipment_held.dispatched": "{observed} of {limit} devices have left: they cannot be called back",
+    },
+)
+def shipment_held(case: Case, data: ShipmentCancelled) -> Iterator[Finding]:
+    """A release is taken back while its exporter still holds all of it."""
+    shipment = case.shipment(data.shipment)
+    if shipment is None:
+        yield broken(case, "shipment_known.unknown")
+    elif shipment.state == "cancelled":
+        yield broken(case, "shipment_held.cancelled")
+    elif shipment.state != "released":
+        yield broken(
+            case,
+            "shipment_held.dispatched",
+            observed=len(shipment.dispatched),
+            limit=len(shipment.serials),
+            unit="devices",
+        )
+
+
+@rule(
+    "acceptance.signed",
+    sentences={
+        "acceptance_of.order": "the shipment is of order {limit}, accepted for {observed}",
+        "acceptance_of.too_many": "{observed} {unit} accepted, {limit} received: {shortfall} too many",
+    },
+)
+def acceptance_of(case: Case, data: AcceptanceSigned) -> Iterator[Finding]:
+    order = case.order(data.order)
+    if order is None:
+        yield broken(case, "order_known.unknown")
+        return
+    if data.shipment is not None:
+        shipment = case.shipment(data.shipment)
+        if shipment is None:
+            yield broken(case, "shipment_known.unknown")
+        elif shipment.order != data.order:
+            yield broken(case, "acceptance_of.order", observed=data.order, limit=shipment.order)
+    accepted = order.accepted + data.units
+    if accepted > order.received:
+        yield broken(
+            case,
+            "acceptance_of.too_many",
+            observed=accepted,
+            limit=order.received,
+            shortfall=accepted - order.received,
+            unit="units",
+        )
+
+
+@rule(
     "levy.settled",
+    "invoice.issued",
+    "payment.received",
     sentences={
         "order_known.unknown": "the order is not one of this contract",
         "order_known.currency": "paid in {observed}, the order is in {limit}: it settles nothing",
     },
 )
-def order_known(case: Case, data: LevySettled) -> Iterator[Finding]:
+def order_known(case: Case, data: LevySettled | InvoiceIssued | PaymentReceived) -> Iterator[Finding]:
     order = case.order(data.order)
     if order is None:
         yield broken(case, "order_known.unknown")

@@ -141,10 +141,12 @@ NOTHING_TO_ASK = ["list_kinds", "get_checkpoint", "livez", "readyz", "metrics"]
 OPERATIONS = [
     "get_entry", "list_entries", "get_contract", "list_orders", "list_shipments", "get_device", "get_kind",
     "prove_inclusion", "prove_consistency", "problem_page", "set_clock", "submit_event", "submit_batch",
+    "evaluate_event",
 ]  # fmt: skip
 ROLES: dict[str, tuple[str, str | None]] = {
     "submit_event": ("submitter", BUYER),
     "submit_batch": ("submitter", BUYER),
+    "evaluate_event": ("submitter", BUYER),
     "set_clock": ("operator", None),
 }
 
@@ -200,7 +202,7 @@ def test_what_is_malformed_is_a_problem_and_no_error_of_ours(
 def operation_of(document: Document, name: str) -> schemathesis.APIOperation[Any, Any, Any, Any]:
     schema = schemathesis.openapi.from_dict(document)
     # In an event it is never strict JSON, and most would be refused for that alone.
-    schema.config.generation.update(allow_x00=not name.startswith("submit"))
+    schema.config.generation.update(allow_x00=not name.startswith(("submit", "evaluate")))
     return schema.find_operation_by_id(name)
 
 
@@ -224,7 +226,8 @@ def steer(case: Case[Any], live: LiveContract, known: bool) -> None:
     if known:
         case.path_parameters.update({name: there[name] for name in case.path_parameters})
         case.query.pop("min_index", None)
-    events: list[Any] = case.body if isinstance(case.body, list) else [case.body]
+    body = case.body["event"] if isinstance(case.body, dict) and "event" in case.body else case.body
+    events: list[Any] = body if isinstance(body, list) else [body]
     for event in events:
         if isinstance(event, dict) and "actor" in event:
             event |= {"contract": live.contract, "occurred_at": NOON}

@@ -36,8 +36,9 @@ from ledger.facts import (
     Shipment,
     decode,
 )
-from ledger.fold import LINKS, extend_chain, fold, missing
+from ledger.fold import PLAIN, extend_chain, fold, missing
 from ledger.store import Writer
+from tests.ledger import golden_duties, golden_operations, golden_parties, golden_trade
 from tests.ledger.live_log import Telling, live
 from tests.workbench import (
     AUTHORITY,
@@ -110,7 +111,7 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
     """Any value that a field of this type may hold."""
     plain: dict[Any, st.SearchStrategy[Any]] = {
         str: texts, int: st.integers(0, 2**53 - 1), Decimal: amounts, datetime: instants,
-        date: st.dates(), type(None): st.none(),
+        date: st.dates(), bool: st.booleans(), type(None): st.none(),
     }  # fmt: skip
     if hint in plain:
         return plain[hint]
@@ -173,11 +174,15 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         Contract(
             contract="c", title="t", zone="UTC", licenses=("D-1",), sites=(), opened=1,
             parties=(ContractParty(party="acme", roles=("exporter",), country="US"),),
-            policies=(PolicyRef(policy="p", version=1, sha256="5e"),),
+            policies=(
+                PolicyRef(
+                    policy="p", version=1, sha256="5e", begins=datetime(2027, 3, 1, 12, tzinfo=UTC)
+                ),
+            ),
         ),
         '{"contract":"c","title":"t","zone":"UTC","parties":[{"party":"acme","roles":["exporter"],'
         '"country":"US"}],"licenses":["D-1"],"sites":[],"policies":[{"policy":"p","version":1,'
-        '"sha256":"5e"}],"opened":1}',
+        '"sha256":"5e","begins":"2027-03-01T12:00:00Z","mode":"enforce"}],"opened":1}',
     ),
     "policy": (
         Policy(sha256="5e", policy="p", version=1, text="a: б\n"),
@@ -193,16 +198,18 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         '{"license":"D-1","contract":"c","authority":"bis","state":"revoked","sku":"s","eccn":"3A090.a",'
         '"quantity":10,"zone":"UTC","valid_from":"2027-02-10","valid_until":"2030-02-09",'
         '"conditions_sha256":"5e","must_acknowledge":["acme"],"acknowledged":[],"ordered":2,"released":0,'
-        '"suspended_at":null,"revoked_at":"2027-03-01T12:00:00.000120Z"}',
+        '"value":null,"currency":null,"suspended_at":null,"revoked_at":"2027-03-01T12:00:00.000120Z",'
+        '"application":null,"tpp":null,"bandwidth_gb_s":null,"consignees":[],"end_users":[],"forwarders":[]}',
     ),
     "order": (
         Order(
             contract="c", order="PO-1", license="D-1", sku="s", units=10, unit_value=Decimal("27000.00"),
             currency="USD", consignee="a", end_user="b", placed=7,
+            placed_at=datetime(2027, 3, 1, 12, tzinfo=UTC),
         ),
         '{"contract":"c","order":"PO-1","license":"D-1","sku":"s","units":10,"unit_value":"27000.00",'
-        '"currency":"USD","consignee":"a","end_user":"b","state":"placed","placed":7,"released":0,'
-        '"released_value":"0","levied":"0","received":0}',
+        '"currency":"USD","consignee":"a","end_user":"b","state":"placed","placed":7,"placed_at":"2027-03-01T12:00:00Z","released":0,'
+        '"released_value":"0","levied":"0","received":0,"dispatched":0,"accepted":0,"paid":"0"}',
     ),
     "shipment": (
         Shipment(
@@ -213,16 +220,15 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         '{"contract":"c","shipment":"SH-1","order":"PO-1","license":"D-1","sku":"s","serials":["A","B"],'
         '"value":"54000.00","currency":"USD","state":"released","released":8,'
         '"released_at":"2027-03-01T12:00:00Z","dispatched_at":null,"dispatched":[],"received":[],'
-        '"missing":[],"damaged":[]}',
-    ),
-    "device": (
-        Device(serial="A"),
-        '{"serial":"A","sku":null,"state":"known","tests":[],'
-        '"contract":null,"shipment":null,"site":null,"attested_at":null}',
+        '"missing":[],"damaged":[],"exporter":null,"country":null,"approval":null}',
     ),
     "exporter": (Exporter(exporter="acme"), '{"exporter":"acme","contracts":0,"released":0}'),
     "document": (DocumentSeen(document="a/b/c/0/1", index=3), '{"document":"a/b/c/0/1","index":3}'),
     "correction": (Correction(index=3, by=4), '{"index":3,"by":4}'),
+    **golden_duties.GOLDEN,
+    **golden_operations.GOLDEN,
+    **golden_parties.GOLDEN,
+    **golden_trade.GOLDEN,
 }  # fmt: skip
 
 
@@ -238,7 +244,7 @@ def test_the_bytes_of_a_fact_are_frozen(name: str) -> None:
 def test_every_fact_has_a_name_of_its_own() -> None:
     assert all(FACTS[name].name == name for name in FACTS)
     assert not LOOKED_UP & FACTS.keys()
-    assert FACTS.keys() >= LINKS
+    assert FACTS.keys() >= PLAIN
 
 
 # --- what is in memory while a batch is judged ----------------------------------------------------

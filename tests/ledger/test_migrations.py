@@ -81,7 +81,7 @@ def tables(url: str) -> set[str]:
 
 
 # PostgreSQL spells a generated column's expression in its own way; the next test compares those.
-@pytest.mark.filterwarnings("ignore:Computed default on facts.open_under")
+@pytest.mark.filterwarnings("ignore:Computed default on facts")
 def test_models_and_migrations_agree(owner: str) -> None:
     options = {"compare_type": True, "compare_server_default": True}
     with engine_of(owner).connect() as connection:

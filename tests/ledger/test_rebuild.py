@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -85,6 +86,7 @@ def test_after_a_year_the_facts_are_what_the_log_makes_them(year: str) -> None:
     facts = stored(year)
     assert {name for name, _ in facts} == {
         "chain", "contract", "policy", "license", "order", "shipment", "device", "exporter", "correction",
+        "exports", "releases", "retention", "proposed",
     }  # fmt: skip
     assert len(facts) > 1_000
     assert differences(year) == []
@@ -132,6 +134,7 @@ def test_an_invented_fact_is_found_and_named(year: str) -> None:
         contract=CONTRACT, order="PO-0", license=LICENSE, sku="H200-SXM", units=1,
         unit_value=Decimal(0),
         currency="USD", consignee="a", end_user="b", placed=3,
+        placed_at=datetime(2027, 3, 1, tzinfo=UTC),
     ).encode().decode()  # fmt: skip
     alter(year, "INSERT INTO facts VALUES ('order', %s, %s)", f"{CONTRACT}/PO-0", invented)
     [found] = differences(year)

@@ -70,13 +70,6 @@ from tests.workbench import (
 CAPPED = policy(condition("quantity_cap", limit={"from": "license.quantity"}))
 
 
-@pytest.fixture
-def ledger(logins: Logins) -> Iterator[Logins]:
-    """A database of the test's own, whose log and facts are verified when the test has written."""
-    yield logins
-    asyncio.run(audit(logins))
-
-
 def committed(result: object) -> Committed:
     assert isinstance(result, Committed), result
     return result

@@ -16,8 +16,8 @@ from ledger.facts import Device, License
 from ledger.kinds.contract import DeclaredInError
 from ledger.kinds.ledger import SCOPE_MAX, RevocationScoped
 from ledger.kinds.license import LicenseRevoked, LicenseSuspended
-from ledger.kinds.order import OrderCancelled, OrderPlaced
-from ledger.kinds.shipment import ShipmentRequested
+from ledger.kinds.order import OrderAmended, OrderCancelled, OrderPlaced
+from ledger.kinds.shipment import ShipmentCancelled, ShipmentRequested
 from tests.workbench import (
     BUYER,
     EXPORTER,
@@ -44,6 +44,8 @@ Step = tuple[Any, ...]
 steps = st.one_of(
     st.tuples(st.just("order"), st.sampled_from(ORDERS), st.integers(1, CAP + 2)),
     st.tuples(st.just("cancel"), st.sampled_from(ORDERS)),
+    st.tuples(st.just("amend"), st.sampled_from(ORDERS), st.integers(1, CAP + 2)),
+    st.tuples(st.just("give back"), st.sampled_from(SHIPMENTS)),
     st.tuples(
         st.just("release"),
         st.sampled_from(SHIPMENTS),
@@ -66,6 +68,8 @@ class Oracle:
 
     orders: dict[str, int] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
+    amended: dict[str, list[int]] = field(default_factory=dict)
+    """What each order asked for before, latest last."""
     shipments: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     stopped: bool = False
 
@@ -91,6 +95,14 @@ class Oracle:
             self.orders[data.order] = data.units
         elif isinstance(data, OrderCancelled):
             self.cancelled.add(data.order)
+        elif isinstance(data, OrderAmended):
+            assert not self.stopped
+            assert data.units is not None
+            assert data.units >= self.released_of(data.order)
+            self.amended.setdefault(data.order, []).append(self.orders[data.order])
+            self.orders[data.order] = data.units
+        elif isinstance(data, ShipmentCancelled):
+            del self.shipments[data.shipment]
         elif isinstance(data, ShipmentRequested):
             assert not self.stopped, "released after a stop"
             held = {serial for _, devices in self.shipments.values() for serial in devices}
@@ -104,6 +116,8 @@ class Oracle:
         if isinstance(data, OrderPlaced):
             assert not self.released_of(data.order)
             self.cancelled.add(data.order)
+        elif isinstance(data, OrderAmended):
+            self.orders[data.order] = self.amended[data.order].pop()
         elif isinstance(data, ShipmentRequested):
             self.shipments.pop(data.shipment, None)
 
@@ -114,6 +128,10 @@ def perform(bench: Workbench, step: Step) -> None:
             bench.say("order.placed", order=order, units=units, by=(EXPORTER, "exporter"))
         case ("cancel", order):
             bench.say("order.cancelled", order=order)
+        case ("amend", order, units):
+            bench.say("order.amended", order=order, units=units, by=(EXPORTER, "exporter"))
+        case ("give back", shipment):
+            bench.say("shipment.cancelled", shipment=shipment)
         case ("release", shipment, order, devices):
             bench.say("shipment.requested", shipment=shipment, order=order, serials=list(devices))
         case ("correct", back):

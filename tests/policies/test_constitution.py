@@ -99,7 +99,7 @@ def test_a_party_speaks_only_in_a_role_that_it_has(kind: str) -> None:
         ("order.placed", (FORWARDER, "forwarder")),
         ("shipment.requested", (BUYER, "buyer")),
         ("license.revoked", (EXPORTER, "exporter")),
-        ("policy.activated", (BUYER, "buyer")),
+        ("license.suspended", (BUYER, "buyer")),
         ("lab.tested", (EXPORTER, "exporter")),
         ("delivery.received", (EXPORTER, "exporter")),
     ],
@@ -461,10 +461,10 @@ def test_a_version_is_newer_than_the_one_before() -> None:
     bench.accepted("policy.activated", **activation(policy(version=2), version=2))
     for version in (1, 2):
         decision = bench.say("policy.activated", **activation(policy(version=version), version=version))
-        found = finding(decision, "policy_document")
+        found = finding(decision, "policy_activation")
         assert decision.outcome == "denied"
         assert (found.code, found.observed, found.limit) == (
-            "policy_document.not_newer", version, 2,
+            "policy_activation.not_newer", version, 2,
         )  # fmt: skip
     bench.accepted("policy.activated", **activation(policy(version=3), version=3))
 
@@ -473,7 +473,7 @@ def test_a_document_whose_time_is_over_is_not_activated() -> None:
     force = {"from": "2027-01-01", "until": "2027-02-01"}
     text = policy(force=force)
     assert denied(opened(), "policy.activated", at="2027-02-01T05:00:00Z", **activation(text)) == [
-        "policy_document.over"
+        "policy_activation.over"
     ]
     assert opened().say(
         "policy.activated", at="2027-02-01T04:59:59.999999Z", **activation(text)
@@ -482,10 +482,16 @@ def test_a_document_whose_time_is_over_is_not_activated() -> None:
 
 def test_a_document_is_activated_by_a_role_that_it_names() -> None:
     assert denied(opened(), "policy.activated", by=(EXPORTER, "exporter"), **activation(H200)) == [
-        "policy_document.approval"
+        "policy_activation.role"
     ]
-    text = policy(approvals=["exporter", "authority"])
+    text = policy(approvals=["exporter"])
     opened().accepted("policy.activated", by=(EXPORTER, "exporter"), **activation(text))
+
+
+def test_a_document_that_others_must_approve_too_is_not_carried_in_by_one() -> None:
+    for approvals in (["exporter", "authority"], ["authority.licensing"]):
+        text = policy(approvals=approvals)
+        assert denied(opened(), "policy.activated", **activation(text)) == ["policy_activation.approval"]
 
 
 def test_until_a_later_version_begins_the_one_before_stays_in_force() -> None:

@@ -193,7 +193,7 @@ def test_sixteen_levels_are_allowed() -> None:
         (
             "order.placed", "lab.tested", "/conditions/0/at/0",
             "line 10, column 10: quantity_cap does not judge lab.tested; "
-            "it judges order.placed, shipment.requested",
+            "it judges order.placed, order.amended, shipment.requested",
         ),
         (
             "order.placed, ", "shipment.requested, ", "/conditions/0/at/1",
@@ -229,8 +229,8 @@ def test_sixteen_levels_are_allowed() -> None:
             "line 12, column 13: denny is not an action; the nearest is deny",
         ),
         (
-            "action: deny", "action: hold", "/conditions/0/action",
-            "line 12, column 13: hold is not supported in language 1; write deny, flag or shadow",
+            "action: deny", "action: hold", "/conditions/0/released_by",
+            "line 8, column 5: released_by is missing: who may release what this holds?",
         ),
         (
             "id: quantity", "id: Quantity cap", "/conditions/0/id",
@@ -271,9 +271,9 @@ def test_sixteen_levels_are_allowed() -> None:
             "line 5, column 34: 9999-12-31 is too far away",
         ),
         (
-            "[authority]", "[exporter.counsel]", "/approvals/0",
-            "line 6, column 13: exporter.counsel names an office, which is not supported in "
-            "language 1; write exporter",
+            "[authority]", "[exporter.Counsel]", "/approvals/0",
+            "line 6, column 13: exporter.Counsel must be a role, or a role and an office such as "
+            "exporter.counsel",
         ),
         (
             "[authority]", "[autority]", "/approvals/0",
@@ -298,13 +298,75 @@ def test_a_mistake_is_named_with_its_line_and_what_would_be_known(
     assert (pointer, detail) in faults(MINIMAL.replace(right, wrong, 1))
 
 
-def test_obligations_are_refused_in_so_many_words() -> None:
-    pointer, detail = only(MINIMAL + "obligations: []\n")
-    assert pointer == "/obligations"
-    assert detail == (
-        "line 14, column 14: obligations are not supported in language 1: nothing would watch "
-        "them; leave them out"
-    )
+HEARTBEAT = """
+obligations:
+  - id: heartbeat
+    uses: attestation_heartbeat
+    clause: "license conditions, telemetry"
+    first: P14D
+    every: PT24H
+    grace: PT48H
+    steps: [{after: PT0S, action: flag}, {after: P4D, action: propose_suspension}]
+"""
+
+
+def test_an_obligation_is_read_with_its_steps() -> None:
+    [bound] = parse_document(MINIMAL + HEARTBEAT).obligations
+    assert (bound.id, bound.obligation.name) == ("heartbeat", "attestation_heartbeat")
+    assert bound.grace == timedelta(days=2)
+    assert [(s.after, s.action) for s in bound.steps] == [
+        (timedelta(0), "flag"), (timedelta(days=4), "propose_suspension"),
+    ]  # fmt: skip
+    [plain] = parse_document(MINIMAL + HEARTBEAT[: HEARTBEAT.index("    steps")]).obligations
+    assert [(s.after, s.action) for s in plain.steps] == [(timedelta(0), "flag")]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "pointer", "detail"),
+    [
+        (
+            "uses: attestation_heartbeat", "uses: attestation_hartbeat", "/obligations/0/uses",
+            "attestation_hartbeat is not an obligation; the nearest is attestation_heartbeat",
+        ),
+        ("    every: PT24H\n", "", "/obligations/0/every", "every is missing"),
+        (
+            "every: PT24H", "evry: PT24H", "/obligations/0/evry",
+            "evry is not a known field; the nearest is every",
+        ),
+        (
+            "propose_suspension", "propose_suspenders", "/obligations/0/steps/1/action",
+            "propose_suspenders is not an action; the nearest is propose_suspension",
+        ),
+        ("{after: P4D,", "{after: PT0S,", "/obligations/0/steps/1/after", "must be after the step before it"),
+        ("id: heartbeat", "id: quantity", "/obligations/0/id", "quantity stands twice, first on line 8"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_an_obligation_is_named(right: str, wrong: str, pointer: str, detail: str) -> None:
+    assert right in HEARTBEAT
+    found = faults(MINIMAL + HEARTBEAT.replace(right, wrong, 1))
+    assert pointer in dict(found)
+    assert dict(found)[pointer].partition(": ")[2] == detail
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer", "detail"),
+    [
+        (
+            "action: deny\n    released_by: [authority]", "/conditions/0/released_by",
+            "released_by says who releases a hold, and the action is deny",
+        ),
+        (
+            "action: flag\n    overridden_by: [authority]", "/conditions/0/overridden_by",
+            "overridden_by says who lets it count as a flag, and the action is flag",
+        ),
+    ],
+)  # fmt: skip
+def test_who_may_release_or_override_is_said_only_where_it_means_something(
+    wrong: str, pointer: str, detail: str
+) -> None:
+    assert [(p, d.partition(": ")[2]) for p, d in faults(MINIMAL.replace("action: deny", wrong, 1))] == [
+        (pointer, detail)
+    ]
 
 
 def test_a_sample_is_refused_in_so_many_words() -> None:

@@ -143,6 +143,25 @@ def test_a_fact_of_whoever_may_say_it_is_never_denied(kind: str) -> None:
         "laboratory_test": {"coverage": "every"},
         "levy_settled": {"rate": "1", "rounding": "up"},
         "custody_continuity": {"incident_within": "PT0S"},
+        "value_cap": {"limit": {"from": "license.value"}},
+        "prepayment": {"share": "1"},
+        "window_cap": {"window": "month", "cap": 0},
+        "revenue_share": {"rate": "1", "within": "P0D", "rounding": "up"},
+        "us_ratio_cap": {"percent": "50", "measure": "units", "countries": ["CN"]},
+        "supply_certified": {"max_age": "P0D"},
+        "remote_tenant_kyc": {"percent": "100"},
+        "service_level": {"floor": "100"},
+        "fleet_coverage": {"percent": "100"},
+        "location_consistency": {
+            "km_per_ms": "150",
+            "sites": [{"site": "SHA-1", "latitude_e6": 31_230_000, "longitude_e6": 121_470_000}],
+        },
+        "retention_hold": {"years": 5},
+        "performance_thresholds": {"tpp_below": 1, "bandwidth_below": 1},
+        "end_user_statement": {"above": {"amount": "0", "currency": "USD"}},
+        "screening_clear": {"score": 1, "list_age": "PT0S"},
+        "ownership": {"percent": "1"},
+        "prohibited_end_use": {"projects": ["x"], "end_uses": ["inference"]},
     }
     everything = [condition(name, **parameters.get(name, {})) for name in CONDITIONS]
     for bench in (Workbench().open(text=policy(*everything)), Workbench().open(text=None)):

@@ -1,0 +1,222 @@
+"""`chipledger policy`: documents read, tested, compared, and tried on what was committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from api.console import Home, explained, fail, progress, say, settings_of
+from api.replay import committed_log
+from ledger.canonical import parse
+from ledger.decision import Decision
+from ledger.errors import UnusableInput
+from ledger.event import submission_of
+from ledger.values import parse_timestamp
+from policies import analysis, casefile
+from policies.document import PolicyDocument, PolicyDocumentError, parse_document
+from policies.explain import clauses_of, explain
+
+FAILED = 1
+"""Exit status of a test that does not hold, or a document that is wrong."""
+
+policy_app = typer.Typer(no_args_is_help=True, help="Policy documents: check, test, compare, try out.")
+
+Log = Annotated[
+    Path | None, typer.Option("--log", help="An export to work on; by default the log of the database.")
+]
+Candidate = Annotated[Path, typer.Argument(help="The candidate document.")]
+
+
+@policy_app.command()
+def check(files: Annotated[list[Path], typer.Argument(help="Policy documents.")]) -> None:
+    """Read policy documents and name every fault, with line and column. Exit status 1: there are some."""
+    wrong = 0
+    for path in files:
+        text = _text(path)
+        try:
+            document = parse_document(text)
+        except PolicyDocumentError as error:
+            wrong += 1
+            for fault in error.faults:
+                say(f"{path}: {fault.detail}")
+        else:
+            say(
+                f"{path}: {document.policy} version {document.version},"
+                f" {len(document.conditions)} conditions, sha256 {document.sha256}"
+            )
+    if wrong:
+        raise typer.Exit(FAILED)
+
+
+@policy_app.command()
+def test(files: Annotated[list[Path], typer.Argument(help="Case files.")]) -> None:
+    """Run case files, and see that every condition has a passing and a failing case.
+
+    Exit status 1: a case does not hold, or a condition is untested. 2: a file cannot be used.
+    """
+    holds = [_test(path) for path in files]
+    if not all(holds):
+        raise typer.Exit(FAILED)
+
+
+def _test(path: Path) -> bool:
+    text = _text(path)
+    try:
+        beside = path.parent / casefile.document_of(text)
+        source = _text(beside)
+        document = parse_document(source)
+        cases = casefile.parse_cases(text, document, source)
+    except PolicyDocumentError as error:
+        fail("unusable", "\n".join(f"{path}: {fault.detail}" for fault in error.faults))
+    report = casefile.run(cases, document)
+    for result in report.results:
+        for problem in result.problems:
+            say(f"{path}:{result.case.line}: {result.case.name}: {problem}")
+    for condition in report.never_passed:
+        say(f"{path}: {condition} has no passing case")
+    for condition in report.never_failed:
+        say(f"{path}: {condition} has no failing case")
+    held = sum(not result.problems for result in report.results)
+    say(f"{path}: {held} of {len(report.results)} cases hold, {len(document.conditions)} conditions")
+    return report.holds
+
+
+@policy_app.command()
+def evaluate(
+    event: Annotated[Path, typer.Argument(help="A file with one event, as it would be submitted.")],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A document in place of its policy's version in force, or beside the others."),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="When it would be recorded, RFC 3339; by default now.")
+    ] = None,
+    log: Log = None,
+    home: Home = None,
+) -> None:
+    """Judge an event after all that was committed, and commit nothing. Exit status 1: it would be denied."""
+    with explained():
+        submission = submission_of(parse(event.read_bytes()))
+        document = None if against is None else parse_document(_text(against))
+        with progress("read") as advance, committed_log(log, settings_of(home), advance) as committed:
+            when = _instant(at)
+            decision = analysis.evaluate(committed, submission, at=when, document=document)
+    for line in _decision(decision, [] if document is None else [document]):
+        say(line)
+    if decision.denied:
+        raise typer.Exit(FAILED)
+
+
+@policy_app.command()
+def backtest(
+    new: Candidate,
+    old: Annotated[
+        Path | None, typer.Option(help="Compare with this document, not with what was decided.")
+    ] = None,
+    log: Log = None,
+    home: Home = None,
+) -> None:
+    """Judge the whole log again under a candidate, and list every decision that flips.
+
+    Pointwise: each event on the facts as they were. Counterfactual: what the candidate refuses never
+    was, and what it lets through is.
+    """
+    with explained():
+        candidate, before = _document(new), None if old is None else _document(old)
+        with progress("judged") as advance, committed_log(log, settings_of(home), advance) as committed:
+            found = analysis.backtest(committed, candidate, old=before, progress=advance)
+    for title, changes in (("pointwise", found.pointwise), ("counterfactual", found.counterfactual)):
+        say(f"{title}: {len(changes):,} of {found.judged:,} decisions flip")
+        _say_changes(changes)
+
+
+@policy_app.command()
+def affected(
+    index: Annotated[int, typer.Argument(help="Index of an entry.", min=0)],
+    log: Log = None,
+    home: Home = None,
+) -> None:
+    """List the decisions that would have been others, had an entry never been accepted."""
+    with (
+        explained(),
+        progress("judged") as advance,
+        committed_log(log, settings_of(home), advance) as committed,
+    ):
+        if index >= committed.size:
+            raise UnusableInput(f"there is no entry {index}, the log has {committed.size}")
+        found = list(analysis.affected(committed, index, progress=advance))
+    say(f"without entry {index}, {len(found):,} decisions would have been others")
+    _say_changes(found)
+
+
+@policy_app.command()
+def coverage(log: Log = None, home: Home = None) -> None:
+    """Tell how often each condition was asked, failed, and was all that failed."""
+    with (
+        explained(),
+        progress("read") as advance,
+        committed_log(log, settings_of(home), advance) as committed,
+    ):
+        found = analysis.coverage(committed, progress=advance)
+    for tried in found:
+        say(str(tried))
+
+
+@policy_app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="A document.")],
+    new: Annotated[Path, typer.Argument(help="Another.")],
+) -> None:
+    """Say in words how two documents differ. Exit status 1: they do."""
+    with explained():
+        found = analysis.diff(_document(old), _document(new))
+    for line in found:
+        say(line)
+    if found:
+        raise typer.Exit(FAILED)
+
+
+def _decision(decision: Decision, documents: list[PolicyDocument]) -> list[str]:
+    value = orjson.loads(decision.body)
+    asked = ", ".join(f"{p['policy']} {p['version']}" for p in value["policies"])
+    clauses = {
+        (number, id_): clause
+        for number, cited in enumerate(value["policies"])
+        for document in documents
+        if document.sha256 == cited.get("sha256")
+        for (_, id_), clause in clauses_of([document]).items()
+    }
+    return [f"{decision.outcome}, asked: {asked}", *explain(value, clauses)]
+
+
+def _say_changes(changes: Iterable[analysis.Change]) -> None:
+    for change in changes:
+        say(f"  {change}")
+        for why in change.why:
+            say(f"    {why}")
+
+
+def _document(path: Path) -> PolicyDocument:
+    """Raises PolicyDocumentError, naming the file."""
+    return parse_document(_text(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fail("unusable", str(error))
+
+
+def _instant(at: str | None) -> datetime:
+    if at is None:
+        return datetime.now(UTC)
+    try:
+        return parse_timestamp(at)
+    except ValueError as error:
+        raise UnusableInput(f"--at {at} {error}") from None

@@ -1,0 +1,36 @@
+"""The public keys with which parties sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ledger.facts.base import Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey(Fact):
+    """A key that a party has registered for itself, in one contract: its chain alone proves whose it is.
+
+    Two parties may register the same key; a signature is looked up by who speaks, so neither gains by it.
+    """
+
+    name: ClassVar[str] = "signing_key"
+    contract: str
+    party: str
+    fingerprint: str
+    """SHA-256 of the SubjectPublicKeyInfo (DER), hex."""
+    algorithm: Literal["ed25519", "ecdsa-p256"]
+    public_key: str
+    """SubjectPublicKeyInfo (DER), base64."""
+    registered: int
+    """Index of the entry."""
+    retired: int | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.contract}/{self.party}/{self.fingerprint}"
+
+    def valid_for(self, index: int) -> bool:
+        """Whether it signs entry `index`: registered by an earlier one, retired by none so far."""
+        return self.registered < index and (self.retired is None or index <= self.retired)

@@ -1,0 +1,90 @@
+"""Conditions on the records themselves: how long they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from ledger.event import Event
+from ledger.facts import Contract, Facts, Key, LegalHolds, License, Retention
+from ledger.kinds.records import PurgeRequested
+from policies.conditions.case import NOT_APPLICABLE, Case, Found
+from policies.conditions.deadlines import years_after
+from policies.conditions.parameters import Parameters
+from policies.conditions.registry import condition
+
+
+class RetentionHold(Parameters):
+    years: Annotated[int, Field(ge=1, le=100, description="How long records are kept.")]
+
+
+class Cause(NamedTuple):
+    """What records are kept for, and since when."""
+
+    what: str
+    at: datetime
+
+
+def _kept_reads(event: Event, facts: Facts, parameters: RetentionHold) -> Iterator[Key]:
+    yield Retention.name, event.contract
+    yield LegalHolds.name, event.contract
+    contract = facts.peek(Contract, event.contract)
+    for number in contract.licenses if contract is not None else ():
+        yield License.name, number
+
+
+@condition(
+    number=35,
+    parameters=RetentionHold,
+    requests=("purge.requested",),
+    clock="recorded_at",
+    unit="time",
+    sentences={
+        "pass": "recorded at {observed}, records were to be kept until {limit}",
+        "legal_hold": "{observed} legal holds stand over the contract: {subjects}",
+        "retained": "recorded at {observed}, records are kept until {limit}, for the latest {subjects}",
+    },
+    reads=_kept_reads,
+)
+def retention_hold(case: Case, parameters: RetentionHold) -> Found:
+    """Nothing is erased while a legal hold stands, nor before the records have been kept for years.
+
+    The years count from the latest of the last dispatch, the last known diversion, and the end of the
+    last license of the contract: its last day, or its revocation if that came first. They end with
+    their last day, at 24:00 in the contract's zone. Times are those of recording. Records of exports are
+    kept for five years from the latest of these (15 CFR 762.6).
+    """
+    if not isinstance(case.data, PurgeRequested):
+        return NOT_APPLICABLE
+    holds = case.facts.get(LegalHolds, case.event.contract)
+    if holds is not None and holds.standing:
+        return Found("fail", "legal_hold", holds.standing, 0, unit="holds", subjects=holds.named)
+    cause = latest_cause(case)
+    if cause is None:
+        return Found("pass", None, case.recorded)
+    until = years_after(cause.at, parameters.years, case.zone)
+    limit = case.instant(until)
+    if case.at < until:
+        return Found("fail", "retained", case.recorded, limit, subjects=(cause.what,))
+    return Found("pass", None, case.recorded, limit)
+
+
+def latest_cause(case: Case) -> Cause | None:
+    """The latest of export, diversion and termination; of two at one instant, the first named here."""
+    retention = case.facts.get(Retention, case.event.contract)
+    causes: list[Cause] = []
+    if retention is not None and retention.exported_at is not None:
+        causes.append(Cause("export", retention.exported_at))
+    if retention is not None and retention.diversions:
+        causes.append(Cause("diversion", max(one.at for one in retention.diversions)))
+    for number in case.contract.licenses:
+        license_ = case.license(number)
+        if license_ is not None:
+            ends = license_.ends
+            if license_.revoked_at is not None and license_.revoked_at < ends:
+                ends = license_.revoked_at
+            causes.append(Cause(f"end of license {number}", ends))
+    return max(causes, key=lambda cause: cause.at, default=None)

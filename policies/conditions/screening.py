@@ -1,0 +1,419 @@
+"""Conditions on what is known of a party: what it has stated, who owns it, what the lists say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ledger.event import Event
+from ledger.facts import Declared, Facts, Key, Order, Ownership, Purchases, Screened, Screening, Statements
+from ledger.facts.screening import PURCHASE_DAYS_KEPT
+from ledger.kinds.order import OrderAmended, OrderPlaced
+from ledger.kinds.shipment import ShipmentRequested
+from ledger.kinds.transfer import TransferRequested
+from ledger.values import Country, Date, Identifier, Many, Money, Value, day_of, midnight
+from policies.conditions.case import NOT_APPLICABLE, Case, Found
+from policies.conditions.money import EXACT, plain
+from policies.conditions.parameters import Duration, Parameters, one_of
+from policies.conditions.percent import Percent, spelled
+from policies.conditions.registry import condition
+
+# --- 13 -------------------------------------------------------------------------------------------
+
+
+class EndUserStatement(Parameters):
+    above: Annotated[
+        Money, Field(description="Value above which a statement is needed: `{amount, currency}`.")
+    ]
+    days: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=PURCHASE_DAYS_KEPT,
+            description="Orders of one end user placed within so many days, today's included, add up.",
+        ),
+    ] = 30
+
+
+_Bought = OrderPlaced | OrderAmended | ShipmentRequested
+
+
+def _statement_reads(event: Event, facts: Facts, parameters: EndUserStatement) -> Iterator[Key]:
+    if isinstance(event.data, _Bought) and (end_user := _end_user(event, facts)) is not None:
+        yield Statements.name, f"{event.contract}/{end_user}"
+        yield Purchases.name, f"{event.contract}/{end_user}"
+
+
+def _end_user(event: Event, facts: Facts) -> str | None:
+    if isinstance(event.data, OrderPlaced | ShipmentRequested):
+        return event.data.end_user
+    order = _order(event, facts)
+    return None if order is None else order.end_user
+
+
+def _order(event: Event, facts: Facts) -> Order | None:
+    """The order that is amended or shipped, once it is loaded."""
+    if not isinstance(event.data, OrderAmended | ShipmentRequested):
+        return None
+    return facts.peek(Order, f"{event.contract}/{event.data.order}")
+
+
+@condition(
+    number=13,
+    parameters=EndUserStatement,
+    requests=("order.placed", "order.amended", "shipment.requested"),
+    clock="recorded_at",
+    unit="currency",
+    sentences={
+        "pass": "orders of {observed} {unit}: a statement is on file, or not needed up to {limit} {unit}",
+        "missing": "orders of {observed} {unit}, above {limit} {unit} an end-user statement is needed, "
+        "none is on file: {subjects}",
+        "expired": "orders of {observed} {unit}, above {limit} {unit} an end-user statement is needed, "
+        "the one on file has expired: {subjects}",
+        "currency": "the request is in {observed}, the limit in {limit}: the ledger knows no rate of "
+        "exchange, and no end-user statement is on file",
+    },
+    reads=_statement_reads,
+)
+def end_user_statement(case: Case, parameters: EndUserStatement) -> Found:
+    """Above a value, a statement of the end user must be on file that has not expired.
+
+    The orders of one end user that were placed within some days add up, so that none is split to stay
+    below: counted by the day of recording in the contract's zone, amended orders with their new value,
+    cancelled ones with what they released. The order itself counts whole, however long ago it was placed. The
+    last day of a statement ends at 24:00 in the contract's zone. Statements above USD 50,000: 15 CFR 748.11.
+    """
+    asked = _asked(case)
+    if asked is None:
+        return NOT_APPLICABLE
+    end_user, on_file = asked.end_user, _on_file(case, asked.end_user)
+    limit, currency = parameters.above.amount, parameters.above.currency
+    if asked.currency != currency:
+        if on_file == "valid":
+            return Found("pass", None, asked.currency, currency)
+        return Found("fail", "currency", asked.currency, currency)
+    within = EXACT.add(_bought(case, end_user, parameters.days, currency), asked.more)
+    total = max(asked.value, within)
+    sums = (plain(total), plain(limit))
+    if total > limit and on_file != "valid":
+        return Found("fail", on_file, *sums, unit=currency, subjects=(end_user,))
+    return Found("pass", None, *sums, unit=currency)
+
+
+def _on_file(case: Case, party: str) -> Literal["valid", "expired", "missing"]:
+    filed = case.facts.get(Statements, f"{case.event.contract}/{party}")
+    if filed is None or not filed.statements:
+        return "missing"
+    today = day_of(case.at, case.zone)
+    return "valid" if any(statement.expires >= today for statement in filed.statements) else "expired"
+
+
+class _Asked(NamedTuple):
+    end_user: str
+    value: Decimal
+    """Of the order, as it would be."""
+    more: Decimal
+    """What of it does not count as bought yet."""
+    currency: str
+
+
+def _asked(case: Case) -> _Asked | None:
+    """What is to be bought; None where nothing more is."""
+    data, order = case.data, _order(case.event, case.facts)
+    if isinstance(data, OrderPlaced):
+        value = EXACT.multiply(data.unit_value.amount, Decimal(data.units))
+        return _Asked(data.end_user, value, value, data.unit_value.currency)
+    if isinstance(data, ShipmentRequested):
+        value = EXACT.multiply(data.unit_value.amount, Decimal(len(data.serials)))
+        whole = value if order is None else max(value, order.value)
+        return _Asked(data.end_user, whole, Decimal(0), data.unit_value.currency)
+    if not isinstance(data, OrderAmended) or order is None:
+        return None
+    unit_value = order.unit_value if data.unit_value is None else data.unit_value.amount
+    value = EXACT.multiply(unit_value, Decimal(data.units or order.units))
+    more = EXACT.subtract(value, order.value)
+    return _Asked(order.end_user, value, more, order.currency) if more > 0 else None
+
+
+def _bought(case: Case, end_user: str, days: int, currency: str) -> Decimal:
+    """What the orders placed within so many days are worth."""
+    purchases = case.facts.get(Purchases, f"{case.event.contract}/{end_user}")
+    first = day_of(case.at, case.zone) - timedelta(days=days - 1)
+    return Decimal(0) if purchases is None else purchases.since(first, currency)
+
+
+# --- the parties of a request ---------------------------------------------------------------------
+
+
+def _parties(event: Event, facts: Facts) -> tuple[str, ...]:
+    """All that the request is for or goes through, none twice, as far as its order is loaded."""
+    data, order = event.data, _order(event, facts)
+    if isinstance(data, TransferRequested):
+        return (data.to.party,)
+    named: list[str] = []
+    if isinstance(data, OrderPlaced | ShipmentRequested):
+        named += (data.consignee, data.end_user)
+    elif isinstance(data, OrderAmended) and order is not None:
+        named += (data.consignee or order.consignee, order.end_user)
+    if isinstance(data, ShipmentRequested):
+        named.append(data.forwarder)
+    return tuple(dict.fromkeys(named))
+
+
+# --- 17 -------------------------------------------------------------------------------------------
+
+
+class ScreeningClear(Parameters):
+    asks: Annotated[
+        Literal["both", "clear", "fresh"],
+        one_of("a question", ("both", "clear", "fresh")),
+        Field(
+            description="`clear`: that nobody is a hit; `fresh`: that all were screened, on recent lists; "
+            "or `both`. Bound twice, a hit can be held and a stale list refused."
+        ),
+    ] = "both"
+    score: Annotated[
+        int,
+        Field(ge=1, le=1_000, description="From this score on a candidate is a hit; 1,000 is the same name."),
+    ]
+    list_age: Annotated[
+        Duration, Field(description="How long before the request each list may have been retrieved.")
+    ]
+    lists: Annotated[
+        tuple[Identifier, ...],
+        Field(strict=False, max_length=50, description="Lists that must have been used; any, if not given."),
+    ] = ()
+
+
+def _screening_reads(event: Event, facts: Facts, parameters: ScreeningClear) -> Iterator[Key]:
+    for party in _parties(event, facts):
+        yield Screening.name, f"{event.contract}/{party}"
+
+
+@condition(
+    number=17,
+    parameters=ScreeningClear,
+    requests=("order.placed", "order.amended", "shipment.requested", "transfer.requested"),
+    clock="recorded_at",
+    unit="parties",
+    sentences={
+        "pass": "all {observed} {unit} are screened as the document asks",
+        "hit": "score {observed}, from {limit} on it is a hit: {subjects}",
+        "listed": "found on a list, at score {observed}: {subjects}",
+        "missing": "{shortfall} of {limit} {unit} are not screened: {subjects}",
+        "lists": "{shortfall} of {limit} {unit} are not screened on every list that is asked for: {subjects}",
+        "expired": "{shortfall} of {limit} {unit} have a screening that has expired: {subjects}",
+        "stale": "a list was retrieved {observed} {unit} ago, {limit} {unit} at most are allowed: {subjects}",
+    },
+    reads=_screening_reads,
+)
+def screening_clear(case: Case, parameters: ScreeningClear) -> Found:
+    """Every party of the request must have been compared with the lists of restricted parties.
+
+    Of each party the latest screening counts: consignee, end user and forwarder; of a transfer the
+    receiver. A candidate from the score on is a hit, whatever its verdict, unless a reviewer found it a
+    false positive; a verdict of hit is one at any score. A list must have been retrieved within the age
+    given, and the screening must not have expired. That lists change daily is why their age counts.
+    """
+    parties = _parties(case.event, case.facts)
+    if not parties:
+        return NOT_APPLICABLE
+    screened = {party: _latest(case, party) for party in parties}
+    if parameters.asks != "fresh" and (hit := _hit(screened, parameters.score)) is not None:
+        return hit
+    if parameters.asks != "clear" and (stale := _not_fresh(case, screened, parameters)) is not None:
+        return stale
+    return Found("pass", None, len(parties), len(parties))
+
+
+def _latest(case: Case, party: str) -> Screened | None:
+    screening = case.facts.get(Screening, f"{case.event.contract}/{party}")
+    return None if screening is None else screening.latest
+
+
+def _hit(screened: dict[str, Screened | None], score: int) -> Found | None:
+    known = {party: result for party, result in screened.items() if result is not None}
+    near = {p: r.score for p, r in known.items() if r.score >= score and r.verdict != "false_positive"}
+    if near:
+        return Found("fail", "hit", max(near.values()), score, unit="score", subjects=tuple(near))
+    listed = {party: result.score for party, result in known.items() if result.verdict == "hit"}
+    if listed:
+        return Found("fail", "listed", max(listed.values()), unit="score", subjects=tuple(listed))
+    return None
+
+
+def _not_fresh(case: Case, screened: dict[str, Screened | None], parameters: ScreeningClear) -> Found | None:
+    known = {party: result for party, result in screened.items() if result is not None}
+    asked = set(parameters.lists)
+    lacking = {
+        "missing": tuple(party for party in screened if party not in known),
+        "lists": tuple(p for p, r in known.items() if not asked <= {one.list for one in r.lists}),
+        "expired": tuple(p for p, r in known.items() if r.expires is not None and case.at >= r.expires),
+    }
+    for code, subjects in lacking.items():
+        if subjects:
+            count = len(screened)
+            return Found("fail", code, count - len(subjects), count, len(subjects), subjects=subjects)
+    limit = _seconds(parameters.list_age)
+    old = {p: age for p, r in known.items() if (age := _seconds(case.at - _oldest(r, asked))) > limit}
+    if old:
+        return Found("fail", "stale", max(old.values()), limit, unit="seconds", subjects=tuple(old))
+    return None
+
+
+def _oldest(result: Screened, asked: set[str]) -> datetime:
+    """When the oldest list that counts was retrieved."""
+    return min(one.retrieved_at for one in result.lists if not asked or one.list in asked)
+
+
+def _seconds(age: timedelta) -> int:
+    """Whole seconds, a part of one counted as one: what is over a limit must not read as if it were not."""
+    return -(-age // timedelta(seconds=1))
+
+
+# --- 18 -------------------------------------------------------------------------------------------
+
+
+class InForce(Value):
+    from_: Annotated[Date, Field(alias="from")]
+    until: Date | None = None
+
+    @model_validator(mode="after")
+    def _window(self) -> Self:
+        if self.until is not None and self.until <= self.from_:
+            raise ValueError(f"until is {self.until}, must be after from {self.from_}")
+        return self
+
+
+def _more_than_none(percent: Decimal) -> Decimal:
+    if not percent:
+        raise ValueError("is 0, must be more")
+    return percent
+
+
+class OwnershipLimits(Parameters):
+    percent: Annotated[
+        Percent | None,
+        AfterValidator(lambda percent: percent if percent is None else _more_than_none(percent)),
+        Field(
+            description="Share that listed holders may not reach together, as a decimal in a string: "
+            '`"50"`. No such rule, if not given.'
+        ),
+    ] = None
+    in_force: Annotated[
+        Many[InForce] | None,
+        Field(
+            description="When the rule on listed holders is in force: `{from, until}`, days of the "
+            "contract's zone, `until` the first day on which it is not. Always, if not given."
+        ),
+    ] = None
+    countries: Annotated[
+        tuple[Country, ...],
+        Field(
+            strict=False,
+            max_length=250,
+            description="Where neither headquarters nor ultimate parent may be. Anywhere, if not given.",
+        ),
+    ] = ()
+    max_age: Annotated[
+        Duration | None,
+        Field(description="How long ago a declaration may be dated. Any time, if not given."),
+    ] = None
+
+
+def _ownership_reads(event: Event, facts: Facts, parameters: OwnershipLimits) -> Iterator[Key]:
+    for party in _parties(event, facts):
+        yield Ownership.name, f"{event.contract}/{party}"
+
+
+@condition(
+    number=18,
+    parameters=OwnershipLimits,
+    requests=("order.placed", "order.amended", "transfer.requested"),
+    clock="recorded_at",
+    unit="percent",
+    sentences={
+        "pass": "listed holders own {observed} {unit}, the limit is {limit} {unit}",
+        "missing": "nobody has declared who owns: {subjects}",
+        "stale": "the declaration was dated {observed}, must not be before {limit}: {subjects}",
+        "country": "headquarters or ultimate parent in {observed}, which must not be: {subjects}",
+        "parent": "the ultimate parent is listed: {subjects}",
+        "holders": "listed holders own {observed} {unit}, must be below {limit} {unit}: {subjects}",
+    },
+    reads=_ownership_reads,
+)
+def ownership(case: Case, parameters: OwnershipLimits) -> Found:
+    """Listed holders must not own a party together, nor may it be run from where it must not be.
+
+    Asked of consignee and end user, and of the receiver of a transfer. The shares of all listed holders
+    add up. What the party says of itself and what the exporter or an authority says are each looked at,
+    and the gravest counts. The rule on listed holders can be in force at some times and suspended at others:
+    that of 50 % was suspended from 2025-11-10 to 2026-11-09. Headquarters and ultimate parent count
+    wherever the entity itself is (guidance of 2026-05-31).
+    """
+    parties = _parties(case.event, case.facts)
+    affiliates = parameters.percent is not None and _in_force(case, parameters)
+    if not parties or not (affiliates or parameters.countries):
+        return NOT_APPLICABLE
+    said = {party: _declared(case, party) for party in parties}
+    if undeclared := tuple(party for party, declared in said.items() if not declared):
+        return Found("fail", "missing", subjects=undeclared)
+    every = [(party, one) for party, declared in said.items() for one in declared]
+    for found in (_stale(case, said, parameters), _run_from(every, parameters)):
+        if found is not None:
+            return found
+    return _owned(every, parameters.percent if affiliates else None)
+
+
+def _declared(case: Case, party: str) -> tuple[Declared, ...]:
+    ownership = case.facts.get(Ownership, f"{case.event.contract}/{party}")
+    return () if ownership is None else ownership.declared
+
+
+def _in_force(case: Case, parameters: OwnershipLimits) -> bool:
+    if parameters.in_force is None:
+        return True
+    return any(
+        _begins(case, w.from_) and not (w.until and _begins(case, w.until)) for w in parameters.in_force
+    )
+
+
+def _begins(case: Case, day: date) -> bool:
+    return case.at >= midnight(day, case.zone)
+
+
+def _stale(case: Case, said: dict[str, tuple[Declared, ...]], parameters: OwnershipLimits) -> Found | None:
+    if parameters.max_age is None:
+        return None
+    first = day_of(case.at - parameters.max_age, case.zone)
+    newest = {party: max(one.dated for one in declared) for party, declared in said.items()}
+    old = {party: dated for party, dated in newest.items() if dated < first}
+    if not old:
+        return None
+    return Found(
+        "fail", "stale", min(old.values()).isoformat(), first.isoformat(), unit="day", subjects=tuple(old)
+    )
+
+
+def _run_from(every: list[tuple[str, Declared]], parameters: OwnershipLimits) -> Found | None:
+    for party, one in every:
+        for country in (one.headquarters, one.parent):
+            if country is not None and country in parameters.countries:
+                return Found("fail", "country", country, unit="country", subjects=(party,))
+    return None
+
+
+def _owned(every: list[tuple[str, Declared]], limit: Decimal | None) -> Found:
+    gravest = max(one.listed_percent for _, one in every)
+    if limit is None:
+        return Found("pass", None, spelled(gravest), "100.00")
+    if parents := tuple(dict.fromkeys(party for party, one in every if one.parent_listed)):
+        return Found("fail", "parent", subjects=parents)
+    if gravest >= limit:
+        owned = tuple(dict.fromkeys(party for party, one in every if one.listed_percent >= limit))
+        return Found("fail", "holders", spelled(gravest), spelled(limit), subjects=owned)
+    return Found("pass", None, spelled(gravest), spelled(limit))

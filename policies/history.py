@@ -1,0 +1,188 @@
+"""Every fact of a log in memory, moved on event by event by the code that commits (`ledger.fold.judged`).
+
+Facts grow with what the log is about, entries are not kept: an event that cites an earlier entry is
+given that entry again by whoever has the log (`recall`). Pure: nothing is read and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from ledger.decision import OUTCOMES, Decision, Judge, Outcome
+from ledger.event import Event, Submission
+from ledger.facts import LOOKED_UP, Chain, Fact, Facts, FactT, Key, Order, Recorded, Shipment, Under
+from ledger.fold import due_needs, extend_chain, fallen_due, judged, missing
+
+_UNKNOWN = len(OUTCOMES)
+
+
+class History:
+    """The facts after the entries taken so far. For each event: `prepare`, then `take`.
+
+    `judge` decides; `origin` is the name of the log, from which the ids of its own events follow.
+    """
+
+    def __init__(self, judge: Judge, *, origin: str) -> None:
+        self.judge = judge
+        self.origin = origin
+        self._known: dict[Key, Fact | None] = {}
+        self._under: dict[str, dict[Key, None]] = {}
+        self._outcomes = bytearray()
+        """Of each entry: where its outcome stands in OUTCOMES, or _UNKNOWN."""
+        self._prepared: Facts | None = None
+        self._absent: list[Key] = []
+        self._recalled: dict[int, Event | None] = {}
+
+    def copy(self) -> History:
+        """Another history with the same past; nothing is prepared in it."""
+        other = History(self.judge, origin=self.origin)
+        other._known = dict(self._known)
+        other._under = {license_: dict(keys) for license_, keys in self._under.items()}
+        other._outcomes = self._outcomes[:]
+        return other
+
+    @property
+    def size(self) -> int:
+        """Entries so far; also the index of the next."""
+        return len(self._outcomes)
+
+    def rows(self) -> Iterator[tuple[Key, str]]:
+        """Every fact as it is stored."""
+        for key, fact in self._known.items():
+            if fact is not None:
+                yield key, fact.encode().decode()
+
+    def fact(self, fact: type[FactT], key: str) -> FactT | None:
+        return self._known.get((fact.name, key))  # type: ignore[return-value] # of that name is of that type
+
+    # --- what an event reads ----------------------------------------------------------------------
+
+    def prepare(self, event: Event, judge: Judge | None = None) -> list[int]:
+        """Load what judging the event reads, by `judge` if not by our own.
+
+        Gives the entries that must be recalled first, and then it is to be asked again; [] if none.
+        """
+        by = judge or self.judge
+        return self._load(lambda facts: missing(event, facts, by))
+
+    def prepare_due(self, duties: Sequence[str]) -> list[int]:
+        """The same for duties of which a step falls due."""
+        return self._load(lambda facts: facts.missing(due_needs(duties, facts, self.judge)))
+
+    def _load(self, lacking: Callable[[Facts], list[Key]]) -> list[int]:
+        if self._prepared is None:
+            self._prepared = Facts(self._known)
+        facts = self._prepared
+        while keys := lacking(facts):
+            if cited := [index for index in self._cited(keys) if index not in self._recalled]:
+                return cited
+            facts.load([(key, self._look_up(*key)) for key in keys])
+            self._absent += keys
+            # Any other fact that is not here does not exist, and so it names no further ones.
+            if not any(name in LOOKED_UP for name, _ in keys):
+                break
+        return []
+
+    def recall(self, index: int, event: Event | None) -> None:
+        """Entry `index` again; None if its body is withheld."""
+        self._recalled[index] = event
+
+    def _cited(self, keys: list[Key]) -> Iterator[int]:
+        return (int(key) for name, key in keys if name == Recorded.name and self._within(int(key)))
+
+    def _within(self, index: int) -> bool:
+        return index < self.size and self._outcomes[index] != _UNKNOWN
+
+    def _look_up(self, name: str, key: str) -> Fact | None:
+        if name == Under.name:
+            return self._open_under(key)
+        if name == Recorded.name and self._within(int(key)):
+            index = int(key)
+            event = self._recalled[index]
+            if event is not None:
+                return Recorded(index=index, outcome=OUTCOMES[self._outcomes[index]], event=event)
+        return None
+
+    def _open_under(self, license_: str) -> Under:
+        keys = self._under.get(license_, {})
+        return Under(
+            license=license_,
+            orders=tuple(key for name, key in keys if name == Order.name),
+            shipments=tuple(key for name, key in keys if name == Shipment.name),
+        )
+
+    # --- what it brings about ---------------------------------------------------------------------
+
+    def ask(self, event: Event, *, at: datetime, judge: Judge | None = None) -> Decision:
+        """The decision on the prepared event, and nothing changes; it stays prepared."""
+        assert self._prepared is not None, "prepare comes first"
+        return (judge or self.judge).judge(event, self._prepared, at=at)
+
+    def take(self, submission: Submission, *, at: datetime) -> Iterator[tuple[Submission, Decision, Facts]]:
+        """The prepared event as entry `size`, then what the ledger must say because of it.
+
+        Each with its decision, and the facts as they then are; these are kept once all of it has been
+        asked for. `note` each entry that comes to stand in the log.
+        """
+        return self._take(
+            lambda facts: judged(submission, facts, self.judge, index=self.size, at=at, origin=self.origin)
+        )
+
+    def take_due(
+        self, duties: Sequence[str], *, at: datetime
+    ) -> Iterator[tuple[Submission, Decision, Facts]]:
+        """What the ledger says of the prepared duties at an instant: nothing of those that are not due."""
+        return self._take(
+            lambda facts: fallen_due(duties, facts, self.judge, index=self.size, at=at, origin=self.origin)
+        )
+
+    def _take(
+        self, say: Callable[[Facts], Iterator[tuple[Submission, Decision]]]
+    ) -> Iterator[tuple[Submission, Decision, Facts]]:
+        facts = self._prepared
+        assert facts is not None, "prepare comes first"
+        for each, decision in say(facts):
+            yield each, decision, facts
+        self.keep(facts)
+
+    def note(self, outcome: Outcome | None) -> None:
+        """The next entry stands in the log; None: its outcome, or what it says, cannot be known."""
+        self._outcomes.append(_UNKNOWN if outcome is None else OUTCOMES.index(outcome))
+
+    def pass_by(self, contract: str, *, leaf: bytes) -> None:
+        """The next entry stands in the log, and what it says is withheld: it folds into its chain alone."""
+        facts = Facts(self._known)
+        key = Chain.name, contract
+        facts.load([(key, self._known.get(key))])
+        extend_chain(contract, facts, leaf=leaf)
+        self.keep(facts)
+        self.note(None)
+
+    def keep(self, facts: Facts) -> None:
+        """What has changed in `facts` is so from here on; what was prepared is forgotten."""
+        self._known.update(facts.changed)
+        for fact in facts.changed.values():
+            if isinstance(fact, Order):
+                self._relate(fact, fact.license, is_open=fact.reserves)
+            elif isinstance(fact, Shipment):
+                self._relate(fact, fact.license, is_open=fact.open)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what was prepared."""
+        for key in self._absent:
+            # Or every key that somebody ever asked for in vain would stay.
+            if key in self._known and self._known[key] is None:
+                del self._known[key]
+        self._absent.clear()
+        self._recalled.clear()
+        self._prepared = None
+
+    def _relate(self, fact: Fact, license_: str, *, is_open: bool) -> None:
+        under = self._under.setdefault(license_, {})
+        key = fact.name, fact.key
+        if is_open:
+            under[key] = None
+        else:
+            under.pop(key, None)

@@ -1,0 +1,226 @@
+"""Duties that follow from an event: to let inspectors in, to send back, to report, to pay on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from ledger.decision import SUBJECTS_MAX, Verdict
+from ledger.event import Event
+from ledger.facts import Contract, Duty, Facts, Inspection, Invoice, Key, RevenueAccount, Rma
+from ledger.kinds.inspection import IncidentReported, InspectionCompleted, InspectionRequested
+from ledger.kinds.payment import InvoiceIssued
+from ledger.kinds.rma import RmaReplaced
+from ledger.kinds.shipment import DeliveryReceived
+from ledger.kinds.withdrawal import DeviceLost
+from ledger.values import day_of, parse_timestamp
+from policies.conditions.case import Case
+from policies.conditions.deadlines import days_after
+from policies.conditions.money import EXACT, plain
+from policies.conditions.parameters import Duration, Parameters
+from policies.conditions.trade import RevenueShare, share_due, share_late
+from policies.obligations.registry import NOT_MET, Change, Meets, Obligation, Opens
+
+
+class WithinDays(Parameters):
+    within: Annotated[
+        Duration, Field(description="Whole days, the last of which ends at 24:00 in the contract's zone.")
+    ]
+
+
+# --- 33 -------------------------------------------------------------------------------------------
+
+
+class InspectionDeadline(Obligation[WithinDays], name="inspection_deadline"):
+    """An inspection that was asked for must be completed within a number of days.
+
+    Counted from the day on which the request is recorded. Who asked says that it is complete. A step
+    may propose the revocation of the contract's licenses: of end-use checks, 60 days and 60 more
+    (15 CFR 748, Supplement No. 2; practice of end-use checks).
+    """
+
+    number = 33
+    watches = ("inspection.requested", "inspection.completed")
+    parameters = WithinDays
+    sentences: ClassVar[Mapping[str, str]] = {"late": "the inspection was not completed in time"}
+
+    def touches(self, event: Event, facts: Facts, parameters: WithinDays) -> Iterable[str]:
+        contract = facts.peek(Contract, event.contract)
+        if contract is not None and isinstance(event.data, InspectionRequested | InspectionCompleted):
+            yield from _subjects(event.data.inspection, contract)
+
+    def changes(self, case: Case, parameters: WithinDays) -> Iterable[Change]:
+        data = case.data
+        if not isinstance(data, InspectionRequested | InspectionCompleted):
+            return
+        asked = case.facts.get(Inspection, f"{case.event.contract}/{data.inspection}")
+        if isinstance(data, InspectionCompleted):
+            if asked is not None and asked.asked_by == case.event.actor.party:
+                yield Meets(_subjects(data.inspection, case.contract))
+        elif asked is None:
+            due = days_after(case.at, parameters.within.days, case.zone)
+            # Each license is proposed for revocation by itself.
+            for subject, license_ in zip(
+                _subjects(data.inspection, case.contract), case.contract.licenses or (None,), strict=True
+            ):
+                yield Opens((subject,), due, license=license_)
+
+
+def _subjects(inspection: str, contract: Contract) -> tuple[str, ...]:
+    return tuple(f"{inspection}/{license_}" for license_ in contract.licenses) or (inspection,)
+
+
+# --- 31 -------------------------------------------------------------------------------------------
+
+
+class RmaReturn(Obligation[WithinDays], name="rma_return"):
+    """A defective device must go back within a number of days of its replacement's arrival.
+
+    One for one: until it does, there are more devices than were licensed.
+    """
+
+    number = 31
+    watches = ("rma.replaced",)
+    parameters = WithinDays
+    unit = "devices"
+    sentences: ClassVar[Mapping[str, str]] = {
+        "late": "{observed} of {limit} replaced devices went back, {shortfall} did not: {subjects}",
+        "met": "{observed} of {limit} replaced devices went back",
+    }
+
+    def touches(self, event: Event, facts: Facts, parameters: WithinDays) -> Iterable[str]:
+        if isinstance(event.data, RmaReplaced):
+            yield f"{event.data.rma}/{event.id}"
+
+    def changes(self, case: Case, parameters: WithinDays) -> Iterable[Change]:
+        data = case.data
+        if not isinstance(data, RmaReplaced):
+            return
+        rma = case.facts.get(Rma, f"{case.event.contract}/{data.rma}")
+        if rma is None:
+            return
+        defective = tuple(device.defective for device in data.devices if device.defective in rma.serials)
+        due = days_after(case.at, parameters.within.days, case.zone)
+        if defective:
+            yield Opens((f"{data.rma}/{case.event.id}",), due, items=defective, license=rma.license)
+
+    def due_reads(self, duty: Duty, parameters: WithinDays) -> Iterable[Key]:
+        yield Rma.name, _rma_key(duty)
+
+    def verdict(
+        self, duty: Duty, facts: Facts, contract: Contract, parameters: WithinDays, *, at: datetime
+    ) -> Verdict:
+        rma = facts.get(Rma, _rma_key(duty))
+        returned = frozenset(rma.returned if rma is not None else ())
+        kept = tuple(serial for serial in duty.items if serial not in returned)
+        named = len(duty.items)
+        return Verdict(
+            not kept,
+            named - len(kept),
+            named,
+            len(kept) or None,
+            self.unit,
+            kept[:SUBJECTS_MAX],
+            len(kept),
+        )
+
+
+def _rma_key(duty: Duty) -> str:
+    return f"{duty.contract}/{duty.subject.partition('/')[0]}"
+
+
+# --- 34 -------------------------------------------------------------------------------------------
+
+
+class IncidentWithin(Parameters):
+    within: Annotated[Duration, Field(description="After the loss is recorded: `PT72H`.")]
+
+
+class IncidentReport(Obligation[IncidentWithin], name="incident_report"):
+    """A loss must be reported: what was missing at a delivery, and a device that was lost.
+
+    An incident that names the shipment, or the device, meets it.
+    """
+
+    number = 34
+    watches = ("delivery.received", "device.lost", "incident.reported")
+    parameters = IncidentWithin
+    sentences: ClassVar[Mapping[str, str]] = {"late": "no incident was reported in time"}
+
+    def touches(self, event: Event, facts: Facts, parameters: IncidentWithin) -> Iterable[str]:
+        return _lost(event)
+
+    def changes(self, case: Case, parameters: IncidentWithin) -> Iterable[Change]:
+        lost = _lost(case.event)
+        if not lost:
+            return
+        if isinstance(case.data, IncidentReported):
+            yield Meets(lost)
+        else:
+            yield Opens(lost, case.at + parameters.within)
+
+
+def _lost(event: Event) -> tuple[str, ...]:
+    data = event.data
+    if isinstance(data, DeliveryReceived):
+        return (f"shipment/{data.shipment}",) if data.missing else ()
+    if isinstance(data, DeviceLost):
+        return tuple(f"device/{serial}" for serial in data.speaks_of())
+    if isinstance(data, IncidentReported):
+        shipments = () if data.shipment is None else (f"shipment/{data.shipment}",)
+        return (*shipments, *(f"device/{serial}" for serial in data.serials))
+    return ()
+
+
+# --- 36 -------------------------------------------------------------------------------------------
+
+
+class RevenueShareDue(Obligation[RevenueShare], name="revenue_share_due"):
+    """The share of an invoice must have been paid on within a number of days of its recording.
+
+    When they have passed, what was paid on is compared with the share of all that has fallen due by
+    then. The condition `revenue_share` gates releases by the same numbers.
+    """
+
+    number = 36
+    watches = ("invoice.issued",)
+    parameters = RevenueShare
+    sentences: ClassVar[Mapping[str, str]] = {
+        "late": "{observed} {unit} of revenue shared, {limit} {unit} due: {shortfall} {unit} short",
+        "met": "{observed} {unit} of revenue shared, {limit} {unit} due",
+    }
+
+    def touches(self, event: Event, facts: Facts, parameters: RevenueShare) -> Iterable[str]:
+        if isinstance(event.data, InvoiceIssued):
+            yield event.data.invoice
+
+    def changes(self, case: Case, parameters: RevenueShare) -> Iterable[Change]:
+        data = case.data
+        if isinstance(data, InvoiceIssued):
+            late = share_late(day_of(case.at, case.zone), parameters, zone=case.zone)
+            yield Opens((data.invoice,), late)
+
+    def due_reads(self, duty: Duty, parameters: RevenueShare) -> Iterable[Key]:
+        yield Invoice.name, f"{duty.contract}/{duty.subject}"
+        yield RevenueAccount.name, duty.contract
+
+    def verdict(
+        self, duty: Duty, facts: Facts, contract: Contract, parameters: RevenueShare, *, at: datetime
+    ) -> Verdict:
+        invoice = facts.get(Invoice, f"{duty.contract}/{duty.subject}")
+        account = facts.get(RevenueAccount, duty.contract)
+        if invoice is None or account is None:
+            return NOT_MET
+        revenue, digits = account.of(invoice.currency), parameters.digits
+        due = share_due(revenue, parameters, at=parse_timestamp(duty.due), zone=contract.zone)
+        short = EXACT.subtract(due, revenue.shared)
+        return Verdict(
+            short <= 0,
+            plain(revenue.shared, digits),
+            plain(due, digits),
+            plain(short, digits) if short > 0 else None,
+            invoice.currency,
+        )

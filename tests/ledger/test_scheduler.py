@@ -1,0 +1,159 @@
+"""What falls due on a real database: said once, by any number of schedulers, after any outage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from api.database import Logins
+from ledger.canonical import parse
+from ledger.errors import Unavailable
+from ledger.facts import Duty
+from ledger.reader import Filter
+from ledger.scheduler import Scheduler
+from ledger.values import parse_timestamp
+from tests.ledger.live_log import LiveLog, in_loop, live, simulated
+from tests.workbench import CONTRACT, condition, policy, serials
+
+HEARTBEAT = {
+    "id": "heartbeat",
+    "uses": "attestation_heartbeat",
+    "clause": "a test",
+    "first": "P14D",
+    "every": "PT24H",
+    "steps": [{"after": "PT0S", "action": "flag"}, {"after": "P4D", "action": "propose_suspension"}],
+}
+INSTALL = {"id": "install", "uses": "install_deadline", "clause": "a test", "within": "P30D"}
+TEXT = policy(condition("quantity_cap", limit=100), obligations=[HEARTBEAT, INSTALL])
+START = "2027-03-01T12:00:00Z"
+DUE = "2027-03-15T11:00:00Z"  # fourteen days later, in New York, where the clocks have changed
+
+
+async def installed(log: LiveLog, devices: list[str], *, standing: int | None = None) -> None:
+    await log.open_contract(TEXT)
+    await log.accepted("order.placed", units=len(devices))
+    await log.accepted("shipment.requested", serials=devices)
+    await log.accepted("shipment.dispatched", serials=devices)
+    await log.accepted("delivery.received", received=devices, missing=[])
+    racks = [{"serial": serial, "rack": "R1", "slot": "1"} for serial in devices[:standing]]
+    await log.accepted("device.installed", devices=racks)
+
+
+async def said(log: LiveLog, kind: str) -> list[dict[str, Any]]:
+    found = await log.reader.entries(Filter(kind=kind))
+    bodies = (entry.entry.bodies["event"] for entry in found)
+    return [parse(body.value)["data"] for body in bodies if body is not None]
+
+
+@in_loop
+async def test_what_falls_due_is_an_entry_of_the_log(ledger: Logins) -> None:
+    clock = simulated(START)
+    async with live(ledger, clock=clock) as log:
+        await installed(log, serials(3), standing=2)
+        scheduler = Scheduler(log.sequencer, log.reader, clock)
+        size = log.sequencer.size
+        clock.set(parse_timestamp("2027-03-15T10:59:59.999999Z"))
+        await scheduler.fall_due()
+        assert log.sequencer.size == size
+        clock.set(parse_timestamp(DUE))
+        await scheduler.fall_due()
+        [breach] = await said(log, "obligation.breached")
+        assert (breach["about"], breach["step"]) == (serials(2), 1)
+        clock.set(parse_timestamp("2027-04-01T04:00:00Z"))
+        await scheduler.fall_due()
+        kinds = ["obligation.breached", "suspension.proposed"]
+        assert [len(await said(log, kind)) for kind in kinds] == [3, 1]
+        idle = (await said(log, "obligation.breached"))[-1]
+        assert (idle["shortfall"], idle["subjects"]) == (1, ["SN000003"])
+        assert scheduler.ran_at == clock()
+
+
+@in_loop
+async def test_several_schedulers_in_several_processes_say_each_step_once(ledger: Logins) -> None:
+    clock = simulated(START)
+    async with live(ledger, clock=clock) as one, live(ledger, clock=clock) as two:
+        await installed(one, serials(4))
+        clock.set(parse_timestamp("2027-06-01T00:00:00Z"))
+        schedulers = [Scheduler(log.sequencer, log.reader, clock) for log in (one, two) for _ in range(3)]
+        await asyncio.gather(*(scheduler.fall_due() for scheduler in schedulers))
+        steps = Counter(
+            (b["obligation"], b["due"], b["step"]) for b in await said(one, "obligation.breached")
+        )
+        assert set(steps.values()) == {1}
+        assert [step for _, _, step in sorted(steps)] == [1, 2]
+        assert len(await said(one, "suspension.proposed")) == 1
+        assert len(await said(one, "obligation.satisfied")) == 1  # all of them stand in their racks
+
+
+@in_loop
+async def test_what_is_met_before_the_lock_is_taken_is_not_late(ledger: Logins) -> None:
+    """The scheduler saw the duty due; the attestation is committed first, in the same batch."""
+    clock = simulated(START)
+    async with live(ledger, clock=clock) as log:
+        await installed(log, serials(1))
+        clock.set(parse_timestamp(DUE))
+        due = await log.reader.duties_due("2027-03-15T11:00:00.000000Z", 10)
+        assert due == [f"{CONTRACT}/us-h200-china/heartbeat/SN000001"]
+        attested = {"devices": [{"serial": "SN000001", "outcome": "pass"}]}
+        await asyncio.gather(log.accepted("usage.attested", **attested), log.sequencer.fall_due(due))
+        assert await said(log, "obligation.breached") == []
+        duty = await log.reader.fact(Duty, due[0])
+        assert duty is not None
+        assert duty.due == "2027-03-16T11:00:00.000000Z"
+
+
+@in_loop
+async def test_a_simulated_clock_stops_at_every_due_instant(ledger: Logins) -> None:
+    clock = simulated(START)
+    async with live(ledger, clock=clock) as log:
+        await installed(log, serials(2), standing=1)
+        scheduler = Scheduler(log.sequencer, log.reader, clock)
+        to = parse_timestamp("2027-12-31T00:00:00Z")
+        await scheduler.advance(to, clock.set)
+        assert clock() == to
+        found = await log.reader.entries(Filter(kind="obligation.breached"))
+        assert [entry.recorded_at for entry in found] == [
+            parse_timestamp(at) for at in (DUE, "2027-03-19T11:00:00Z", "2027-04-01T04:00:00Z")
+        ]
+
+
+@in_loop
+async def test_a_scheduler_that_stands_still_lets_nothing_through(ledger: Logins) -> None:
+    clock = simulated(START)
+    async with live(ledger, clock=clock) as log:
+        await installed(log, serials(1))
+        clock.set(parse_timestamp("2030-02-10T05:00:00Z"))  # the last day of the license is over
+        late = await log.say("order.placed", order="PO-2", units=1)
+        assert late.outcome == "denied"
+        assert await said(log, "obligation.breached") == []
+
+
+@in_loop
+async def test_a_scheduler_outlives_a_database_that_is_away(ledger: Logins) -> None:
+    clock = simulated(START)
+    async with live(ledger, clock=clock) as log:
+        await installed(log, serials(1))
+        clock.set(parse_timestamp(DUE))
+        answered = asyncio.Event()
+        scheduler = Scheduler(log.sequencer, _Away(log, answered), clock, interval_s=0.01)  # type: ignore[arg-type]
+        scheduler.open()
+        await asyncio.wait_for(answered.wait(), 10)
+        await scheduler.close()
+        assert len(await said(log, "obligation.breached")) == 1
+
+
+class _Away:
+    """A reader whose database is away the first times it is asked."""
+
+    def __init__(self, log: LiveLog, answered: asyncio.Event) -> None:
+        self.log, self.answered, self.asked = log, answered, 0
+
+    async def duties_due(self, by: str, limit: int) -> list[str]:
+        self.asked += 1
+        if self.asked <= 2:
+            raise Unavailable("away")
+        found = await self.log.reader.duties_due(by, limit)
+        if not found:
+            self.answered.set()
+        return found

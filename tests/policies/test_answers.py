@@ -1,0 +1,188 @@
+"""What a person decides: holds and their release, overrides, proposals confirmed or dismissed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ledger.facts import Hold, License, Override, Proposed
+from policies.explain import explain
+from tests.workbench import (
+    AUTHORITY,
+    BUYER,
+    CONTRACT,
+    EXPORTER,
+    LICENSE,
+    Workbench,
+    codes,
+    condition,
+    finding,
+    instant,
+    policy,
+    serials,
+    wire,
+)
+
+HELD = policy(
+    condition("quantity_cap", limit=5, action="hold", released_by=["authority", "exporter"], id="cap"),
+    condition("validity_window", action="hold", released_by=["authority"], id="window"),
+    condition("quantity_cap", limit=8, at=["order.placed"], id="more", overridden_by=["authority"]),
+)
+LATE = "2027-08-01T00:00:00Z"
+EVIDENCE = {"sha256": "ab" * 32, "media_type": "application/pdf", "uri": "https://example.com/letter.pdf"}
+
+
+@pytest.fixture
+def bench() -> Workbench:
+    return Workbench().open(text=HELD, valid_until="2027-06-30")
+
+
+def override(
+    bench: Workbench, *, evidence: bool = True, at: str | None = None, **data: Any
+) -> list[str | None]:
+    value = wire(
+        "override.granted",
+        by=data.pop("by", None),
+        **{"conditions": ["more"], "target": "order/PO-4711", **data},
+    )
+    if evidence:
+        value["evidence"] = [EVIDENCE]
+    return codes(bench.submit(value, at=at))
+
+
+# --- holds ----------------------------------------------------------------------------------------
+
+
+def test_what_is_held_stands_and_the_ledger_says_who_may_release_it(bench: Workbench) -> None:
+    decision = bench.say("order.placed", units=6)
+    assert decision.outcome == "held"
+    assert [a.value() for a in decision.awaited] == [
+        {"policy": "us-h200-china", "condition": "cap", "released_by": ["authority", "exporter"]}
+    ]
+    event, _ = bench.log[-1]
+    assert event.kind == "hold.placed"
+    hold = bench.fact(Hold, f"{CONTRACT}/order/PO-4711")
+    assert hold.placed == len(bench.log) - 1
+    assert [h.condition for h in hold.held_by] == ["cap"]
+    assert bench.fact(License, LICENSE).ordered == 6
+
+
+def test_nothing_is_released_from_an_order_that_is_held(bench: Workbench) -> None:
+    bench.say("order.placed", units=6)
+    decision = bench.release(serials(2))
+    assert codes(decision) == ["not_held.held"]
+    assert explain(decision.value()) == ["not_held: order/PO-4711 is held by us-h200-china: cap."]
+    bench.accepted("hold.released")
+    assert bench.release(serials(2)).outcome == "accepted"
+
+
+def test_each_role_releases_what_it_may_and_the_last_ends_the_hold(bench: Workbench) -> None:
+    bench.say("order.placed", units=6, at=LATE)
+    assert codes(bench.say("hold.released", by=(BUYER, "buyer"))) == ["hold_open.role"]
+    bench.accepted("hold.released", by=(EXPORTER, "exporter"))
+    hold = bench.fact(Hold, f"{CONTRACT}/order/PO-4711")
+    assert [h.condition for h in hold.held_by] == ["window"]
+    assert codes(bench.say("hold.released", by=(EXPORTER, "exporter"))) == ["hold_open.role"]
+    bench.accepted("hold.released", by=(AUTHORITY, "authority"))
+    assert codes(bench.say("hold.released")) == ["hold_open.none"]
+
+
+def test_a_release_that_is_held_is_flagged_when_it_leaves_all_the_same(bench: Workbench) -> None:
+    bench.say("order.placed", units=5)
+    decision = bench.release(serials(1), at=LATE)
+    assert decision.outcome == "held"
+    assert "not_held.held" in codes(bench.dispatch(serials(1)))
+
+
+def test_a_denial_weighs_more_than_a_hold_and_holds_nothing(bench: Workbench) -> None:
+    decision = bench.say("order.placed", units=9)
+    assert (decision.outcome, decision.awaited) == ("denied", ())
+    assert bench.log[-1][0].kind == "order.placed"
+
+
+# --- overrides ------------------------------------------------------------------------------------
+
+
+def test_an_override_lets_one_condition_count_as_a_flag_for_one_order_until_it_ends(
+    bench: Workbench,
+) -> None:
+    assert "more" in [f.id for f in bench.ask("order.placed", units=9).failed]
+    assert override(bench, until="2027-04-01T00:00:00Z") == []
+    granted = len(bench.log) - 1
+    decision = bench.ask("order.placed", units=9)
+    assert finding(decision, "more").override == granted
+    assert finding(decision, "cap").override is None
+    assert decision.outcome == "held"  # the other condition holds as before
+    assert decision.value()["conditions"][2]["override"] == granted
+    for asked in ({"order": "PO-1", "units": 9}, {"units": 9, "at": "2027-04-01T00:00:00Z"}):
+        assert bench.ask("order.placed", **asked).outcome == "denied"
+    assert f"Overridden by entry {granted}." in explain(decision.value())[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"evidence": False}, "override_allowed.evidence"),
+        ({"until": "2027-03-01T12:00:00Z"}, "override_allowed.over"),
+        ({"conditions": ["nothing"]}, "override_allowed.unknown"),
+        ({"conditions": ["cap"]}, "override_allowed.role"),
+        ({"by": (EXPORTER, "exporter")}, "override_allowed.role"),
+        ({"policy": "another"}, "override_allowed.unknown"),
+    ],
+)
+def test_an_override_needs_a_right_evidence_and_an_end(
+    bench: Workbench, change: dict[str, Any], code: str
+) -> None:
+    assert override(bench, **change) == [code]
+
+
+def test_a_later_override_takes_the_place_of_the_one_before(bench: Workbench) -> None:
+    override(bench, until="2027-04-01T00:00:00Z")
+    override(bench, until="2027-05-01T00:00:00Z")
+    [exemption] = bench.fact(Override, f"{CONTRACT}/order/PO-4711").exemptions
+    assert (exemption.until, exemption.index) == (instant("2027-05-01T00:00:00Z"), len(bench.log) - 1)
+
+
+# --- proposals ------------------------------------------------------------------------------------
+
+
+def proposed(bench: Workbench) -> int:
+    """A dispatch under a license that is revoked proposes its suspension; the index of the proposal."""
+    bench.order(2)
+    bench.release(serials(2))
+    bench.accepted("license.suspended")
+    bench.dispatch(serials(2))
+    assert bench.log[-1][0].kind == "suspension.proposed"
+    return len(bench.log) - 1
+
+
+@pytest.fixture
+def watched() -> Workbench:
+    live = condition("license_active", at=["shipment.dispatched"], action="flag", in_transit_grace="P7D")
+    return Workbench().open(text=policy(live))
+
+
+def test_a_proposal_waits_for_a_person(watched: Workbench) -> None:
+    index = proposed(watched)
+    fact = watched.fact(Proposed, str(index))
+    assert (fact.propose, fact.state, fact.license) == ("suspension", "open", LICENSE)
+    watched.accepted("proposal.dismissed", proposal=index)
+    fact = watched.fact(Proposed, str(index))
+    assert (fact.state, fact.answered) == ("dismissed", len(watched.log) - 1)
+    again = watched.say("proposal.dismissed", proposal=index)
+    assert codes(again) == ["proposal_open.answered"]
+
+
+def test_a_revocation_confirms_the_proposal_that_it_names(watched: Workbench) -> None:
+    index = proposed(watched)
+    for number, code in ((0, "proposal_open.unknown"), (index + 100, "proposal_open.unknown")):
+        assert codes(watched.say("license.revoked", proposal=number)) == [code]
+    watched.accepted("license.revoked", proposal=index)
+    assert watched.fact(Proposed, str(index)).state == "confirmed"
+
+
+def test_only_the_authority_dismisses(watched: Workbench) -> None:
+    index = proposed(watched)
+    decision = watched.say("proposal.dismissed", by=(EXPORTER, "exporter"), proposal=index)
+    assert codes(decision) == ["standing.role"]
