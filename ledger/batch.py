@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from ledger.canonical import parse
 from ledger.decision import Decision, Judge
 from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header
 from ledger.errors import AppendFailed
-from ledger.event import Submission, parse_event
+from ledger.event import Submission, committed_event
 from ledger.facts import Chain, Facts, Recorded
 from ledger.fold import PLAIN, extend_chain, fallen_due, judged
 from ledger.merkle import Frontier, Growth
@@ -95,7 +94,7 @@ class Batch:
         index, event = new.entry.header.index, new.entry.bodies["event"]
         if self.facts.loaded((Recorded.name, str(index))):
             assert event is not None
-            recorded = Recorded(index=index, outcome=new.outcome, event=parse_event(parse(event.value)))
+            recorded = Recorded(index=index, outcome=new.outcome, event=committed_event(event.value))
             self.facts.load([((Recorded.name, str(index)), recorded)])
             self.relinked = True
 

@@ -47,7 +47,7 @@ from ledger.kinds.ledger import (
     RevocationScoped,
     SuspensionProposed,
 )
-from ledger.kinds.license import LicenseRevoked
+from ledger.kinds.license import LicenseExpired, LicenseExpiring, LicenseRevoked
 from ledger.values import SERIALS_PER_EVENT_MAX, format_timestamp, parse_timestamp
 
 
@@ -177,11 +177,15 @@ def fallen_due(
 
 def _said_of(keys: Iterable[str], facts: Facts, judge: Judge, at: datetime) -> list[Entailed]:
     """Duties that are late alike are said in one breath: a site that falls silent is one entry."""
+    said: list[Entailed] = []
     alike: dict[tuple[Any, ...], list[Duty]] = {}
     verdicts: dict[tuple[Any, ...], Verdict] = {}
     for key in dict.fromkeys(keys):
         duty = facts.get(Duty, key)
         if duty is None or duty.next is None or parse_timestamp(duty.next) > at:
+            continue
+        if duty.policy == LEDGER_PARTY:
+            said.append(_term(duty))
             continue
         verdict = judge.due(duty, facts, at=at)
         group: tuple[Any, ...] = (
@@ -190,11 +194,19 @@ def _said_of(keys: Iterable[str], facts: Facts, judge: Judge, at: datetime) -> l
         )  # fmt: skip
         alike.setdefault(group, []).append(duty)
         verdicts[group] = verdict
-    return [
+    return said + [
         _met(duties[0], verdicts[group]) if verdicts[group].met else _late(part, verdicts[group])
         for group, duties in alike.items()
         for part in _parts(duties, SERIALS_PER_EVENT_MAX)
     ]
+
+
+def _term(duty: Duty) -> Entailed:
+    """A license nears its end, step by step; the last is the end itself."""
+    if duty.taken + 1 < len(duty.steps):
+        data = {"license": duty.subject, "ends_at": duty.due, "step": duty.taken + 1}
+        return Entailed(duty.contract, LicenseExpiring, data)
+    return Entailed(duty.contract, LicenseExpired, {"license": duty.subject, "ended_at": duty.due})
 
 
 _LATE = Verdict(met=False)
@@ -213,7 +225,10 @@ def due_needs(keys: Iterable[str], facts: Facts, judge: Judge) -> Iterable[Key]:
         duty = facts.peek(Duty, key)
         if duty is not None:
             yield Chain.name, duty.contract
-            yield from judge.due_reads(duty, facts)
+            if duty.policy == LEDGER_PARTY:
+                yield License.name, duty.subject
+            else:
+                yield from judge.due_reads(duty, facts)
 
 
 def _met(duty: Duty, verdict: Verdict) -> Entailed:

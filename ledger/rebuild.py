@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import psycopg
 
-from ledger.canonical import parse
 from ledger.decision import duties_of
 from ledger.errors import Unavailable
-from ledger.event import parse_event
+from ledger.event import committed_event
 from ledger.facts import Fact, Facts, Key, Recorded
 from ledger.fold import duties_needed, extend_chain, fold, missing
 from ledger.reader import Reader, StoredEntry
@@ -60,7 +59,7 @@ class Refold:
         if event_body is not None and decision_body is not None:
             outcome, duties = duties_of(decision_body.value)
             if outcome != "denied":
-                event = parse_event(parse(event_body.value))
+                event = committed_event(event_body.value)
                 while keys := missing(event, self.facts):
                     self.facts.load([(key, await _past(key, reader)) for key in keys])
                 self.facts.load((key, None) for key in self.facts.missing(duties_needed(event, duties)))
@@ -79,7 +78,7 @@ async def _past(key: Key, reader: Reader) -> Fact | None:
     event = found[0].entry.bodies["event"] if found else None
     if event is None:
         return None
-    return Recorded(index=int(key[1]), outcome=found[0].outcome, event=parse_event(parse(event.value)))
+    return Recorded(index=int(key[1]), outcome=found[0].outcome, event=committed_event(event.value))
 
 
 async def refold(reader: Reader, progress: Progress) -> dict[Key, str]:

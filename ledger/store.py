@@ -15,10 +15,9 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
 
-from ledger.canonical import parse
 from ledger.entry import Entry
 from ledger.errors import OutcomeUnknown, RefusesToWrite, Unavailable
-from ledger.event import parse_event
+from ledger.event import committed_event
 from ledger.facts import LOOKED_UP, Fact, Key, Order, Recorded, Shipment, Under, decode
 from ledger.tiles import FULL_WIDTH
 
@@ -343,7 +342,7 @@ async def _recorded(connection: AsyncConnection[Any], index: int) -> Recorded | 
     row = await cursor.fetchone()
     if row is None or row[1] is None:
         return None
-    return Recorded(index=index, outcome=row[0], event=parse_event(parse(row[1])))
+    return Recorded(index=index, outcome=row[0], event=committed_event(row[1]))
 
 
 async def _under(connection: AsyncConnection[Any], license_: str) -> Under:

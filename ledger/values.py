@@ -24,6 +24,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
 )
 from stdnum import ean, lei
@@ -118,8 +119,12 @@ def later(instant: datetime, duration: timedelta, name: str) -> datetime:
     return (there + days).astimezone(UTC) + (duration - days)
 
 
-def _known_zone(name: str) -> str:
-    if name not in _zones():
+COMMITTED = "committed"
+"""Validation context of what stands in the log: registries of codes and numbers change, it does not."""
+
+
+def _known_zone(name: str, info: ValidationInfo) -> str:
+    if info.context != COMMITTED and name not in _zones():
         raise ValueError(f"{name} is not a time zone of the IANA database, such as America/New_York")
     return name
 
@@ -153,14 +158,14 @@ def _not_negative(number: Decimal) -> Decimal:
     return number
 
 
-def _known_currency(code: str) -> str:
-    if code not in _CURRENCIES:
+def _known_currency(code: str, info: ValidationInfo) -> str:
+    if info.context != COMMITTED and code not in _CURRENCIES:
         raise ValueError(f"{code} is not an ISO 4217 currency code")
     return code
 
 
-def _known_country(code: str) -> str:
-    if code not in _COUNTRIES:
+def _known_country(code: str, info: ValidationInfo) -> str:
+    if info.context != COMMITTED and code not in _COUNTRIES:
         raise ValueError(f"{code} is not an ISO 3166-1 alpha-2 country code")
     return code
 
@@ -217,7 +222,9 @@ EVERY_ROLE: frozenset[str] = frozenset(get_args(Role)) - {"ledger"}
 
 
 def _standard(check: Any, name: str) -> AfterValidator:
-    def validate(number: str) -> str:
+    def validate(number: str, info: ValidationInfo) -> str:
+        if info.context == COMMITTED:
+            return number
         try:
             compact = check.validate(number)
         except StdnumError as error:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import orjson
 
 from ledger.decision import Decision, Judge
-from ledger.event import Event, Submission, parse_event
+from ledger.event import Event, Submission, committed_event
 from ledger.facts import Contract, Facts
 from ledger.kinds.contract import DeclaredInError
 from ledger.values import Value, format_timestamp, parse_timestamp
@@ -78,14 +78,15 @@ def judge_with(document: PolicyDocument, *, added: bool = False) -> Engine:
 def evaluate(
     log: Log, submission: Submission, *, at: datetime, document: PolicyDocument | None = None
 ) -> Decision:
-    """The decision on an event, were it recorded `at` after the whole of `log`.
+    """The decision on an event, were it recorded `at`, and not before the last entry, after all of `log`.
 
-    `at` is not before its last entry. `document`: judged in place of its policy's version in force, or
-    beside those in force where there is none.
+    `document`: judged in place of its policy's version in force, or beside those in force where there is
+    none.
     """
     history = History(Engine(), origin=log.origin)
     for line, earlier in _read(log):
         _step(history, line, earlier, log)
+        at = max(at, parse_timestamp(line.recorded_at))
     judge = history.judge if document is None else judge_with(document, added=True)
     _prepare(history, submission.event, log, judge)
     return history.ask(submission.event, at=at, judge=judge)
@@ -103,7 +104,7 @@ def _read(log: Log, progress: Progress | None = None) -> Iterator[tuple[Line, Su
 
 
 def _submission_in(line: Line) -> Submission | None:
-    return None if line.event is None else Submission(parse_event(orjson.loads(line.event)), line.event)
+    return None if line.event is None else Submission(committed_event(line.event), line.event)
 
 
 def _prepare(history: History, event: Event, log: Log, judge: Judge | None = None) -> None:

@@ -97,12 +97,14 @@ class History:
     def _look_up(self, name: str, key: str) -> Fact | None:
         if name == Under.name:
             return self._open_under(key)
-        if name == Recorded.name and self._within(int(key)):
-            index = int(key)
-            event = self._recalled[index]
-            if event is not None:
-                return Recorded(index=index, outcome=OUTCOMES[self._outcomes[index]], event=event)
-        return None
+        if name != Recorded.name:
+            assert name not in LOOKED_UP, f"{name} is looked up, and a history does not know how"
+            return None
+        index = int(key)
+        event = self._recalled[index] if self._within(index) else None
+        if event is None:
+            return None
+        return Recorded(index=index, outcome=OUTCOMES[self._outcomes[index]], event=event)
 
     def _open_under(self, license_: str) -> Under:
         keys = self._under.get(license_, {})

@@ -23,10 +23,9 @@ import orjson
 from ledger.decision import Decision, Judge
 from ledger.entry import FORMAT, Entry
 from ledger.errors import LedgerError, UnusableInput
-from ledger.event import LEDGER_PARTY, Event, Submission, parse_event
-from ledger.facts import Facts
+from ledger.event import LEDGER_PARTY, Event, Submission, committed_event
+from ledger.facts import Duty, Facts
 from ledger.fold import extend_chain
-from ledger.kinds.ledger import ObligationBreached, ObligationSatisfied
 from ledger.merkle import leaf_hash
 from ledger.values import parse_timestamp
 from ledger.verify import EXPORT, LINE_BYTES_MAX
@@ -145,7 +144,7 @@ class Replay:
             if body is None:
                 return []
             try:
-                self._asked = Submission(parse_event(orjson.loads(body)), body)
+                self._asked = Submission(committed_event(body), body)
             except (LedgerError, orjson.JSONDecodeError) as error:
                 self._differs(entry, "unreadable", why=str(error))
                 return []
@@ -156,7 +155,7 @@ class Replay:
     def recall(self, index: int, entry: Line | None) -> None:
         """Entry `index` as it was when `take` had it."""
         body = entry.event if entry is not None else None
-        self.history.recall(index, None if body is None else parse_event(orjson.loads(body)))
+        self.history.recall(index, None if body is None else committed_event(body))
 
     def take(self, entry: Line) -> Difference | None:
         """Judge the next entry again; the difference, if there is one."""
@@ -279,11 +278,9 @@ def follows_a_cause(event: Event) -> bool:
 def duties_in(event: Event) -> tuple[str, ...]:
     """The duties of which the ledger says that the clock has asked; () of any other event."""
     data = event.data
-    if isinstance(data, ObligationBreached):
-        return tuple(data.key(event.contract, subject) for subject in data.about)
-    if isinstance(data, ObligationSatisfied) and data.cause is None:
-        return tuple(data.key(event.contract, subject) for subject in data.subjects)
-    return ()
+    if data.nature != "own" or follows_a_cause(event):
+        return ()
+    return tuple(key for name, key in data.reads(event, Facts()) if name == Duty.name)
 
 
 def _said_by_ledger(body: bytes) -> bool:

@@ -4,15 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ledger.event import Event, Kind, Nature
-from ledger.facts import Application, Contract, Facts, Key, License, Order, Proposed, Shipment, Under
+from ledger.event import LEDGER_PARTY, Event, Kind, Nature
+from ledger.facts import (
+    Application,
+    Contract,
+    Duty,
+    DutyStep,
+    Facts,
+    Key,
+    License,
+    Order,
+    Proposed,
+    Shipment,
+    Under,
+    duty_key,
+)
 from ledger.kinds.ledger import Own
-from ledger.values import EVERY_ROLE, Any_, Date, Identifier, Money, PartyId, Sha256, Text, Timestamp, Units
+from ledger.values import (
+    EVERY_ROLE,
+    Any_,
+    Date,
+    Identifier,
+    Money,
+    PartyId,
+    Sha256,
+    Text,
+    Timestamp,
+    Units,
+    format_timestamp,
+    later,
+)
 
 
 def _near(day: date) -> date:
@@ -146,6 +172,7 @@ class LicenseGranted(Kind, kind="license.granted"):
                 forwarders=self.forwarders,
             )
         )
+        run_term(event.contract, self.license, facts, index=index, at=at)
 
 
 class LicenseAmended(Kind, kind="license.amended"):
@@ -204,6 +231,50 @@ class LicenseAmended(Kind, kind="license.amended"):
             amended = replace(amended, acknowledged=())
         state = _standing(amended) if license_.state in ("granted", "active") else license_.state
         facts.put(replace(amended, state=state))
+        if amended.valid_until != license_.valid_until and license_.state not in ("revoked", "expired"):
+            run_term(event.contract, self.license, facts, index=index, at=at)
+
+
+TERM: Final = "license_term"
+ALERTS: Final = (90, 30, 7)
+"""Days before the end of a license at which the ledger says that it is coming."""
+
+
+def term_key(contract: str, license_: str) -> str:
+    """Of the duty that says when a license ends; it is the ledger's own."""
+    return duty_key(contract, LEDGER_PARTY, TERM, license_)
+
+
+def run_term(contract: str, number: str, facts: Facts, *, index: int, at: datetime) -> None:
+    """Let the clock say when the license is about to end, and when it has."""
+    license_ = facts.get(License, number)
+    if license_ is None:
+        return
+    ends = license_.ends
+    alerts = (later(ends, -timedelta(days=days), license_.zone) for days in ALERTS)
+    steps = tuple(
+        DutyStep(at=format_timestamp(instant), action="flag") for instant in (*alerts, ends) if instant >= at
+    )
+    facts.put(
+        Duty(
+            contract=contract,
+            policy=LEDGER_PARTY,
+            version=1,
+            obligation=TERM,
+            uses=TERM,
+            subject=number,
+            opened=index,
+            due=format_timestamp(ends),
+            steps=steps,
+            next=steps[0].at if steps else format_timestamp(ends),
+        )
+    )
+
+
+def _stop_term(contract: str, number: str, facts: Facts) -> None:
+    duty = facts.get(Duty, term_key(contract, number))
+    if duty is not None:
+        facts.update(duty, state="met", next=None)
 
 
 _AMENDABLE: Final = (
@@ -265,6 +336,27 @@ class LicenseReinstated(Kind, kind="license.reinstated"):
             facts.update(license_, state=_standing(license_), suspended_at=None)
 
 
+class LicenseExpiring(Own, kind="license.expiring"):
+    """The end of a license is near: said 90, 30 and 7 days before it."""
+
+    example: ClassVar[dict[str, Any]] = {
+        "license": "D-100200", "ends_at": "2030-02-10T05:00:00.000000Z", "step": 1,
+    }  # fmt: skip
+
+    license: Identifier
+    ends_at: Timestamp
+    """The first instant at which it will not be valid."""
+    step: Annotated[int, Field(ge=1)]
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield Duty.name, term_key(event.contract, self.license)
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        duty = facts.get(Duty, term_key(event.contract, self.license))
+        if duty is not None:
+            facts.update(duty, taken=self.step, next=duty.steps[self.step].at)
+
+
 class LicenseExpired(Own, kind="license.expired"):
     """The last day of a license has ended: nothing more may be released under it."""
 
@@ -276,11 +368,13 @@ class LicenseExpired(Own, kind="license.expired"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield License.name, self.license
+        yield Duty.name, term_key(event.contract, self.license)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         license_ = facts.get(License, self.license)
         if license_ is not None and license_.state != "revoked":
             facts.update(license_, state="expired")
+        _stop_term(event.contract, self.license, facts)
 
 
 def _standing(license_: License) -> Literal["granted", "active"]:
@@ -305,6 +399,7 @@ class LicenseRevoked(Kind, kind="license.revoked"):
         yield License.name, self.license
         if self.proposal is not None:
             yield Proposed.name, str(self.proposal)
+        yield Duty.name, term_key(event.contract, self.license)
         yield Under.name, self.license
         under = facts.peek(Under, self.license)
         for order in under.orders if under else ():
@@ -316,6 +411,7 @@ class LicenseRevoked(Kind, kind="license.revoked"):
         license_ = facts.get(License, self.license)
         if license_ is not None:
             facts.update(license_, state="revoked", revoked_at=at)
+            _stop_term(event.contract, self.license, facts)
         confirm(self.proposal, facts, index=index)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from ledger.event import Event
-from ledger.facts import Facts, Key, License
+from ledger.facts import Facts, Key, License, Order, Shipment
 from ledger.kinds.device import UsageAttested
 from ledger.kinds.order import OrderAmended, OrderPlaced
 from ledger.kinds.shipment import ShipmentRequested
@@ -143,8 +143,12 @@ _Transferred = TransferRequested | DeviceTransferred
 
 
 def _transfer_reads(event: Event, facts: Facts, parameters: NoOnwardTransfer) -> Iterator[Key]:
-    if isinstance(event.data, DeviceTransferred):
-        yield from releases_of(event.contract, event.data.serials, facts)
+    if not isinstance(event.data, _Transferred):
+        return
+    for name, key in releases_of(event.contract, event.data.serials, facts):
+        yield name, key
+        if name == Shipment.name and (release := facts.peek(Shipment, key)) is not None:
+            yield Order.name, f"{release.contract}/{release.order}"
 
 
 @condition(
@@ -164,17 +168,16 @@ def no_onward_transfer(case: Case, parameters: NoOnwardTransfer) -> Found:
     """Delivered devices pass to nobody, and to no other country, but to receivers that are named.
 
     They are named in the document, or by a role of the contract: either way an amendment comes first. A
-    move within one party's hands and one country is no transfer; where the site matters, the list of sites
-    says so. A transfer that has happened all the same is flagged, and a suspension of the licenses
-    proposed under which the devices were released. Re-exports and transfers within the country stay
-    presumed denied (91 FR 1684).
+    move within one country to the consignee or end user of the devices' own order is no transfer; where
+    the site matters, the list of sites says so. A transfer that has happened all the same is flagged, and
+    a suspension of the licenses proposed under which the devices were released. Re-exports and transfers
+    within the country stay presumed denied (91 FR 1684).
     """
     data = case.data
     if not isinstance(data, _Transferred):
         return NOT_APPLICABLE
     units = len(data.serials)
-    stays = data.from_.party == data.to.party and data.from_.country == data.to.country
-    if stays or _may_receive(case, data.to, parameters):
+    if _stays(case, data) or _may_receive(case, data.to, parameters):
         return Found("pass", None, units)
     to = data.to
     receiver = f"{to.party} at {to.site}, {to.country}"
@@ -182,6 +185,19 @@ def no_onward_transfer(case: Case, parameters: NoOnwardTransfer) -> Found:
         return Found("fail", "not_allowed", units, 0, units, subjects=(receiver,))
     proposes = _suspensions(case, data.serials)
     return Found("fail", "passed", units, 0, units, subjects=(receiver,), proposes=proposes)
+
+
+def _stays(case: Case, data: _Transferred) -> bool:
+    """Whether the devices stay in the country, and go to those they were sold to."""
+    if data.from_.country != data.to.country:
+        return False
+    # Who gives is what the speaker says: the order says whose they are.
+    for device in case.facts.devices_of(case.event.contract, data.serials):
+        release = None if device.shipment is None else case.facts.get(Shipment, device.shipment)
+        order = None if release is None else case.order(release.order)
+        if order is None or data.to.party not in (order.consignee, order.end_user):
+            return False
+    return True
 
 
 def _may_receive(case: Case, to: Place, parameters: NoOnwardTransfer) -> bool:

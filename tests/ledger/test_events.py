@@ -17,8 +17,17 @@ from hypothesis import strategies as st
 
 from ledger.canonical import canonical, parse
 from ledger.errors import MalformedEvent, MalformedInput
-from ledger.event import EVENT_BYTES_MAX, KINDS, parse_event, schema_of, submission_of, versions_of
-from ledger.values import SERIALS_PER_EVENT_MAX
+from ledger.event import (
+    EVENT_BYTES_MAX,
+    KINDS,
+    Kind,
+    committed_event,
+    parse_event,
+    schema_of,
+    submission_of,
+    versions_of,
+)
+from ledger.values import EVERY_ROLE, SERIALS_PER_EVENT_MAX
 from tests.workbench import SPEAKERS, serials, wire
 
 
@@ -382,3 +391,47 @@ def test_an_event_has_a_largest_size() -> None:
         submission_of(value)
     value["evidence"] = value["evidence"][:400]
     assert len(submission_of(value).body) < EVENT_BYTES_MAX
+
+
+# --- what was committed ---------------------------------------------------------------------------
+
+
+def test_what_was_committed_is_read_whatever_a_registry_says_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A country, a currency, a zone may leave its registry; an event that named it stays readable."""
+    value = wire("contract.opened")
+    body = submission_of(value).body
+    monkeypatch.setattr("ledger.values._COUNTRIES", frozenset())
+    monkeypatch.setattr("ledger.values._zones", frozenset)
+    with pytest.raises(MalformedEvent):
+        parse_event(value)
+    assert committed_event(body).data.model_dump()["zone"] == "America/New_York"
+
+
+def test_what_is_no_event_was_never_committed() -> None:
+    with pytest.raises(MalformedEvent):
+        committed_event(b'{"kind":"order.misplaced","version":1}')
+
+
+def test_an_old_version_is_read_as_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Said(Kind):
+        nature, setup, said_by = "fact", False, EVERY_ROLE
+
+    class First(Said):
+        kind_name, kind_version = "test.said", 1
+        words: str
+
+        def upcast(self) -> Kind:
+            return Second(text=self.words, tongue="en")
+
+    class Second(Said):
+        kind_name, kind_version = "test.said", 2
+        text: str
+        tongue: str
+
+    monkeypatch.setitem(KINDS, ("test.said", 1), First)
+    monkeypatch.setitem(KINDS, ("test.said", 2), Second)
+    monkeypatch.setattr("ledger.event.versions_of", lambda kind: (1, 2))
+    value = wire("contract.opened") | {"kind": "test.said", "version": 1, "data": {"words": "as it was"}}
+    event = committed_event(json.dumps(value).encode())
+    assert (event.version, event.data) == (2, Second(text="as it was", tongue="en"))
+    assert parse_event(value).version == 1

@@ -86,7 +86,7 @@ def test_after_a_year_the_facts_are_what_the_log_makes_them(year: str) -> None:
     facts = stored(year)
     assert {name for name, _ in facts} == {
         "chain", "contract", "policy", "license", "order", "shipment", "device", "exporter", "correction",
-        "exports", "releases", "retention", "proposed",
+        "duty", "exports", "purchases", "releases", "retention", "proposed",
     }  # fmt: skip
     assert len(facts) > 1_000
     assert differences(year) == []

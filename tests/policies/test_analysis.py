@@ -225,6 +225,9 @@ def test_an_event_is_evaluated_after_the_log_and_nothing_changes(log: ToldLog) -
     assert first.outcome == "denied"
     assert [f.code for f in first.failed] == ["license_active.revoked", "quantity_cap.over"]
     assert evaluate(export_of(log), submission, at=at).body == first.body
+    # Time never runs backwards: in February the license was neither revoked nor, in this log, alive.
+    early = evaluate(export_of(log), submission, at=parse_timestamp("2027-02-01T00:00:00Z"))
+    assert [f.code for f in early.failed] == ["license_active.revoked", "quantity_cap.over"]
     assert replay_export(io.BytesIO(log.export()), judge_with(document())).difference is not None
 
 

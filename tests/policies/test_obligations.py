@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ledger.facts import Duty
+from ledger.facts import Duty, License
 from policies.obligations import OBLIGATIONS
 from tests.workbench import CONTRACT, LICENSE, OPENED, Workbench, activation, condition, policy, serials, usd
 
@@ -251,3 +251,40 @@ def test_every_obligation_has_its_text_and_says_what_is_late(name: str) -> None:
     obligation = OBLIGATIONS[name]
     assert len(obligation.text) > 80
     assert obligation.sentences["late"]
+
+
+# --- 2 --------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_says_that_a_license_ends_and_that_it_has_ended() -> None:
+    """Alerts 90, 30 and 7 days before; last day 2030-02-09: over at 24:00 in the contract's zone."""
+    bench = Workbench().open()
+    said = [
+        (event.kind, at)
+        for at in (
+            "2029-11-12T04:59:59Z", "2029-11-12T05:00:00Z", "2030-01-11T05:00:00Z", "2030-02-03T05:00:00Z",
+            "2030-02-10T04:59:59.999999Z", "2030-02-10T05:00:00Z", "2031-01-01T00:00:00Z",
+        )
+        for event in bench.tick(at)
+    ]  # fmt: skip
+    assert said == [
+        ("license.expiring", "2029-11-12T05:00:00Z"),
+        ("license.expiring", "2030-01-11T05:00:00Z"),
+        ("license.expiring", "2030-02-03T05:00:00Z"),
+        ("license.expired", "2030-02-10T05:00:00Z"),
+    ]
+    assert bench.fact(License, LICENSE).state == "expired"
+
+
+def test_an_amended_license_ends_on_its_new_day_and_a_revoked_one_never() -> None:
+    bench = Workbench().open()
+    bench.accepted("license.amended", valid_until="2030-03-09", conditions_sha256=None)
+    assert [e.kind for e in bench.tick("2030-02-10T05:00:00Z")] == ["license.expiring"] * 2
+    bench.accepted("license.revoked", at="2030-03-01T00:00:00Z")
+    assert bench.tick("2031-01-01T00:00:00Z") == []
+
+
+def test_of_a_license_that_is_short_only_the_alerts_that_are_to_come_are_said() -> None:
+    bench = Workbench().open(valid_from="2026-01-01", valid_until="2026-02-01")
+    said = [event.kind for at in ("2026-01-26T05:00:00Z", "2026-02-02T05:00:00Z") for event in bench.tick(at)]
+    assert said == ["license.expiring", "license.expired"]

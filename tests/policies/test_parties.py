@@ -61,8 +61,8 @@ def test_a_transfer_under_a_stopped_license_is_denied(stop: str) -> None:
     assert codes(decision) == [f"license_active.{stop}"]
 
 
-ENDS = "2030-02-10T05:00:00Z"
-"""The last day of the license is 2030-02-09, in New York."""
+LAST_DAY, ENDS = "2027-06-09", "2027-06-10T04:00:00Z"
+"""Of a license, in New York."""
 
 
 def expire(bench: Workbench) -> None:
@@ -83,19 +83,19 @@ def test_under_an_expired_license_nothing_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("at", "code", "proposed"),
     [
-        ("2030-02-16T05:00:00Z", "license_active.in_transit", []),
-        ("2030-02-17T04:59:59.999999Z", "license_active.in_transit", []),
-        ("2030-02-17T05:00:00Z", "license_active.grace_over", ["suspension", "incident_report"]),
+        ("2027-06-16T04:00:00Z", "license_active.in_transit", []),
+        ("2027-06-17T03:59:59.999999Z", "license_active.in_transit", []),
+        ("2027-06-17T04:00:00Z", "license_active.grace_over", ["suspension", "incident_report"]),
     ],
 )
 def test_goods_in_transit_when_a_license_expires_have_their_grace(
     at: str, code: str, proposed: list[str]
 ) -> None:
     """Counted from the end of its last day, whenever that was recorded."""
-    bench = bound(condition("license_active", in_transit_grace="P7D"))
+    bench = bound(condition("license_active", in_transit_grace="P7D"), valid_until=LAST_DAY)
     bench.order(2)
     bench.release(serials(2))
-    bench.dispatch(serials(2), at="2030-02-09T12:00:00Z")
+    bench.dispatch(serials(2), at="2027-06-09T12:00:00Z")
     expire(bench)
     decision = bench.receive(serials(2), at=at)
     assert finding(decision, "license_active").code == code
@@ -103,12 +103,12 @@ def test_goods_in_transit_when_a_license_expires_have_their_grace(
 
 
 def test_a_dispatch_after_a_license_has_expired_is_a_breach() -> None:
-    bench = bound(condition("license_active", in_transit_grace="P7D"))
+    bench = bound(condition("license_active", in_transit_grace="P7D"), valid_until=LAST_DAY)
     bench.order(2)
     bench.release(serials(2))
     expire(bench)
-    found = finding(bench.dispatch(serials(2), at="2030-02-11T00:00:00Z"), "license_active")
-    assert (found.code, found.limit) == ("license_active.dispatched_after", "2030-02-10T05:00:00.000000Z")
+    found = finding(bench.dispatch(serials(2), at="2027-06-11T00:00:00Z"), "license_active")
+    assert (found.code, found.limit) == ("license_active.dispatched_after", "2027-06-10T04:00:00.000000Z")
 
 
 def test_a_suspension_that_was_lifted_is_not_when_a_later_stop_began() -> None:
@@ -248,6 +248,16 @@ def test_a_move_in_the_same_hands_is_a_transfer_only_across_a_border(country: st
     bench = installed(2, condition("no_onward_transfer"))
     to = {"party": BUYER, "site": "SHA-2", "country": country}
     assert transfer(bench, 2, to=to).outcome == outcome
+
+
+def test_nobody_gives_to_itself_what_was_sold_to_another() -> None:
+    """Who gives is what the speaker says; the order of the devices knows better."""
+    bench = installed(2, condition("no_onward_transfer"))
+    bench.accepted("contract.amended", parties=[AFFILIATE], parties_removed=[])
+    itself = {"party": "dragon-affiliate", "country": "CN"}
+    said = {"from": {**itself, "site": "SHA-1"}, "to": {**itself, "site": "SHA-2"}}
+    decision = transfer(bench, 2, by=("dragon-affiliate", "end_user"), **said)
+    assert codes(decision) == ["no_onward_transfer.not_allowed"]
 
 
 def test_a_transfer_that_has_happened_is_flagged_and_a_suspension_proposed() -> None:

@@ -241,7 +241,8 @@ def timed() -> ToldLog:
 
 
 def due(log: ToldLog) -> list[str]:
-    return [key for (name, key), _ in log.history.rows() if name == "duty"]
+    """The duties that the document asks for; the ledger has some of its own."""
+    return [key for (name, key), _ in log.history.rows() if name == "duty" and "/installed/" in key]
 
 
 def test_what_the_clock_brought_about_is_asked_again(timed: ToldLog) -> None:
@@ -257,6 +258,18 @@ def test_what_the_clock_brought_about_is_asked_again(timed: ToldLog) -> None:
     outcome = replayed(log.export())
     assert outcome.difference is None
     assert (outcome.entries, outcome.judged, outcome.entailed) == (23, 20, 3)
+
+
+def test_the_end_of_a_license_is_asked_again(timed: ToldLog) -> None:
+    log = timed
+    [term] = [key for (name, key), _ in log.history.rows() if name == "duty" and key.endswith(LICENSE)]
+    assert len(log.fall_due(term, at="2027-10-01T00:00:00Z")) == 1
+    for days in ("2027-11-20", "2027-12-10", "2027-12-16"):
+        log.fall_due(term, at=f"{days}T05:00:00Z")
+    kinds = [log.event(index).kind for index in range(20, log.history.size)]
+    assert kinds == ["license.expiring"] * 3 + ["license.expired"]
+    assert replayed(log.export()).difference is None
+    assert only(_moved(log, 23, "2027-12-16T04:59:59.000000Z")).what == "uncalled"
 
 
 def test_a_breach_that_was_not_one_is_found(timed: ToldLog) -> None:
