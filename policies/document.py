@@ -27,6 +27,7 @@ from ledger.values import EVERY_ROLE, Date, Many, Role, Text, Value, Zone, midni
 from policies.conditions import CONDITIONS, Condition
 from policies.conditions.parameters import Duration, Parameters, nearest, one_of
 from policies.obligations import OBLIGATIONS, Obligation
+from policies.obligations.documents import REACKNOWLEDGEMENT, Acknowledged
 from policies.tree import Path, PolicyDocumentError, Tree, read
 
 LANGUAGE = 1
@@ -234,9 +235,19 @@ def _parse(text: str) -> PolicyDocument:
         approvals=written.approvals,
         transition=written.transition,
         conditions=conditions,
-        obligations=obligations,
+        obligations=(*obligations, *_implied(written.transition, digest(text))),
         sha256=digest(text),
     )
+
+
+def _implied(transition: Transition | None, sha256: str) -> tuple[BoundObligation, ...]:
+    """What the transition asks for, as an obligation like those that are written out."""
+    if transition is None or transition.reacknowledge is None:
+        return ()
+    steps = (BoundStep(timedelta(0), "flag"),)
+    parameters = Acknowledged(sha256=sha256, within=transition.reacknowledge)
+    none = timedelta(0)
+    return (BoundObligation("reacknowledge", REACKNOWLEDGEMENT, "transition", none, steps, parameters),)
 
 
 # Beyond, a day has no midnight in every zone.

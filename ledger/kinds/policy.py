@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from ledger.event import Event, Kind, Nature
-from ledger.facts import Contract, Draft, Facts, Key, OfficeApproval, Policy, PolicyRef
+from ledger.facts import Contract, Draft, Facts, Key, License, OfficeApproval, Policy, PolicyRef
 from ledger.values import EVERY_ROLE, Sha256, Timestamp
 
 PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
@@ -120,6 +120,7 @@ class PolicyActivated(CarriedPolicy, kind="policy.activated", version=1):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield Policy.name, self.sha256
+        yield from _licenses(event, facts)
 
 
 class PolicyActivation(_Named, kind="policy.activated", version=2):
@@ -147,6 +148,7 @@ class PolicyActivation(_Named, kind="policy.activated", version=2):
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield Draft.name, f"{event.contract}/{self.sha256}"
         yield Policy.name, self.sha256
+        yield from _licenses(event, facts)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         contract = facts.get(Contract, event.contract)
@@ -160,3 +162,10 @@ class PolicyActivation(_Named, kind="policy.activated", version=2):
             mode=self.mode,
         )
         facts.update(contract, policies=(*contract.policies, ours))
+
+
+def _licenses(event: Event, facts: Facts) -> Iterable[Key]:
+    """Whose conditions were taken on, by whom: a new document may ask them to take it on too."""
+    contract = facts.peek(Contract, event.contract)
+    for license_ in contract.licenses if contract else ():
+        yield License.name, license_

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from ledger.decision import Finding
 from ledger.event import Event
-from ledger.facts import Correction, Recorded
+from ledger.facts import Correction, Facts, Order, Recorded
 from ledger.kinds.contract import DeclaredInError
 from policies.conditions import Case
-from policies.rules.rule import broken, rule
+from policies.rules.rule import broken, finding_of, rule
 
 
 @rule(
@@ -22,6 +22,7 @@ from policies.rules.rule import broken, rule
         "correction.twice": "entry {observed} was declared in error before, by entry {subjects}",
         "correction.not_yours": "entry {observed} was said by another party",
         "correction.not_reversible": "entry {observed} is of a kind that cannot be taken back",
+        "correction.released": "units have been released on the strength of entry {observed}: {subjects}",
         "correction.dependents": "other events rest on entry {observed}: correct them first",
     },
 )
@@ -51,9 +52,24 @@ def correction(case: Case, data: DeclaredInError) -> Iterator[Finding]:
         yield _corrects(case, data, "correction.not_yours")
         return
     # Tried on a layer that nobody keeps: the fold does it again, in earnest.
-    code = mistaken.data.undo(mistaken, case.facts.attempt(), index=data.index)
+    after = case.facts.attempt()
+    code = mistaken.data.undo(mistaken, after, index=data.index)
     if code is not None:
         yield _corrects(case, data, code)
+    elif short := _released_on_less(case.facts, after):
+        yield finding_of("correction.released", "flag", observed=data.index, unit="entry", subjects=short)
+
+
+def _released_on_less(before: Facts, after: Facts) -> tuple[str, ...]:
+    """Orders that have released on the strength of a payment that is now taken back."""
+    orders = (fact for fact in after.changed.values() if isinstance(fact, Order))
+    return tuple(
+        order.order
+        for order in orders
+        if order.released
+        and (was := before.get(Order, order.key)) is not None
+        and (order.levied < was.levied or order.paid < was.paid)
+    )
 
 
 def _corrects(case: Case, data: DeclaredInError, code: str, *, subjects: tuple[str, ...] = ()) -> Finding:

@@ -132,7 +132,8 @@ def license_amendment(case: Case, data: LicenseAmended) -> Iterator[Finding]:
 @rule(
     "conditions.acknowledged",
     sentences={
-        "acknowledgement_matches.digest": "the conditions acknowledged are not those of the license",
+        "acknowledgement_matches.digest": "what is acknowledged is neither the license's conditions "
+        "nor a document of the contract",
         "acknowledgement_matches.party": "the license does not ask this party: {subjects}",
     },
 )
@@ -141,7 +142,8 @@ def acknowledgement_matches(case: Case, data: ConditionsAcknowledged) -> Iterato
     if license_ is None:
         yield broken(case, "license_known.unknown")
         return
-    if data.conditions_sha256 != license_.conditions_sha256:
+    documents = {policy.sha256 for policy in case.contract.policies}
+    if data.conditions_sha256 not in documents | {license_.conditions_sha256}:
         yield broken(case, "acknowledgement_matches.digest")
     if case.event.actor.party not in license_.must_acknowledge:
         yield broken(case, "acknowledgement_matches.party", subjects=(case.event.actor.party,))

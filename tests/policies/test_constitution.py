@@ -604,6 +604,17 @@ def test_a_correction_is_not_corrected() -> None:
     assert denied(bench, "event.declared_in_error", **mistaken(bench)) == ["correction.not_reversible"]
 
 
+def test_a_payment_that_is_taken_back_after_a_release_is_flagged() -> None:
+    bench = lenient()
+    bench.order(10)
+    paid = len(bench.log) - 1
+    assert bench.log[paid][0].kind == "levy.settled"
+    bench.release(serials(4))
+    decision = bench.say("event.declared_in_error", **mistaken(bench, paid))
+    assert (decision.outcome, codes(decision)) == ("flagged", ["correction.released"])
+    assert decision.failed[0].subjects == ("PO-4711",)
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 

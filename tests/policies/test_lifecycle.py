@@ -203,3 +203,28 @@ def test_a_shadow_ends_when_a_version_of_its_policy_is_enforced(bench: Workbench
     decision = bench.ask("order.placed", units=6)
     assert (decision.outcome, decision.shadows) == ("denied", ())
     assert [p.mode for p in bench.fact(Contract, CONTRACT).policies] == ["enforce", "shadow", "enforce"]
+
+
+# --- acknowledging anew ---------------------------------------------------------------------------
+
+
+def acknowledged(bench: Workbench, sha256: str, by: tuple[str, str], at: str) -> str:
+    return bench.say("conditions.acknowledged", by=by, conditions_sha256=sha256, at=at).outcome
+
+
+def test_whoever_took_on_the_conditions_takes_on_the_new_version_in_time(bench: Workbench) -> None:
+    text = cap(5, 2, transition={"reacknowledge": "P14D"})
+    propose(bench, text, 2)
+    assert activate(bench, text, 2) == []
+    [change] = bench.log[-1][1].duties
+    assert change.subjects == (EXPORTER, BUYER)
+    assert acknowledged(bench, digest(text), (EXPORTER, "exporter"), "2027-03-15T10:59:59Z") == "accepted"
+    assert bench.tick("2027-03-15T10:59:59Z") == []
+    [late] = bench.tick("2027-03-15T11:00:00Z")  # fourteen days, and the clocks have changed
+    assert late.data.model_dump()["about"] == (BUYER,)
+    assert acknowledged(bench, digest(text), (BUYER, "consignee"), "2027-03-16T00:00:00Z") == "accepted"
+    assert bench.log[-1][0].kind == "obligation.satisfied"
+
+
+def test_an_acknowledgement_of_something_else_is_flagged(bench: Workbench) -> None:
+    assert acknowledged(bench, "00" * 32, (EXPORTER, "exporter"), "2027-03-15T00:00:00Z") == "flagged"
