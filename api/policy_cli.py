@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,14 +10,16 @@ from typing import Annotated
 
 import orjson
 import typer
+from rich.console import Console
 
-from api.console import Home, explained, fail, progress, say, settings_of
+from api.console import Home, console, errors, explained, fail, printable, progress, say, settings_of
 from api.replay import committed_log
 from ledger.canonical import parse
 from ledger.decision import Decision
 from ledger.errors import UnusableInput
 from ledger.event import submission_of
-from ledger.values import parse_timestamp
+from ledger.kinds.policy import PolicyProposed
+from ledger.values import format_timestamp, parse_timestamp
 from policies import analysis, casefile
 from policies.document import PolicyDocument, PolicyDocumentError, parse_document
 from policies.explain import clauses_of, explain
@@ -59,12 +62,50 @@ def test(files: Annotated[list[Path], typer.Argument(help="Case files.")]) -> No
 
     Exit status 1: a case does not hold, or a condition is untested. 2: a file cannot be used.
     """
-    holds = [_test(path) for path in files]
+    holds = [_test(path)[0] for path in files]
     if not all(holds):
         raise typer.Exit(FAILED)
 
 
-def _test(path: Path) -> bool:
+@policy_app.command()
+def propose(
+    cases: Annotated[Path, typer.Argument(help="The case file, which names its document.")],
+    contract: Annotated[str, typer.Option(help="Id of the contract that it is proposed to.")],
+    party: Annotated[str, typer.Option(help="Who proposes it.")],
+    role: Annotated[str, typer.Option(help="As what.")],
+) -> None:
+    """Print the event that proposes a document, to be submitted to `/v1/events`.
+
+    Exit status 1, and no event, unless every case holds and every condition has a passing and a
+    failing one.
+    """
+    holds, source, document = _test(cases, to=errors)
+    if not holds:
+        raise typer.Exit(FAILED)
+    event = {
+        "id": str(uuid.uuid4()),
+        "kind": PolicyProposed.kind_name,
+        "version": PolicyProposed.kind_version,
+        "contract": contract,
+        "occurred_at": format_timestamp(datetime.now(UTC)),
+        "actor": {"party": party, "role": role},
+        "data": {
+            "policy": document.policy,
+            "version": document.version,
+            "sha256": document.sha256,
+            "text": source,
+        },
+    }
+    with explained():
+        typer.echo(submission_of(event).body)
+
+
+def _test(path: Path, *, to: Console = console) -> tuple[bool, str, PolicyDocument]:
+    """Whether the cases hold, and the document that they are of; `to`: where that is told."""
+
+    def tell(words: str) -> None:
+        to.print(printable(words), soft_wrap=True)
+
     text = _text(path)
     try:
         beside = path.parent / casefile.document_of(text)
@@ -76,14 +117,14 @@ def _test(path: Path) -> bool:
     report = casefile.run(cases, document)
     for result in report.results:
         for problem in result.problems:
-            say(f"{path}:{result.case.line}: {result.case.name}: {problem}")
+            tell(f"{path}:{result.case.line}: {result.case.name}: {problem}")
     for condition in report.never_passed:
-        say(f"{path}: {condition} has no passing case")
+        tell(f"{path}: {condition} has no passing case")
     for condition in report.never_failed:
-        say(f"{path}: {condition} has no failing case")
+        tell(f"{path}: {condition} has no failing case")
     held = sum(not result.problems for result in report.results)
-    say(f"{path}: {held} of {len(report.results)} cases hold, {len(document.conditions)} conditions")
-    return report.holds
+    tell(f"{path}: {held} of {len(report.results)} cases hold, {len(document.conditions)} conditions")
+    return report.holds, source, document
 
 
 @policy_app.command()

@@ -260,6 +260,29 @@ def test_a_case_file_that_cannot_be_used_is_2(tmp_path: Path) -> None:
     assert "began is no event and no setup; the nearest is begun" in tested.err
 
 
+PROPOSER = ("--contract", CONTRACT, "--party", "bis", "--role", "authority")
+
+
+def test_a_document_whose_cases_hold_is_proposed(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(TEXT)
+    cases = tmp_path / "small.cases.yaml"
+    cases.write_text(CASES)
+    proposed = run("policy", "propose", cases, *PROPOSER)
+    assert proposed.status == 0
+    event = submission_of(json.loads(proposed.out)).event
+    assert (event.kind, event.contract, event.actor.party) == ("policy.proposed", CONTRACT, "bis")
+    assert event.data.model_dump()["text"] == TEXT
+    assert "cases hold" in proposed.err
+
+
+def test_a_document_with_an_untested_condition_is_not_proposed(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(TEXT)
+    cases = tmp_path / "small.cases.yaml"
+    cases.write_text(CASES.replace("outcome: denied", "outcome: accepted"))
+    refused = run("policy", "propose", cases, *PROPOSER)
+    assert (refused.status, refused.out) == (1, "")
+
+
 def test_the_case_files_of_the_repository_hold() -> None:
     files = sorted(H200.parent.glob("*.cases.yaml"))
     assert files
