@@ -48,6 +48,7 @@ from ledger.kinds.ledger import (
     SuspensionProposed,
 )
 from ledger.kinds.license import LicenseExpired, LicenseExpiring, LicenseRevoked
+from ledger.merkle import leaf_hash, root
 from ledger.values import SERIALS_PER_EVENT_MAX, format_timestamp, parse_timestamp
 
 
@@ -353,7 +354,9 @@ def _scope(license_: License, facts: Facts, cause: int) -> dict[str, Any]:
     found_shipments = (facts.get(Shipment, key) for key in sorted(shipment_keys))
     # A license is of one contract: within it the order's number says enough.
     orders = [order.order for order in found_orders if order is not None and order.reserves]
-    shipments = [shipment for shipment in found_shipments if shipment is not None and shipment.open]
+    made = [s for s in found_shipments if s is not None and s.stands]
+    devices = sorted(serial for shipment in made for serial in shipment.serials)
+    shipments = [shipment for shipment in made if shipment.open]
     released = [{"shipment": s.shipment, "units": len(s.serials)} for s in shipments if s.state == "released"]
     in_transit = [
         {"shipment": s.shipment, "units": len(s.serials) - len(s.received) - len(s.damaged)}
@@ -370,6 +373,9 @@ def _scope(license_: License, facts: Facts, cause: int) -> dict[str, Any]:
         "in_transit": in_transit[:SCOPE_MAX],
         "in_transit_count": len(in_transit),
         "units_released": license_.released,
+        "devices": devices[:SCOPE_MAX],
+        "devices_count": len(devices),
+        "devices_root": root([leaf_hash(serial.encode()) for serial in devices]).hex(),
     }
 
 

@@ -346,7 +346,7 @@ async def _recorded(connection: AsyncConnection[Any], index: int) -> Recorded | 
 
 
 async def _under(connection: AsyncConnection[Any], license_: str) -> Under:
-    cursor = await connection.execute("SELECT name, key FROM facts WHERE open_under = %s", [license_])
+    cursor = await connection.execute("SELECT name, key FROM facts WHERE under = %s", [license_])
     found = await cursor.fetchall()
     return Under(
         license=license_,

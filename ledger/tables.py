@@ -93,10 +93,9 @@ class DeviceLink(SQLModel, table=True):
     index: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
 
 
-OPEN_UNDER = (
+UNDER = (
     "CASE WHEN name IN ('order', 'shipment')"
-    " AND (data ->> 'state') NOT IN ('cancelled', 'received')"
-    " THEN data ->> 'license' END"
+    " AND (data ->> 'state') <> 'cancelled' THEN data ->> 'license' END"
 )
 
 DUE = "CASE WHEN name = 'duty' THEN data ->> 'next' END"
@@ -107,9 +106,9 @@ class FactRow(SQLModel, table=True):
 
     __tablename__ = "facts"
     __table_args__ = (
-        # What is open under a license: asked when it is revoked. An index on an expression of `data`
+        # What is under a license: asked when it is revoked. An index on an expression of `data`
         # would make every change of every fact a change of this index.
-        Index("facts_open_under", "open_under", postgresql_where=text("open_under IS NOT NULL")),
+        Index("facts_under", "under", postgresql_where=text("under IS NOT NULL")),
         Index("facts_due", "due", postgresql_where=text("due IS NOT NULL")),
         {"postgresql_with": {"fillfactor": "70"}},
     )
@@ -117,8 +116,8 @@ class FactRow(SQLModel, table=True):
     name: str = Field(sa_column=Column(Text, primary_key=True))
     key: str = Field(sa_column=Column(Text, primary_key=True))
     data: str = Field(sa_column=Column(JSON, nullable=False))
-    open_under: str | None = Field(sa_column=Column(Text, Computed(OPEN_UNDER, persisted=True)))
-    """The license of an order or shipment that may still be open."""
+    under: str | None = Field(sa_column=Column(Text, Computed(UNDER, persisted=True)))
+    """The license of an order or shipment that was not cancelled."""
     due: str | None = Field(sa_column=Column(Text(collation="C"), Computed(DUE, persisted=True)))
     """When a duty falls due, or its next step does: UTC as the ledger writes it, which sorts as text."""
 

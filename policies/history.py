@@ -96,7 +96,7 @@ class History:
 
     def _look_up(self, name: str, key: str) -> Fact | None:
         if name == Under.name:
-            return self._open_under(key)
+            return self._under_license(key)
         if name != Recorded.name:
             assert name not in LOOKED_UP, f"{name} is looked up, and a history does not know how"
             return None
@@ -106,7 +106,7 @@ class History:
             return None
         return Recorded(index=index, outcome=OUTCOMES[self._outcomes[index]], event=event)
 
-    def _open_under(self, license_: str) -> Under:
+    def _under_license(self, license_: str) -> Under:
         keys = self._under.get(license_, {})
         return Under(
             license=license_,
@@ -166,9 +166,9 @@ class History:
         self._known.update(facts.changed)
         for fact in facts.changed.values():
             if isinstance(fact, Order):
-                self._relate(fact, fact.license, is_open=fact.reserves)
+                self._relate(fact, fact.license, counts=fact.reserves)
             elif isinstance(fact, Shipment):
-                self._relate(fact, fact.license, is_open=fact.open)
+                self._relate(fact, fact.license, counts=fact.stands)
         self.forget()
 
     def forget(self) -> None:
@@ -181,10 +181,10 @@ class History:
         self._recalled.clear()
         self._prepared = None
 
-    def _relate(self, fact: Fact, license_: str, *, is_open: bool) -> None:
+    def _relate(self, fact: Fact, license_: str, *, counts: bool) -> None:
         under = self._under.setdefault(license_, {})
         key = fact.name, fact.key
-        if is_open:
+        if counts:
             under[key] = None
         else:
             under.pop(key, None)

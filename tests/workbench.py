@@ -205,7 +205,7 @@ class Workbench:
     def _under(self, license_: str) -> Under:
         stored = [decode(name, fact) for (name, _), fact in self._store.items()]
         orders = [f for f in stored if isinstance(f, Order) and f.license == license_ and f.reserves]
-        shipments = [f for f in stored if isinstance(f, Shipment) and f.license == license_ and f.open]
+        shipments = [f for f in stored if isinstance(f, Shipment) and f.license == license_ and f.stands]
         return Under(
             license=license_,
             orders=tuple(order.key for order in orders),

@@ -101,7 +101,7 @@ class Application(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Under(Fact):
-    """What is open under a license, looked up when it is asked for: never stored as a fact."""
+    """What is under a license, looked up when it is asked for: never stored as a fact."""
 
     name: ClassVar[str] = "under"
     stored: ClassVar[bool] = False
@@ -109,7 +109,7 @@ class Under(Fact):
     orders: tuple[str, ...]
     """Keys of the orders that may still reserve units."""
     shipments: tuple[str, ...]
-    """Keys of the shipments that may still be released or on their way."""
+    """Keys of the shipments that were not cancelled."""
 
     @property
     def key(self) -> str:

@@ -123,6 +123,11 @@ class Shipment(Fact):
         return f"{self.contract}/{self.shipment}"
 
     @property
+    def stands(self) -> bool:
+        """It was not cancelled: its devices were released."""
+        return self.state != "cancelled"
+
+    @property
     def open(self) -> bool:
         """It is released or on its way."""
         return self.state in ("released", "dispatched", "part_received")

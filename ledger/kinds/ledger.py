@@ -10,7 +10,17 @@ from pydantic import Field
 
 from ledger.event import Event, Kind, Nature
 from ledger.facts import Duty, DutyStep, Facts, HeldBy, Hold, Key, Proposed, duty_key
-from ledger.values import SERIALS_PER_EVENT_MAX, Any_, Identifier, Text, Timestamp, Value, format_timestamp
+from ledger.values import (
+    SERIALS_PER_EVENT_MAX,
+    Any_,
+    Identifier,
+    Serial,
+    Sha256,
+    Text,
+    Timestamp,
+    Value,
+    format_timestamp,
+)
 
 OURS = frozenset({"ledger"})
 
@@ -284,7 +294,10 @@ class RevocationScoped(Own, kind="revocation.scoped"):
         "released_count": 0,
         "in_transit": [{"shipment": "SH-2", "units": 200}],
         "in_transit_count": 1,
-        "units_released": 1197,
+        "units_released": 2,
+        "devices": ["SN000001", "SN000002"],
+        "devices_count": 2,
+        "devices_root": "7a" * 32,
     }
 
     license: Identifier
@@ -299,3 +312,8 @@ class RevocationScoped(Own, kind="revocation.scoped"):
     """Shipments dispatched and not received."""
     in_transit_count: int
     units_released: int
+    devices: Any_[Serial]
+    """Every device released under the license, wherever it is now: in order of serial."""
+    devices_count: int
+    devices_root: Sha256
+    """RFC 6962 Merkle root over all of these serials, in that order."""

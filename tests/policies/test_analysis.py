@@ -250,7 +250,7 @@ def test_a_correction_that_nobody_has_submitted_is_evaluated(log: ToldLog) -> No
     data = {"index": levied, "id": log.event(levied).id, "reason": "a slip"}
     submission = asked("event.declared_in_error", f"{EXPORTER}/exporter", "2027-10-01T00:00:00Z", **data)
     decision = evaluate(export_of(log), submission, at=parse_timestamp("2027-10-01T00:00:00Z"))
-    assert decision.outcome == "accepted"
+    assert (decision.outcome, decision.failed[0].code) == ("flagged", "correction.released")
 
 
 # --- coverage -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ledger.facts import Hold, License, Override, Proposed
+from ledger.merkle import leaf_hash, root
 from policies.explain import explain
 from tests.workbench import (
     AUTHORITY,
@@ -186,3 +187,26 @@ def test_only_the_authority_dismisses(watched: Workbench) -> None:
     index = proposed(watched)
     decision = watched.say("proposal.dismissed", by=(EXPORTER, "exporter"), proposal=index)
     assert codes(decision) == ["standing.role"]
+
+
+# --- the scope of a revocation --------------------------------------------------------------------
+
+
+def test_a_revocation_names_every_device_released_under_the_license_wherever_it_is(
+    watched: Workbench,
+) -> None:
+    devices = serials(6)
+    watched.order(9)
+    for number, ours in enumerate((devices[4:], devices[:2], devices[2:4])):
+        watched.release(ours, shipment=f"SH-{number}")
+    watched.dispatch(devices[4:], shipment="SH-0")
+    watched.receive(devices[4:], shipment="SH-0")
+    watched.dispatch(devices[:2], shipment="SH-1")
+    watched.accepted("shipment.cancelled", shipment="SH-2")
+    watched.restart()
+    watched.accepted("license.revoked")
+    scope = watched.log[-1][0].data.model_dump()
+    assert scope["devices"] == ("SN000001", "SN000002", "SN000005", "SN000006")
+    assert (scope["devices_count"], scope["orders"]) == (4, ("PO-4711",))
+    assert [s["shipment"] for s in scope["in_transit"]] == ["SH-1"]
+    assert scope["devices_root"] == root([leaf_hash(s.encode()) for s in scope["devices"]]).hex()
