@@ -15,9 +15,10 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
+import orjson
 from pydantic import Field, ValidationError, create_model
 
-from ledger.canonical import encode, parse
+from ledger.canonical import encode
 from ledger.errors import Fault, MalformedEvent
 from ledger.values import (
     COMMITTED,
@@ -222,7 +223,7 @@ def committed_event(body: bytes) -> Event:
     says today changes nothing in it, and its own version reads it for ever. Raises MalformedEvent for
     what nobody can have committed.
     """
-    event = _event_of(parse(body), context=COMMITTED)
+    event = _event_of(orjson.loads(body), context=COMMITTED)
     data = event.data
     while (following := data.upcast()) is not data:
         data = following

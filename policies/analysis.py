@@ -22,7 +22,7 @@ from ledger.event import Event, Submission, committed_event
 from ledger.facts import Contract, Facts
 from ledger.kinds.contract import DeclaredInError
 from ledger.values import Value, format_timestamp, parse_timestamp
-from policies.compiled import Compiled, Library, compile_document
+from policies.compiled import Compiled, Library, OrderedAt, compile_document
 from policies.document import Bound, PolicyDocument, parse_document
 from policies.engine import Engine
 from policies.explain import explain
@@ -61,7 +61,7 @@ class Instead(Library):
         return (*super().bound(contract, facts), self._candidate)
 
     def in_force(
-        self, contract: Contract, facts: Facts, at: datetime, *, ordered_at: datetime | None = None
+        self, contract: Contract, facts: Facts, at: datetime, *, ordered_at: OrderedAt = lambda: None
     ) -> tuple[Compiled, ...]:
         found = super().in_force(contract, facts, at, ordered_at=ordered_at)
         policy = self._candidate.document.policy

@@ -17,6 +17,8 @@ from policies.conditions.registry import Clock, Reads
 from policies.document import Bound, BoundObligation, PolicyDocument, parse_document
 
 CACHED_MAX = 256
+OrderedAt = Callable[[], datetime | None]
+"""When the order that an event is about was placed: looked up only where a version asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,12 @@ class Library:
         return next((c for c in self.bound(contract, facts) if c.is_version(policy, version)), None)
 
     def in_force(
-        self, contract: Contract, facts: Facts, at: datetime, *, ordered_at: datetime | None = None
+        self,
+        contract: Contract,
+        facts: Facts,
+        at: datetime,
+        *,
+        ordered_at: OrderedAt = lambda: None,
     ) -> tuple[Compiled, ...]:
         """The documents that govern the contract at `at`, in the order in which they were bound.
 
@@ -130,14 +137,14 @@ class Library:
         """The versions that are judged beside those in force, and not obeyed."""
         if all(reference.mode == "enforce" for reference in contract.policies):
             return ()  # nearly always: this is asked at every event
-        return self._newest(contract, facts, at, None, "shadow")
+        return self._newest(contract, facts, at, lambda: None, "shadow")
 
     def _newest(
         self,
         contract: Contract,
         facts: Facts,
         at: datetime,
-        ordered_at: datetime | None,
+        ordered_at: OrderedAt,
         mode: str,
     ) -> tuple[Compiled, ...]:
         newest: dict[str, Compiled] = {}
@@ -151,9 +158,10 @@ class Library:
                 if mode == "shadow":
                     newest.pop(reference.policy, None)
                 continue
-            standing = reference.policy in newest
-            if standing and ordered_at is not None and ordered_at < begins and found.keeps_open_orders:
-                continue
+            if reference.policy in newest and found.keeps_open_orders:
+                ordered = ordered_at()
+                if ordered is not None and ordered < begins:
+                    continue
             newest[reference.policy] = found
         return tuple(c for c in newest.values() if c.document.in_force(at))
 

@@ -80,7 +80,9 @@ class Engine:
         if contract is not None:
             case = Case(event, facts, contract, at=at)
             if not event.data.setup:
-                documents = self._library.in_force(contract, facts, at, ordered_at=_ordered_at(event, facts))
+                documents = self._library.in_force(
+                    contract, facts, at, ordered_at=lambda: _ordered_at(event, facts)
+                )
         findings = constitution.judge(event, facts, contract, case, governed=bool(documents))
         policies = [constitution.REFERENCE, *(document.reference for document in documents)]
         if case is None or any(finding.action == "deny" for finding in findings):
