@@ -16,7 +16,6 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 
 from api import audit, operate, problems, proofs
 from api.auth import Keyring
@@ -38,7 +37,7 @@ from policies.engine import Engine
 STATIC = Path(__file__).parent / "static"
 
 
-def build(settings: Settings, logins: Logins) -> ASGIApp:
+def build(settings: Settings, logins: Logins) -> Edge:
     """The ASGI application of one service."""
     passphrase = settings.key_passphrase
     signer = keys.load_or_create(
@@ -102,6 +101,7 @@ def build(settings: Settings, logins: Logins) -> ASGIApp:
             "/v1/events:batch": door.submit_batch,
             "/v1/events:evaluate": Evaluation(door, reader).evaluate_event,
         },
+        lines=settings.log_level in ("debug", "info"),
     )
 
 

@@ -8,16 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
 
 from api.keys import PREFIX, digest
 from ledger.errors import LedgerError
-from ledger.reader import StoredKey
-
-if TYPE_CHECKING:
-    from ledger.reader import Reader
+from ledger.reader import Reader, StoredKey
 
 CACHED_S = 5.0
 """How long a revoked key may still be taken by a process that has just seen it."""
@@ -44,46 +41,67 @@ class Caller:
         return self.role in ("auditor", "regulator", "operator")
 
 
+class _Known(NamedTuple):
+    key: StoredKey
+    read_s: float
+    """When it was read, by the monotonic clock."""
+
+
 class Keyring:
     """Looks keys up, and remembers them for CACHED_S."""
 
     def __init__(self, reader: Reader, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._reader = reader
         self._monotonic = monotonic
-        self._seen: dict[str, tuple[float, StoredKey]] = {}
+        self._known: dict[str, _Known] = {}
+        """By the key's id."""
+        self._proven: dict[bytes, _Known] = {}
+        """By the digest of a header that has shown its key."""
 
-    async def caller(self, request: Request) -> Caller:
-        """The caller of a request. Raises Unauthenticated, in the same words for every reason."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    async def caller(self, authorization: str) -> Caller:
+        """Whom the header names. Raises Unauthenticated, in the same words for every reason."""
+        name = digest(authorization)
+        known = self._proven.get(name)
+        if known is None or self._monotonic() - known.read_s >= CACHED_S:
+            known = await self._prove(authorization)
+            if len(self._proven) >= CACHED_KEYS_MAX:
+                self._proven.clear()
+            self._proven[name] = known
+        key = known.key
+        if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
+            raise _unauthenticated()
+        return Caller(key.id, key.role, key.party)
+
+    async def _prove(self, authorization: str) -> _Known:
+        scheme, _, token = authorization.partition(" ")
         match = _TOKEN.fullmatch(token.strip())
         if scheme.lower() != "bearer" or match is None:
             raise Unauthenticated("send an API key: Authorization: Bearer clk_...")
         key_id, secret = match.groups()
-        stored = await self._stored(key_id)
+        known = await self._stored(key_id)
         # Compared also for an unknown id, so that the time taken tells nothing.
-        expected = stored.secret_sha256 if stored is not None else bytes(32)
+        expected = known.key.secret_sha256 if known is not None else bytes(32)
         matches = hmac.compare_digest(digest(secret), expected)
-        now = datetime.now(UTC)
-        if (
-            stored is None
-            or not matches
-            or stored.revoked_at is not None
-            or (stored.expires_at is not None and stored.expires_at <= now)
-        ):
-            raise Unauthenticated("the API key is unknown, expired or revoked")
-        return Caller(stored.id, stored.role, stored.party)
+        if known is None or not matches or known.key.revoked_at is not None:
+            raise _unauthenticated()
+        return known
 
-    async def _stored(self, key_id: str) -> StoredKey | None:
+    async def _stored(self, key_id: str) -> _Known | None:
         now = self._monotonic()
-        seen = self._seen.get(key_id)
-        if seen is not None and now - seen[0] < CACHED_S:
-            return seen[1]
+        known = self._known.get(key_id)
+        if known is not None and now - known.read_s < CACHED_S:
+            return known
         stored = await self._reader.key(key_id)
-        if len(self._seen) >= CACHED_KEYS_MAX:
-            self._seen.clear()
-        if stored is not None:
-            self._seen[key_id] = now, stored
-        return stored
+        if len(self._known) >= CACHED_KEYS_MAX:
+            self._known.clear()
+        if stored is None:
+            return None
+        known = self._known[key_id] = _Known(stored, now)
+        return known
+
+
+def _unauthenticated() -> Unauthenticated:
+    return Unauthenticated("the API key is unknown, expired or revoked")
 
 
 async def caller_of(request: Request) -> Caller:

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import orjson
 from pydantic import Field, ValidationError, model_validator
-from starlette.requests import Request
-from starlette.responses import Response
 
 from api.auth import Forbidden
-from api.submit import EVENT_BODY_BYTES_MAX, JSON_TYPES, Door, media_type_of, read_body
+from api.exchange import Answer, Exchange
+from api.submit import EVENT_BODY_BYTES_MAX, JSON_TYPES, Door, media_type_of
 from ledger.canonical import parse
 from ledger.decision import Decision
 from ledger.errors import Fault, MalformedEvent, MalformedInput
@@ -48,11 +47,11 @@ class Evaluation:
     door: Door
     reader: Reader
 
-    async def evaluate_event(self, request: Request) -> Response:
+    async def evaluate_event(self, exchange: Exchange) -> Answer:
         """`POST /v1/events:evaluate`, with the same key as the event itself would need."""
-        caller = await self.door.caller(request)
-        media_type_of(request, JSON_TYPES)
-        value = parse(await read_body(request, 2 * EVENT_BODY_BYTES_MAX))
+        caller = await self.door.caller(exchange)
+        media_type_of(exchange, JSON_TYPES)
+        value = parse(await exchange.body(2 * EVENT_BODY_BYTES_MAX))
         if not isinstance(value, dict) or not value.keys() <= {"event", "against"} or "event" not in value:
             raise MalformedEvent(Fault("", 'must be an object of "event" and, if wanted, "against"'))
         try:
@@ -64,7 +63,8 @@ class Evaluation:
         async with self.reader.snapshot() as snapshot:
             now = max(self.door.now(), snapshot.head.recorded_at)
             decision, documents = await _judged(submission.event, against, snapshot, at=now)
-        return Response(
+        return Answer(
+            200,
             orjson.dumps(
                 {
                     "decision": decision.value(),
@@ -73,9 +73,6 @@ class Evaluation:
                     "at": format_timestamp(now),
                 }
             ),
-            200,
-            None,
-            "application/json",
         )
 
 

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from api import problems
 from api.auth import Forbidden, KeyHolder
+from api.exchange import read_body
 from api.schemas import ClockView, ReadyView
-from api.submit import read_body
 from api.wiring import service_of
 from ledger.canonical import parse
 from ledger.errors import LedgerError, NotFound

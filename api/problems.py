@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api.auth import Forbidden, Unauthenticated
 from api.embedded import EmbeddedError
+from api.exchange import Answer
 from ledger import errors
 from ledger.errors import LedgerError, MalformedInput
 from policies.tree import PolicyDocumentError
@@ -170,11 +171,17 @@ def describe(error: LedgerError, *, request_id: str = "") -> dict[str, Any]:
     return body_of(problem, detail=str(error), request_id=request_id, **extra)
 
 
-def render(body: dict[str, Any]) -> Response:
-    """The response of a problem document."""
+def answer(body: dict[str, Any]) -> Answer:
+    """The answer that a problem document is, to an exchange."""
     headers = {}
     if body["status"] in (412, 429, 503):
         headers["retry-after"] = str(RETRY_AFTER_S)
     if body["status"] == 401:
         headers["www-authenticate"] = 'Bearer realm="chipledger"'
-    return Response(orjson.dumps(body), body["status"], headers, MEDIA_TYPE)
+    return Answer(body["status"], orjson.dumps(body), MEDIA_TYPE, headers)
+
+
+def render(body: dict[str, Any]) -> Response:
+    """The response that a problem document is, to a request."""
+    found = answer(body)
+    return Response(found.body, found.status, found.headers, found.media_type)

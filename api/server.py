@@ -13,8 +13,9 @@ import uvicorn
 
 from api import database
 from api.app import build
+from api.exchange import DirectProtocol
 from api.settings import Settings
-from api.telemetry import configure_logging
+from api.telemetry import Edge, configure_logging
 
 GRACE_S = 20
 """How long requests in flight have at shutdown."""
@@ -47,13 +48,13 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(0)
 
 
-def config_of(settings: Settings, app: object) -> uvicorn.Config:
+def config_of(settings: Settings, app: Edge) -> uvicorn.Config:
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         host=settings.host,
         port=settings.port,
         loop="auto",
-        http="auto",
+        http=DirectProtocol,
         lifespan="on",
         access_log=False,
         log_config=None,

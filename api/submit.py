@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from starlette.requests import Request
-from starlette.responses import Response
 
 from api import problems
 from api.auth import Caller, Forbidden, Keyring
+from api.exchange import Answer, Exchange
 from api.problems import UnsupportedMedia
 from api.telemetry import Metrics
 from ledger.canonical import DEPTH_MAX, parse
@@ -43,32 +43,32 @@ class Door:
     metrics: Metrics
     now: Callable[[], datetime]
 
-    async def submit_event(self, request: Request) -> Response:
+    async def submit_event(self, exchange: Exchange) -> Answer:
         """`POST /v1/events`"""
-        caller = await self.caller(request)
-        media_type_of(request, JSON_TYPES)
-        value = parse(await read_body(request, EVENT_BODY_BYTES_MAX))
+        caller = await self.caller(exchange)
+        media_type_of(exchange, JSON_TYPES)
+        value = parse(await exchange.body(EVENT_BODY_BYTES_MAX))
         submission = self.admit(value, caller)
         [result] = await self.sequencer.append([submission])
-        self._count(result)
-        return _rendered(submission, result, request.state.request_id)
+        self.metrics.count(_counted(result))
+        return _rendered(result, exchange.request_id)
 
-    async def submit_batch(self, request: Request) -> Response:
+    async def submit_batch(self, exchange: Exchange) -> Answer:
         """`POST /v1/events:batch`: all of it is well formed, or nothing is written."""
-        caller = await self.caller(request)
-        media_type = media_type_of(request, (*JSON_TYPES, *NDJSON_TYPES))
-        raw = await read_body(request, BATCH_BODY_BYTES_MAX)
+        caller = await self.caller(exchange)
+        media_type = media_type_of(exchange, (*JSON_TYPES, *NDJSON_TYPES))
+        raw = await exchange.body(BATCH_BODY_BYTES_MAX)
         values = _lines(raw) if media_type in NDJSON_TYPES else _array(raw)
         submissions = self._admit_all(values, caller)
         results = await self.sequencer.append(submissions)
-        for result in results:
-            self._count(result)
+        for outcome, number in Counter(map(_counted, results)).items():
+            self.metrics.count(outcome, number)
         items = [_item(s, r) for s, r in zip(submissions, results, strict=True)]
-        return Response(b'{"results":[' + b",".join(items) + b"]}", 200, None, "application/json")
+        return Answer(200, b'{"results":[' + b",".join(items) + b"]}")
 
-    async def caller(self, request: Request) -> Caller:
-        caller = await self.keyring.caller(request)
-        request.state.key_id = caller.key_id
+    async def caller(self, exchange: Exchange) -> Caller:
+        caller = await self.keyring.caller(exchange.headers.get(b"authorization", b"").decode("latin-1"))
+        exchange.key_id = caller.key_id
         if caller.role not in ("submitter", "regulator"):
             raise Forbidden(f"a key of role {caller.role} may not submit events")
         return caller
@@ -113,29 +113,10 @@ class Door:
             raise MalformedEvent(*faults[:100])
         return submissions
 
-    def _count(self, result: Result) -> None:
-        if isinstance(result, Committed):
-            outcome = "replayed" if result.replayed else result.outcome
-        else:
-            outcome = problems.problem_of(result).name
-        self.metrics.count(outcome)
 
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body; TooLarge as soon as it is known to be longer than `limit` bytes."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise TooLarge(f"the body is {declared} bytes, must be at most {limit}")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"the body is longer than {limit} bytes")
-    return bytes(body)
-
-
-def media_type_of(request: Request, known: Sequence[str]) -> str:
-    given = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+def media_type_of(exchange: Exchange, known: Sequence[str]) -> str:
+    content_type = exchange.headers.get(b"content-type", b"application/json").decode("latin-1")
+    given = content_type.partition(";")[0].strip().lower()
     if given not in known:
         raise UnsupportedMedia(f"content type is {given[:80]}, must be {' or '.join(known)}")
     return given
@@ -178,16 +159,21 @@ def _denied(committed: Committed, request_id: str = "") -> bytes:
     return orjson.dumps(body)[:-1] + b',"receipt":' + receipt.encode() + b"}"
 
 
-def _rendered(submission: Submission, result: Result, request_id: str) -> Response:
+def _counted(result: Result) -> str:
+    if isinstance(result, LedgerError):
+        return problems.problem_of(result).name
+    return "replayed" if result.replayed else result.outcome
+
+
+def _rendered(result: Result, request_id: str) -> Answer:
     if isinstance(result, LedgerError):
         raise result
     headers = {"location": f"/v1/entries/{result.receipt.index}"}
     if result.replayed:
         headers["idempotent-replayed"] = "true"
     if result.outcome == "denied":
-        return Response(_denied(result, request_id), 422, headers, problems.MEDIA_TYPE)
-    status = 200 if result.replayed else 201
-    return Response(result.receipt.encode(), status, headers, "application/json")
+        return Answer(422, _denied(result, request_id), problems.MEDIA_TYPE, headers)
+    return Answer(200 if result.replayed else 201, result.receipt.encode(), headers=headers)
 
 
 def _item(submission: Submission, result: Result) -> bytes:

@@ -8,25 +8,26 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from traceback import format_tb
 from typing import Any
 
 import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from api.exchange import Answer, Exchange, Handler
 from ledger.errors import LedgerError
 from ledger.sequencer import Sequencer
 
 log = structlog.get_logger("api")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ENCODER = json.JSONEncoder(default=repr, separators=(",", ":"))
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def configure_logging(level: str) -> None:
@@ -101,12 +102,12 @@ class Metrics:
         )
         self.size = Gauge("chipledger_tree_size", "Entries in the log.", registry=self.registry)
 
-    def count(self, outcome: str) -> None:
-        """One more event was answered."""
+    def count(self, outcome: str, events: int = 1) -> None:
+        """So many more events were answered."""
         counter = self._counters.get(outcome)
         if counter is None:  # a look-up by label takes a lock and costs more than the count
             counter = self._counters[outcome] = self._events.labels(outcome)
-        counter.inc()
+        counter.inc(events)
 
     def observe(self, sequencer: Sequencer) -> None:
         """Bring the gauges up to date."""
@@ -118,16 +119,18 @@ class Metrics:
 class Edge:
     """Gives every request an id, a log line and a measurement, and every error its problem.
 
-    The write routes are answered here, ahead of the application's router and its middleware, which
-    together cost more than judging and hashing (decision 4).
+    The write routes are answered here, ahead of the application's router and its middleware.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, direct: dict[str, Handler]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, direct: Mapping[str, Handler], *, lines: bool = True
+    ) -> None:
+        """`lines`: whether each request leaves a line in the log."""
         self._app = app
         self._metrics = metrics
         self._direct = direct
+        self._lines = lines
         self._observed: dict[tuple[str, str, int], Histogram] = {}
-        self._log = log.bind()  # once, for the module's logger is looked up anew at each line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -137,7 +140,7 @@ class Edge:
         if method == "HEAD":
             # As GET, and the server leaves the body out. A scope of our own: the server's must say HEAD.
             scope = {**scope, "method": "GET"}
-        request_id = _request_id(scope)
+        request_id = _request_id(dict(scope["headers"]))
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 500
@@ -150,64 +153,103 @@ class Edge:
                 message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
-        direct = self._direct.get(scope["path"])
-        if direct is not None and scope["method"] != "POST":
-            direct = _post_only
+        direct = scope["path"] in self._direct
         try:
-            if direct is not None:
-                response = await _answered(direct, Request(scope, receive))
-                await response(scope, receive, answer)
+            if direct:
+                await _post_only(request_id)(scope, receive, answer)
             else:
                 await self._app(scope, receive, answer)
         except ClientDisconnect:
-            status = 499  # it left before it had sent all: nobody to answer, and no bug of ours
+            status = GONE
         except Exception:
             log.exception("request_failed", request_id=request_id, path=scope["path"][:200])
             if not begun:
                 body = problems.body_of(problems.INTERNAL, request_id=request_id)
                 await problems.render(body)(scope, receive, answer)
         finally:
-            seconds = time.perf_counter() - started
-            self._record(scope, method, status, seconds, request_id, direct is not None)
+            route = scope["path"] if direct else getattr(scope.get("route"), "path", "other")
+            key_id = scope["state"].get("key_id")
+            self._record(started, route, method, scope["path"], status, request_id, key_id)
+
+    def handler(self, scope: Scope) -> Handler | None:
+        """Implements `Direct`."""
+        return self._direct.get(scope["path"]) if scope["method"] == "POST" else None
+
+    async def exchange(self, exchange: Exchange, handler: Handler) -> None:
+        """Implements `Direct`."""
+        started = time.perf_counter()
+        exchange.request_id = request_id = _request_id(exchange.headers)
+        status = 500
+        try:
+            answer = await _answered(handler, exchange)
+            status = answer.status
+            await exchange.answer(answer)
+        except ClientDisconnect:
+            status = GONE
+        finally:
+            exchange.close()
+            path = exchange.path
+            self._record(started, path, "POST", path, status, request_id, exchange.key_id)
 
     def _record(
-        self, scope: Scope, method: str, status: int, seconds: float, request_id: str, direct: bool
+        self,
+        started: float,
+        route: str,
+        method: str,
+        path: str,
+        status: int,
+        request_id: str,
+        key_id: str | None,
     ) -> None:
-        route = scope["path"] if direct else getattr(scope.get("route"), "path", "other")
+        seconds = time.perf_counter() - started
         known = method if method in ("GET", "POST", "PUT", "HEAD", "OPTIONS") else "other"
         key = known, route, status
         observed = self._observed.get(key)
         if observed is None:
             observed = self._observed[key] = self._metrics.requests.labels(known, route, str(status))
         observed.observe(seconds)
-        self._log.info(
-            "request",
-            request_id=request_id,
-            method=method,
-            path=scope["path"][:200],
-            status=status,
-            ms=round(seconds * 1000, 2),
-            key=scope["state"].get("key_id"),
-        )
+        if self._lines:
+            _log_request(
+                request_id=request_id,
+                method=method,
+                path=path[:200],
+                status=status,
+                ms=round(seconds * 1000, 2),
+                key=key_id,
+            )
 
 
-async def _post_only(request: Request) -> Response:
-    response = problems.render(problems.body_of(problems.METHOD, request_id=request.state.request_id))
+GONE = 499
+"""It left before it had sent all: nobody to answer, and no bug of ours."""
+
+
+def _post_only(request_id: str) -> Response:
+    response = problems.render(problems.body_of(problems.METHOD, request_id=request_id))
     response.headers["allow"] = "POST"
     return response
 
 
-async def _answered(handler: Handler, request: Request) -> Response:
+async def _answered(handler: Handler, exchange: Exchange) -> Answer:
     try:
-        return await handler(request)
+        return await handler(exchange)
     except LedgerError as error:
-        return problems.render(problems.describe(error, request_id=request.state.request_id))
+        return problems.answer(problems.describe(error, request_id=exchange.request_id))
+    except ClientDisconnect:
+        raise
+    except Exception:
+        request_id = exchange.request_id
+        log.exception("request_failed", request_id=request_id, path=exchange.path[:200])
+        return problems.answer(problems.body_of(problems.INTERNAL, request_id=request_id))
 
 
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            given: str = value.decode("latin-1")
-            if _REQUEST_ID.fullmatch(given):
-                return given
-    return secrets.token_hex(8)
+def _log_request(**values: Any) -> None:
+    """As `log.info("request", ...)` would, for a tenth of what its processors cost."""
+    timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    out = sys.stderr.buffer
+    out.write(_dump({**values, "event": "request", "level": "info", "timestamp": timestamp}) + b"\n")
+    out.flush()
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

@@ -50,7 +50,7 @@ class Service:
         return self.clock or system_clock
 
     async def caller(self, request: Request) -> Caller:
-        caller = await self.keyring.caller(request)
+        caller = await self.keyring.caller(request.headers.get("authorization", ""))
         request.state.key_id = caller.key_id
         return caller
 

@@ -113,15 +113,19 @@ def _walk(value: Any, room: int, depth_max: int, text: bool) -> None:
         if kind is dict:
             if text:
                 _check_keys(value)
-            steps: Iterable[tuple[Any, object]] = value.items()
+            steps: Iterable[tuple[Any, Any]] = value.items()
         else:
             steps = enumerate(value)
         step: str | int = ""
         try:
             for step, child in steps:  # noqa: B007 - where it stood is read when it fails
                 kind = type(child)
-                # Most values are strings and most strings are good by now: do not call for them.
-                if (kind is not str or text) and child is not None and kind is not bool:
+                # Most values are strings, and most of these are good by now: do not call for them.
+                if kind is str and not text:
+                    continue
+                if kind is int and -INTEGER_MAX <= child <= INTEGER_MAX:
+                    continue
+                if child is not None and kind is not bool:
                     _walk(child, room - 1, depth_max, text)
         except _OutOfProfile as fault:
             fault.path.append(step)

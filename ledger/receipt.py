@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ledger.canonical import canonical, encode, parse
@@ -32,7 +33,7 @@ class Receipt(NamedTuple):
 
     def encode(self) -> bytes:
         """Canonical JSON, joined from parts that are canonical already."""
-        hashes = ",".join(f'"{b64encode(one).decode()}"' for one in self.hashes)
+        hashes = ",".join(map(_spelled, self.hashes))
         salts = ",".join(f'"{name}":"{salt.hex()}"' for name, salt in sorted(self.salts.items()))
         return b"".join(
             (
@@ -94,6 +95,12 @@ class Receipt(NamedTuple):
     def _check_body(self, name: str, body: bytes, committed: bytes) -> None:
         if commitment(self.salts.get(name, b""), body) != committed:
             raise VerificationError(f"the {name} is not the one that entry {self.index} commits to")
+
+
+# Of the proofs of one batch, most hashes are the same.
+@lru_cache(maxsize=4_096)
+def _spelled(hash_: bytes) -> str:
+    return f'"{b64encode(hash_).decode()}"'
 
 
 def _whole(value: Any) -> int:

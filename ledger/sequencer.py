@@ -277,9 +277,11 @@ class Sequencer:
             (level, n, growth.node(8 * (level + 1), n))
             for level, n in tiles.filled(locked.head.size, head.size)
         ]
-        await writer.write(batch.entries, list(facts.changed.values()), completed)
+        await writer.write(
+            batch.entries, list(facts.changed.values()), completed, locked=locked.head, head=head
+        )
         self._cache_state = None  # from here the cache is ahead of the database, until the commit
-        await writer.commit(locked.head, head)
+        await writer.commit()
         self._remember(facts, head)
         return placed, head, growth
 
@@ -441,8 +443,8 @@ class Sequencer:
         opened = Entailed(LEDGER_CONTRACT, LedgerOpened, data)
         batch.append(own_submission(opened, origin=self._signer.name, index=0, at=at))
         head, _ = batch.grow()
-        await writer.write(batch.entries, list(facts.changed.values()), [])
-        await writer.commit(locked.head, head)
+        await writer.write(batch.entries, list(facts.changed.values()), [], locked=locked.head, head=head)
+        await writer.commit()
 
     # --- the connection ---------------------------------------------------------------------------
 

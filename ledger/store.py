@@ -9,16 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.rows import tuple_row
 
+from ledger import binary
 from ledger.entry import Entry
 from ledger.errors import OutcomeUnknown, RefusesToWrite, Unavailable
 from ledger.event import committed_event
 from ledger.facts import LOOKED_UP, Fact, Key, Order, Recorded, Shipment, Under, decode
+from ledger.pipeline import Pipeline, Statement
 from ledger.tiles import FULL_WIDTH
 
 LOCK_TIMEOUT_MS = 5_000
@@ -72,6 +73,52 @@ class Head:
 
 HEAD_COLUMNS = ", ".join(Head.__dataclass_fields__)
 
+# --- what every batch runs ------------------------------------------------------------------------
+
+BEGIN = b"BEGIN"
+LOCK = f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 1 FOR UPDATE".encode()
+CLOCK = b"SELECT clock_timestamp()"
+TAKEN = (
+    b"SELECT e.party, e.event_id, e.index FROM unnest($1::text[], $2::uuid[]) AS asked (party, id)"
+    b" JOIN entries e ON e.party = asked.party AND e.event_id = asked.id"
+)
+FACTS = (
+    b"SELECT f.name, f.key, f.data::text FROM unnest($1::text[], $2::text[]) AS asked (name, key)"
+    b" JOIN facts f ON f.name = asked.name AND f.key = asked.key"
+)
+INSERT_ENTRIES = (
+    b"INSERT INTO entries (index, contract, contract_index, recorded_at, kind, party, event_id, outcome,"
+    b" leaf, header) SELECT * FROM unnest($1::int8[], $2::text[], $3::int8[], $4::timestamptz[],"
+    b" $5::text[], $6::text[], $7::uuid[], $8::text[], $9::bytea[], $10::bytea[])"
+)
+INSERT_BODIES = (
+    b"INSERT INTO bodies (index, event_salt, event, decision_salt, decision)"
+    b" SELECT * FROM unnest($1::int8[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])"
+)
+INSERT_LINKS = b"INSERT INTO device_links (serial, index) SELECT * FROM unnest($1::text[], $2::int8[])"
+UPSERT_FACTS = (
+    b"INSERT INTO facts (name, key, data) SELECT * FROM unnest($1::text[], $2::text[], $3::json[])"
+    b" ON CONFLICT (name, key) DO UPDATE SET data = excluded.data"
+)
+MOVE_HEAD = (
+    b"UPDATE head SET epoch = $1, size = $2, root = $3, frontier = $4, last_leaf = $5, recorded_at = $6"
+    b" WHERE id = 1 AND epoch = $7 AND size = $8 AND root = $9"
+)
+OFTEN = (
+    BEGIN, LOCK, CLOCK, TAKEN, FACTS, INSERT_ENTRIES, INSERT_BODIES, INSERT_LINKS, UPSERT_FACTS, MOVE_HEAD,
+)  # fmt: skip
+
+COMPLETE_LEAF_TILE = (
+    b"INSERT INTO tiles (level, n, root, hashes)"
+    b" SELECT $1::int8, $2::int8, $3::bytea, string_agg(leaf, ''::bytea ORDER BY index)"
+    b" FROM entries WHERE index >= $4 AND index < $5"
+)
+COMPLETE_TILE = (
+    b"INSERT INTO tiles (level, n, root, hashes)"
+    b" SELECT $1::int8, $2::int8, $3::bytea, string_agg(root, ''::bytea ORDER BY n)"
+    b" FROM tiles WHERE level = $1::int8 - 1 AND n >= $4 AND n < $5"
+)
+
 
 class NewEntry(NamedTuple):
     """An entry to be written, with the columns that are queried."""
@@ -102,6 +149,7 @@ class Writer:
 
     def __init__(self, connection: AsyncConnection[tuple[Any, ...]]) -> None:
         self._connection = connection
+        self._pipeline = Pipeline(connection)
         self._warnings: list[str] = []
         connection.add_notice_handler(self._notice)
 
@@ -117,10 +165,16 @@ class Writer:
                 connect_timeout=CONNECT_TIMEOUT_S,
                 row_factory=tuple_row,
             )
-            await _refuse_owner(connection)
+            writer = cls(connection)
+            try:
+                await writer._refuse_owner()
+                await writer._pipeline.prepare(*OFTEN)
+            except BaseException:
+                await writer.close()
+                raise
         except psycopg.Error as error:
             raise Unavailable(f"the database cannot be reached: {_reason(error)}") from error
-        return cls(connection)
+        return writer
 
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
@@ -144,6 +198,23 @@ class Writer:
         ):
             ours.shutdown(socket.SHUT_RDWR)
 
+    async def _refuse_owner(self) -> None:
+        cursor = await self._connection.execute(
+            # MEMBER: whoever may become the owner is the owner, though the role be NOINHERIT. The owner of
+            # the schema may drop what is in it.
+            "SELECT current_user, rolsuper OR rolbypassrls OR pg_has_role(current_user, c.relowner, 'MEMBER')"
+            " OR pg_has_role(current_user, n.nspowner, 'MEMBER')"
+            " OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')"
+            " FROM pg_roles, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE rolname = current_user AND c.oid = 'entries'::regclass"
+        )
+        row = await cursor.fetchone()
+        if row is None or row[1]:
+            raise RefusesToWrite(
+                f"the service would connect as {row[0] if row else 'nobody'}, who may change what was written"
+                " (an owner, a superuser, or granted so); it must connect as a member of chipledger_writer"
+            )
+
     async def begin(self, ids: Sequence[tuple[str, str]], keys: Sequence[Key]) -> Locked | None:
         """Lock the head, then read the clock, the ids that are taken, and the facts under `keys`.
 
@@ -151,23 +222,16 @@ class Writer:
         before it ended: the facts are those that the locked head stands for.
         """
         self._warnings.clear()
-        run = self._connection.execute
-        async with self._connection.pipeline():
-            await run("BEGIN")
-            head = await run(f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 1 FOR UPDATE")
-            now = await run("SELECT clock_timestamp()")
-            taken = await self._taken(ids)
-            facts = await _facts(self._connection, keys)
-        row = await head.fetchone()
-        instant = await now.fetchone()
-        assert instant is not None
-        if row is None:
+        run, rows = self._pipeline.run, self._pipeline.rows
+        asked = [Statement(BEGIN), Statement(LOCK), Statement(CLOCK), _taken(ids)]
+        _, head, now, taken, *facts = await run(*asked, *([_facts(keys)] if keys else ()))
+        if not head.ntuples:
             return None
         return Locked(
-            head=Head(*row),
-            now=instant[0],
-            taken={(party, str(id_)): index for party, id_, index in await taken.fetchall()},
-            facts=_found(keys, await facts.fetchall()),
+            head=Head(*rows(head)[0]),
+            now=rows(now)[0][0],
+            taken={(party, str(id_)): index for party, id_, index in rows(taken)},
+            facts=_found(keys, [row for result in facts for row in rows(result)]),
         )
 
     async def evict_frozen(self) -> int:
@@ -211,68 +275,28 @@ class Writer:
         entries: Sequence[NewEntry],
         facts: Sequence[Fact],
         tiles: Sequence[tuple[int, int, bytes]],
+        *,
+        locked: Head,
+        head: Head,
     ) -> None:
-        """Write everything of a batch but the head.
+        """Write everything of a batch, and move the head from what was locked.
 
         `tiles` are the (level, n, root) that it completed, lower levels first.
         """
-        await self._copy(
-            "entries (index, contract, contract_index, recorded_at, kind, party, event_id, outcome,"
-            " leaf, header)",
-            ["int8", "text", "int8", "timestamptz", "text", "text", "uuid", "text", "bytea", "bytea"],
-            (_entry_row(new) for new in entries),
-        )
-        await self._copy(
-            "bodies (index, event_salt, event, decision_salt, decision)",
-            ["int8", "bytea", "bytea", "bytea", "bytea"],
-            (_body_row(new.entry) for new in entries),
-        )
-        links = [(serial, n.entry.header.index) for n in entries for serial in n.serials]
-        if links:
-            await self._copy("device_links (serial, index)", ["text", "int8"], links)
-        for level, n, root in tiles:
-            await self._complete_tile(level, n, root)
+        statements = [_insert_entries(entries), _insert_bodies(entries)] if entries else []
+        if links := [(serial, new.entry.header.index) for new in entries for serial in new.serials]:
+            statements.append(_insert_links(links))
+        statements += [_complete_tile(*tile) for tile in tiles]
         if facts:
-            # Sorted, so that two ledgers with the same events have the same files; one statement,
-            # for an upsert cannot be copied.
-            rows = sorted((fact.name, fact.key, fact.encode().decode()) for fact in facts)
-            names, keys, data = zip(*rows, strict=True)
-            await self._connection.execute(
-                "INSERT INTO facts (name, key, data)"
-                " SELECT * FROM unnest(%b::text[], %b::text[], %b::json[])"
-                " ON CONFLICT (name, key) DO UPDATE SET data = excluded.data",
-                [list(names), list(keys), list(data)],
-            )
-
-    async def commit(self, locked: Head, head: Head) -> None:
-        """Move the head from what was locked, and commit.
-
-        Raises OutcomeUnknown if the answer to COMMIT is lost: the entries may be there or not.
-        """
-        cursor = await self._connection.execute(
-            "UPDATE head SET epoch = %s, size = %s, root = %s, frontier = %s, last_leaf = %s,"
-            " recorded_at = %s WHERE id = 1 AND epoch = %s AND size = %s AND root = %s",
-            [
-                head.epoch, head.size, head.root, head.frontier, head.last_leaf, head.recorded_at,
-                *locked.state,
-            ],
-        )  # fmt: skip
-        if cursor.rowcount != 1:
+            statements.append(_upsert_facts(facts))
+        *_, moved = await self._pipeline.run(*statements, _move_head(locked, head))
+        if moved.command_tuples != 1:
             raise Unavailable("the head moved while it was locked; nothing was written")
-        await self._commit()
 
-    async def commit_unchanged(self) -> None:
-        """End a transaction that appended nothing, yet wait for the standbys as an append would.
-
-        A replayed request is answered from rows that a failover could still lose: a message in the
-        write-ahead log makes this COMMIT wait for the quorum that they wait for.
-        """
-        await self._connection.execute("SELECT pg_logical_emit_message(true, 'ack', '')")
-        await self._commit()
-
-    async def _commit(self) -> None:
+    async def commit(self) -> None:
+        """Raises OutcomeUnknown if the answer to COMMIT is lost: what was written may be there or not."""
         try:
-            await self._connection.execute("COMMIT")
+            await self._pipeline.run(Statement(b"COMMIT"))
         except psycopg.Error as error:
             raise OutcomeUnknown(
                 "the database went away while it committed; ask again with the same id and bytes"
@@ -281,58 +305,32 @@ class Writer:
             # "canceling wait for synchronous replication": committed here, and nowhere else yet.
             raise OutcomeUnknown(f"the commit is not known to be replicated: {self._warnings[0]}")
 
+    async def commit_unchanged(self) -> None:
+        """End a transaction that appended nothing, yet wait for the standbys as an append would.
+
+        A replayed request is answered from rows that a failover could still lose: a message in the
+        write-ahead log makes this COMMIT wait for the quorum that they wait for.
+        """
+        await self._connection.execute("SELECT pg_logical_emit_message(true, 'ack', '')")
+        await self.commit()
+
     async def rollback(self) -> None:
         await self._connection.execute("ROLLBACK")
-
-    async def _taken(self, ids: Sequence[tuple[str, str]]) -> Any:
-        return await self._connection.execute(
-            "SELECT e.party, e.event_id, e.index FROM unnest(%b::text[], %b::uuid[]) AS asked (party, id)"
-            " JOIN entries e ON e.party = asked.party AND e.event_id = asked.id",
-            [[party for party, _ in ids], [id_ for _, id_ in ids]],
-        )
-
-    async def _complete_tile(self, level: int, n: int, root: bytes) -> None:
-        first = n * FULL_WIDTH
-        hashes = (
-            "string_agg(leaf, ''::bytea ORDER BY index) FROM entries WHERE index >= %s AND index < %s"
-            if level == 0
-            else "string_agg(root, ''::bytea ORDER BY n) FROM tiles"
-            f" WHERE level = {level - 1} AND n >= %s AND n < %s"
-        )
-        await self._connection.execute(
-            f"INSERT INTO tiles (level, n, root, hashes) SELECT {level}, %s, %s, {hashes}",
-            [n, root, first, first + FULL_WIDTH],
-        )
-
-    async def _copy(self, into: str, types: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
-        async with (
-            self._connection.cursor() as cursor,
-            cursor.copy(f"COPY {into} FROM STDIN (FORMAT BINARY)") as copy,
-        ):
-            copy.set_types(types)
-            for row in rows:
-                await copy.write_row(row)
 
 
 async def load_facts(connection: AsyncConnection[Any], keys: Iterable[Key]) -> list[tuple[Key, Fact | None]]:
     """The facts under `keys`, None where there is none: stored, read back from the log, or looked up."""
     wanted = list(keys)
     stored = [key for key in wanted if key[0] not in LOOKED_UP]
-    found = _found(stored, await (await _facts(connection, stored)).fetchall())
+    cursor = AsyncRawCursor(connection)
+    names, texts = [name for name, _ in stored], [key for _, key in stored]
+    found = _found(stored, await (await cursor.execute(FACTS, [names, texts])).fetchall())
     for name, key in wanted:
         if name == Recorded.name:
             found.append(((name, key), await _recorded(connection, int(key))))
         elif name == Under.name:
             found.append(((name, key), await _under(connection, key)))
     return found
-
-
-async def _facts(connection: AsyncConnection[Any], keys: Sequence[Key]) -> Any:
-    return await connection.execute(
-        "SELECT f.name, f.key, f.data::text FROM unnest(%b::text[], %b::text[]) AS asked (name, key)"
-        " JOIN facts f ON f.name = asked.name AND f.key = asked.key",
-        [[name for name, _ in keys], [key for _, key in keys]],
-    )
 
 
 async def _recorded(connection: AsyncConnection[Any], index: int) -> Recorded | None:
@@ -355,25 +353,6 @@ async def _under(connection: AsyncConnection[Any], license_: str) -> Under:
     )
 
 
-async def _refuse_owner(connection: AsyncConnection[Any]) -> None:
-    cursor = await connection.execute(
-        # MEMBER: whoever may become the owner is the owner, though the role be NOINHERIT. The owner of
-        # the schema may drop what is in it.
-        "SELECT current_user, rolsuper OR rolbypassrls OR pg_has_role(current_user, c.relowner, 'MEMBER')"
-        " OR pg_has_role(current_user, n.nspowner, 'MEMBER')"
-        " OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')"
-        " FROM pg_roles, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE rolname = current_user AND c.oid = 'entries'::regclass"
-    )
-    row = await cursor.fetchone()
-    if row is None or row[1]:
-        await connection.close()
-        raise RefusesToWrite(
-            f"the service would connect as {row[0] if row else 'nobody'}, who may change what was written"
-            " (an owner, a superuser, or granted so); it must connect as a member of chipledger_writer"
-        )
-
-
 def _reason(error: psycopg.Error) -> str:
     """The first line of a driver's message: no statement, no data."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -386,16 +365,82 @@ def _found(keys: Sequence[Key], rows: Iterable[tuple[str, str, str]]) -> list[tu
     return list(found.items())
 
 
-def _entry_row(new: NewEntry) -> tuple[Any, ...]:
-    header = new.entry.header
-    return (
-        header.index, header.contract, header.contract_index, new.at, new.kind, new.party,
-        UUID(new.event_id), new.outcome, new.entry.leaf, new.entry.raw,
-    )  # fmt: skip
+def _taken(ids: Sequence[tuple[str, str]]) -> Statement:
+    return Statement(TAKEN, (binary.texts(party for party, _ in ids), binary.uuids(id_ for _, id_ in ids)))
 
 
-def _body_row(entry: Entry) -> tuple[Any, ...]:
-    event, decision = entry.bodies["event"], entry.bodies["decision"]
-    assert event is not None
-    assert decision is not None
-    return entry.header.index, event.salt, event.value, decision.salt, decision.value
+def _facts(keys: Sequence[Key]) -> Statement:
+    return Statement(FACTS, (binary.texts(name for name, _ in keys), binary.texts(key for _, key in keys)))
+
+
+def _insert_entries(entries: Sequence[NewEntry]) -> Statement:
+    headers = [new.entry.header for new in entries]
+    return Statement(
+        INSERT_ENTRIES,
+        (
+            binary.int8s([header.index for header in headers]),
+            binary.texts([header.contract for header in headers]),
+            binary.int8s([header.contract_index for header in headers]),
+            binary.timestamps([new.at for new in entries]),
+            binary.texts([new.kind for new in entries]),
+            binary.texts([new.party for new in entries]),
+            binary.uuids([new.event_id for new in entries]),
+            binary.texts([new.outcome for new in entries]),
+            binary.byteas([new.entry.leaf for new in entries]),
+            binary.byteas([new.entry.raw for new in entries]),
+        ),
+    )
+
+
+def _insert_bodies(entries: Sequence[NewEntry]) -> Statement:
+    indexes, bodies = [], []
+    for new in entries:
+        event, decision = new.entry.bodies["event"], new.entry.bodies["decision"]
+        assert event is not None
+        assert decision is not None
+        indexes.append(new.entry.header.index)
+        bodies.append((*event, *decision))
+    columns = zip(*bodies, strict=True)
+    return Statement(INSERT_BODIES, (binary.int8s(indexes), *map(binary.byteas, columns)))
+
+
+def _insert_links(links: Sequence[tuple[str, int]]) -> Statement:
+    serials, indexes = zip(*links, strict=True)
+    return Statement(INSERT_LINKS, (binary.texts(serials), binary.int8s(indexes)))
+
+
+def _upsert_facts(facts: Sequence[Fact]) -> Statement:
+    # Sorted, so that two ledgers with the same events have the same files.
+    names, keys, data = zip(*sorted((fact.name, fact.key, fact.encode()) for fact in facts), strict=True)
+    return Statement(UPSERT_FACTS, (binary.texts(names), binary.texts(keys), binary.jsons(data)))
+
+
+def _complete_tile(level: int, n: int, root: bytes) -> Statement:
+    first = n * FULL_WIDTH
+    return Statement(
+        COMPLETE_TILE if level else COMPLETE_LEAF_TILE,
+        (
+            binary.int8(level),
+            binary.int8(n),
+            root,
+            binary.int8(first),
+            binary.int8(first + FULL_WIDTH),
+        ),
+    )
+
+
+def _move_head(locked: Head, head: Head) -> Statement:
+    return Statement(
+        MOVE_HEAD,
+        (
+            binary.int8(head.epoch),
+            binary.int8(head.size),
+            head.root,
+            head.frontier,
+            head.last_leaf,
+            binary.timestamp(head.recorded_at),
+            binary.int8(locked.epoch),
+            binary.int8(locked.size),
+            locked.root,
+        ),
+    )

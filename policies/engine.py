@@ -244,9 +244,10 @@ def outcome_of(findings: Iterable[Finding]) -> Outcome:
 
 def _ordered_at(event: Event, facts: Facts) -> datetime | None:
     """When the order that the event is about was placed, if it is about one that stands."""
-    number = getattr(event.data, "order", None)
+    data, fields = event.data, type(event.data).model_fields  # to ask a model for what it lacks is dear
+    number = getattr(data, "order", None) if "order" in fields else None
     if number is None:
-        shipped = getattr(event.data, "shipment", None)
+        shipped = getattr(data, "shipment", None) if "shipment" in fields else None
         shipment = None if shipped is None else facts.peek(Shipment, f"{event.contract}/{shipped}")
         number = None if shipment is None else shipment.order
     order = None if number is None else facts.peek(Order, f"{event.contract}/{number}")

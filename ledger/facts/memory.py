@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from ledger.facts.base import LOOKED_UP, Fact, FactT, Key
 from ledger.facts.device import Device
@@ -57,21 +56,25 @@ class Facts:
 
     def get(self, fact: type[FactT], key: str) -> FactT | None:
         """The fact, or None if there is none; NotLoaded if nobody has loaded it."""
-        name = fact.name, key
-        layer: Facts | None = self
-        while layer is not None:
-            if (found := layer.changed.get(name)) is not None:
-                return found  # type: ignore[return-value] # a name is of one type
-            layer = layer._parent
         try:
-            known = self._known if name in self._known else self._looked_up
-            return known[name]  # type: ignore[return-value]
+            return self._find((fact.name, key))  # type: ignore[return-value] # a name is of one type
         except KeyError:
-            raise NotLoaded(name) from None
+            raise NotLoaded((fact.name, key)) from None
 
     def peek(self, fact: type[FactT], key: str) -> FactT | None:
         """As `get`, but None too for a fact that is not loaded yet: for `Kind.reads`."""
-        return self.get(fact, key) if self.loaded((fact.name, key)) else None
+        try:
+            return self._find((fact.name, key))  # type: ignore[return-value]
+        except KeyError:
+            return None
+
+    def _find(self, key: Key) -> Fact | None:
+        layer: Facts | None = self
+        while layer is not None:
+            if (found := layer.changed.get(key)) is not None:
+                return found
+            layer = layer._parent
+        return self._known[key] if key in self._known else self._looked_up[key]
 
     def changes(self) -> Iterator[Fact]:
         """The facts that have changed, a fact's newest state first."""
@@ -84,7 +87,7 @@ class Facts:
         self.changed[fact.name, fact.key] = fact
 
     def update(self, fact: FactT, **changes: object) -> FactT:
-        changed = replace(fact, **changes)  # type: ignore[type-var] # every fact is a record
+        changed = fact.altered(changes)
         self.put(changed)
         return changed
 

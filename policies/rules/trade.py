@@ -261,8 +261,7 @@ def order_known(case: Case, data: LevySettled | InvoiceIssued | PaymentReceived)
     },
 )
 def devices_known(case: Case, data: DeviceInstalled | UsageAttested) -> Iterator[Finding]:
-    serials = [device.serial for device in data.devices]
-    ours = {device.serial for device in case.facts.devices_of(case.event.contract, serials)}
-    strange = tuple(serial for serial in serials if serial not in ours)
+    devices = case.facts.devices(data.speaks_of())
+    strange = tuple(device.serial for device in devices if device.contract != case.event.contract)
     if strange:
-        yield broken_by_devices(case, "devices_known.unknown", len(serials), strange)
+        yield broken_by_devices(case, "devices_known.unknown", len(data.devices), strange)

@@ -157,8 +157,8 @@ def test_the_database_keeps_every_byte_of_a_fact(logins: Logins, facts: list[Fac
             writer = await Writer.connect(logins.writer)
             locked = await writer.begin([], [])
             assert locked is not None
-            await writer.write([], facts, [])
-            await writer.commit(locked.head, locked.head)
+            await writer.write([], facts, [], locked=locked.head, head=locked.head)
+            await writer.commit()
             await writer.close()
             async with log.reader.every_fact() as rows:
                 stored = {(name, key): data async for name, key, data in rows}

@@ -775,18 +775,21 @@ async def test_a_tile_of_the_second_level_is_completed_too(logins: Logins) -> No
     async with live(logins):
         pass
     writer = await Writer.connect(logins.writer)
-    locked = await writer.begin([], [])
-    assert locked is not None
-    at = locked.head.recorded_at
-    entries = [_plain(index, at) for index in range(1, 65_536 + 300)]
-    growth = Growth(Frontier.from_bytes(1, locked.head.frontier), [new.entry.leaf for new in entries])
-    completed = [(level, n, growth.node(8 * (level + 1), n)) for level, n in tiles.filled(1, growth.size)]
+    size, written = 1, 65_536 + 300
+    while size < written:
+        locked = await writer.begin([], [])
+        assert locked is not None
+        until, at = min(size + 8_000, written), locked.head.recorded_at
+        entries = [_plain(index, at) for index in range(size, until)]
+        old = Frontier.from_bytes(size, locked.head.frontier)
+        growth = Growth(old, [new.entry.leaf for new in entries])
+        completed = [(level, n, growth.node(8 * (level + 1), n)) for level, n in tiles.filled(size, until)]
+        frontier = growth.frontier().to_bytes()
+        head = replace(locked.head, size=until, root=growth.root, frontier=frontier)
+        await writer.write(entries, [], completed, locked=locked.head, head=head)
+        await writer.commit()
+        size = until
     assert completed[-1][:2] == (1, 0)
-    await writer.write(entries, [], completed)
-    frontier = growth.frontier().to_bytes()
-    await writer.commit(
-        locked.head, replace(locked.head, size=growth.size, root=growth.root, frontier=frontier)
-    )
     await writer.close()
     reader = Reader(logins.reader)
     await reader.open()
