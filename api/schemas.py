@@ -52,7 +52,7 @@ class FactQuery(Reading):
     limit: Annotated[int, Field(ge=1, le=100)] = 100
 
 
-AFTER = r"^[A-Za-z0-9][A-Za-z0-9._:#+/-]{0,255}$"
+AFTER = r"^[A-Za-z0-9_][A-Za-z0-9._:#+/-]{0,255}$"
 
 
 class DutyQuery(Reading):

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems
 from api.exchange import Answer, Exchange, Handler
 from ledger.errors import LedgerError
+from ledger.scheduler import Scheduler
 from ledger.sequencer import Sequencer
 
 log = structlog.get_logger("api")
@@ -102,6 +103,12 @@ class Metrics:
         )
         self.size = Gauge("chipledger_tree_size", "Entries in the log.", registry=self.registry)
 
+        self.scheduled = Gauge(
+            "chipledger_scheduler_ran_timestamp_seconds",
+            "When everything that was due had last been said; 0: not since start.",
+            registry=self.registry,
+        )
+
     def count(self, outcome: str, events: int = 1) -> None:
         """So many more events were answered."""
         counter = self._counters.get(outcome)
@@ -109,8 +116,9 @@ class Metrics:
             counter = self._counters[outcome] = self._events.labels(outcome)
         counter.inc(events)
 
-    def observe(self, sequencer: Sequencer) -> None:
+    def observe(self, sequencer: Sequencer, scheduler: Scheduler) -> None:
         """Bring the gauges up to date."""
+        self.scheduled.set(scheduler.ran_at.timestamp() if scheduler.ran_at else 0)
         self.queued.set(sequencer.queued)
         self.batches.set(sequencer.batches)
         self.size.set(sequencer.size)

@@ -113,8 +113,8 @@ class FactRow(SQLModel, table=True):
         {"postgresql_with": {"fillfactor": "70"}},
     )
 
-    name: str = Field(sa_column=Column(Text, primary_key=True))
-    key: str = Field(sa_column=Column(Text, primary_key=True))
+    name: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    key: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
     data: str = Field(sa_column=Column(JSON, nullable=False))
     under: str | None = Field(sa_column=Column(Text, Computed(UNDER, persisted=True)))
     """The license of an order or shipment that was not cancelled."""

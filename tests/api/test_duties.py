@@ -1,0 +1,83 @@
+"""Duties and holds over HTTP: what is due, what the simulated clock brings about, what is held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.contract import NOW, LiveContract
+from tests.service import Service
+from tests.workbench import AUTHORITY, BUYER, EXPORTER, FORWARDER, PARTIES, activation, condition, policy
+
+INSTALL = {"id": "install", "uses": "install_deadline", "clause": "a test", "within": "P30D"}
+TEXT = policy(
+    condition("quantity_cap", limit=5, action="hold", released_by=["authority"]), obligations=[INSTALL]
+)
+
+
+@pytest.fixture(scope="module")
+def live(service: Service) -> LiveContract:
+    live = LiveContract(service)
+    service.set_clock(NOW)
+    live.accepted("contract.opened", parties=PARTIES, licenses=[live.license])
+    live.accepted("policy.activated", **activation(TEXT))
+    live.accepted("license.granted")
+    for party, role in ((EXPORTER, "exporter"), (BUYER, "consignee")):
+        live.accepted("conditions.acknowledged", by=(party, role))
+    return live
+
+
+def read(live: LiveContract, path: str, **query: Any) -> dict[str, Any]:
+    with live.service.client("auditor") as client:
+        answer = client.get(f"/v1/contracts/{live.contract}/{path}", params=query)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_what_is_held_is_listed_until_it_is_released(live: LiveContract) -> None:
+    receipt = live.say("order.placed", order="PO-H", units=6).json()
+    assert receipt["decision"]["outcome"] == "held"
+    [hold] = read(live, "holds")["holds"]
+    assert (hold["subject"], hold["held_by"][0]["released_by"]) == ("order/PO-H", ["authority"])
+    refused = live.say("shipment.requested", order="PO-H", serials=live.serials(1))
+    assert refused.status_code == 422
+    assert refused.json()["failed"][0]["code"] == "not_held.held"
+    live.accepted("hold.released", by=(AUTHORITY, "authority"), target="order/PO-H")
+    [hold] = read(live, "holds")["holds"]
+    assert hold["held_by"] == []
+
+
+def test_the_clock_commits_what_falls_due_and_the_duty_says_so(live: LiveContract) -> None:
+    serials = live.serials(2)
+    live.accepted("order.cancelled", order="PO-H")
+    live.accepted("order.placed", order="PO-D", units=2)
+    live.accepted("shipment.requested", order="PO-D", shipment="SH-D", serials=serials)
+    live.accepted("shipment.dispatched", by=(FORWARDER, "forwarder"), shipment="SH-D", serials=serials)
+    live.accepted("delivery.received", shipment="SH-D", received=serials, missing=[])
+    pages = [read(live, "duties", limit=1)]
+    pages.append(read(live, "duties", limit=1, after=pages[0]["next"]))
+    assert [page["next"] is None for page in pages] == [False, True]
+    [term], [install] = (page["duties"] for page in pages)
+    assert term["obligation"] == "license_term"
+    assert (install["items"], install["state"]) == (serials, "open")
+    assert install["due"] == "2027-04-01T04:00:00.000000Z"
+    live.service.set_clock("2027-05-01T00:00:00Z")
+    with live.service.client("auditor") as client:
+        page = client.get(
+            "/v1/entries", params={"contract": live.contract, "kind": "obligation.breached"}
+        ).json()
+        [entry] = page["entries"]
+        metrics = client.get("/metrics").text
+    # Recorded at the instant at which it fell due: the clock stopped there on its way.
+    assert entry["header"]["recorded_at"] == install["due"]
+    assert entry["event"]["value"]["data"]["shortfall"] == 2
+    assert read(live, "duties")["duties"][1]["state"] == "breached"
+    assert "chipledger_scheduler_ran_timestamp_seconds 1.8" in metrics
+
+
+def test_a_party_sees_the_duties_of_its_own_contracts_alone(live: LiveContract) -> None:
+    with live.service.client("submitter", "stranger") as client:
+        for path in ("duties", "holds"):
+            assert client.get(f"/v1/contracts/{live.contract}/{path}").status_code == 404
