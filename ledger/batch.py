@@ -67,11 +67,20 @@ class Batch:
             self._enter(said, decision, facts)
         return self.entries[first]
 
-    def fall_due(self, keys: Sequence[str]) -> None:
+    def fall_due(self, keys: Sequence[str]) -> list[str]:
         """Say what has become of duties that have fallen due; nothing of those that have not.
 
-        Raises AppendFailed as `append` does.
+        Gives the keys of those that broke an assumption: they stay due, and keep nobody else's.
         """
+        try:
+            self._fall_due(keys)
+        except Exception:
+            if len(keys) == 1:
+                return list(keys)
+            return [key for one in keys for key in self.fall_due([one])]
+        return []
+
+    def _fall_due(self, keys: Sequence[str]) -> None:
         layer = self.facts.attempt()
         before, last_leaf = len(self.entries), self._last_leaf
         index, origin = self.locked.size + before, self.locked.origin
@@ -80,10 +89,10 @@ class Batch:
                 keys, layer, self._judge, index=index, at=self._at, origin=origin
             ):
                 self._enter(said, decision, layer)
-        except Exception as error:
+        except Exception:
             del self.entries[before:]
             self._last_leaf = last_leaf
-            raise AppendFailed(f"{len(keys)} duties could not be judged; they stay due") from error
+            raise
         layer.keep()
 
     def _record(self, new: NewEntry) -> None:

@@ -249,6 +249,8 @@ class Verdict(NamedTuple):
     subjects_count: int = 0
     next: DutyChange | None = None
     """The duty of the next period, where it comes again."""
+    lapsed: bool = False
+    """Nobody asks for it any more: the document that did is no longer in force."""
 
 
 class Judge(Protocol):

@@ -42,6 +42,7 @@ from ledger.kinds.ledger import (
     SCOPE_MAX,
     HoldPlaced,
     ObligationBreached,
+    ObligationLapsed,
     ObligationSatisfied,
     RevocationProposed,
     RevocationScoped,
@@ -111,7 +112,7 @@ def _fold_duties(contract: str, change: DutyChange, facts: Facts, *, index: int)
             continue
         duty = facts.get(Duty, duty_key(contract, change.policy, change.obligation, subject))
         if duty is not None:
-            facts.update(duty, state="met", next=None)
+            facts.update(duty, state="met", next=None, met=index)
 
 
 def duty_opened(contract: str, change: DutyChange, subject: str, *, index: int) -> Duty:
@@ -196,10 +197,17 @@ def _said_of(keys: Iterable[str], facts: Facts, judge: Judge, at: datetime) -> l
         alike.setdefault(group, []).append(duty)
         verdicts[group] = verdict
     return said + [
-        _met(duties[0], verdicts[group]) if verdicts[group].met else _late(part, verdicts[group])
+        _outcome(part, verdicts[group])
         for group, duties in alike.items()
         for part in _parts(duties, SERIALS_PER_EVENT_MAX)
     ]
+
+
+def _outcome(duties: list[Duty], verdict: Verdict) -> Entailed:
+    if verdict.lapsed:
+        data = {**_of_duty(duties[0], verdict), "subjects": [duties[0].subject], "subjects_count": 1}
+        return Entailed(duties[0].contract, ObligationLapsed, data)
+    return _met(duties[0], verdict) if verdict.met else _late(duties, verdict)
 
 
 def _term(duty: Duty) -> Entailed:
@@ -269,6 +277,7 @@ def _of_duty(duty: Duty, verdict: Verdict) -> dict[str, Any]:
     if verdict.next is not None and not duty.taken:
         again = verdict.next
         data["again"] = {
+            "version": again.version,
             "subject": again.subjects[0],
             "due": again.due,
             "steps": [step.value() for step in again.steps],

@@ -62,7 +62,8 @@ class Scheduler:
             # The same again: another process has them, a replica lags, or they cannot be judged.
             await self._sequencer.fall_due(keys)
             asked = keys
-        self.ran_at = now
+        if not keys:
+            self.ran_at = now
 
     async def advance(self, to: datetime, set_clock: Callable[[datetime], datetime]) -> None:
         """Move a simulated clock from one due instant to the next, as if it had run all the while."""

@@ -330,10 +330,8 @@ class Sequencer:
         facts = batch.facts
         while keys := facts.missing(due_needs(duties, facts, self._judge)):
             facts.load(await writer.load(keys))
-        try:
-            batch.fall_due(duties)
-        except AppendFailed:
-            log.exception("duties_failed", duties=len(duties))
+        if failed := batch.fall_due(duties):
+            log.error("duties_failed", duties=failed)
 
     def _now(self, locked: Locked) -> datetime:
         """`recorded_at` of the batch: read under the lock, never earlier than the last entry's."""

@@ -24,6 +24,14 @@ follow from the case, and `version` of the kind is the newest unless it is said.
 `fails` are the ids of exactly those conditions and rules that fail, in any order; `passes` are conditions
 that must pass, and `codes` codes that must be found. What is given must not be refused, unless it says
 `refused: true`.
+
+`then` lets the clock run on after the event, and says what becomes of the document's obligations:
+
+        then:
+          - {at: 2027-04-10T04:00:00Z, breached: [install]}
+
+At each instant `breached` are the ids of exactly those of which a duty stands breached, `met` ids of which
+one stands met, and `proposes` exactly what the ledger has come to propose, since the instant before.
 """
 
 from __future__ import annotations
@@ -38,7 +46,8 @@ from pydantic import Field, StringConstraints
 from ledger.decision import Decision
 from ledger.errors import Fault, MalformedEvent, MalformedInput
 from ledger.event import KINDS, Event, Submission, submission_of, versions_of
-from ledger.values import Any_, Many, Text, Timestamp, Value, parse_timestamp
+from ledger.facts import Duty, Facts, decode
+from ledger.values import Any_, Many, Text, Timestamp, Value, format_timestamp, parse_timestamp
 from policies.conditions.parameters import nearest, one_of
 from policies.document import FAULTS_MAX, PolicyDocument, checked
 from policies.engine import Engine
@@ -55,6 +64,8 @@ ORIGIN: Final = "cases.chipledger/log"
 _FIRST: Final = "2000-01-01T00:00:00Z"
 """When events are said that say no time, nor does any before them."""
 _OUTCOMES: Final = ("accepted", "flagged", "held", "denied")
+_PROPOSALS: Final = {"suspension.proposed": "suspension", "revocation.proposed": "revocation"}
+_ENDS: Final = ("breached", "met")
 
 
 # --- what a case is, once it is read --------------------------------------------------------------
@@ -79,12 +90,24 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class Became:
+    """What has become of the document's obligations by an instant, by their ids."""
+
+    at: str
+    breached: tuple[str, ...]
+    met: tuple[str, ...]
+    proposes: tuple[str, ...]
+    """`suspension`, `revocation`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     name: str
     line: int
     given: tuple[Step, ...]
     when: Step
     expect: Expectation
+    then: tuple[Became, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +118,15 @@ class Result:
     decision: Decision | None
     """None: it never came so far."""
     problems: tuple[str, ...]
+    became: tuple[Became, ...] = ()
+    """At each instant that it looks at, as far as it came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     results: tuple[Result, ...]
     never_passed: tuple[str, ...]
-    """Conditions of the document that pass in no case that holds, in its order."""
+    """Conditions of the document that pass, and obligations that are met, in no case that holds."""
     never_failed: tuple[str, ...]
 
     @property
@@ -137,11 +162,19 @@ class _Expect(Value):
     codes: Any_[Text] = ()
 
 
+class _Later(Value):
+    at: Timestamp
+    breached: Any_[Text] = ()
+    met: Any_[Text] = ()
+    proposes: Any_[Annotated[str, one_of("a proposal", tuple(_PROPOSALS.values()))]] = ()
+
+
 class _Case(Value):
     name: Text
     given: Annotated[list[str | dict[str, Any]], Field(max_length=EVENTS_MAX)]
     when: dict[str, Any] | str
     expect: dict[str, Any]
+    then: Annotated[list[dict[str, Any]], Field(default_factory=list, max_length=EVENTS_MAX)]
 
 
 class _File(Value):
@@ -230,13 +263,15 @@ class _Reader:
         expect = self._expectation(written.expect, (*path, "expect"))
         if len(self._faults) == before and len(when) != 1:
             self._fault((*path, "when"), "must be one event")
+        then = [self._later(one, (*path, "then", number)) for number, one in enumerate(written.then)]
         names = {step.name for step in given}
         for step in (*given, *when):
             if (corrects := step.said.get("corrects")) is not None and corrects not in names:
                 self._fault(path, f"{corrects} is corrected, and no event of that name is given")
         if expect is None or len(self._faults) > before:
             return None
-        return Case(written.name, self._tree.values[path].line, tuple(given), when[0], expect)
+        line, later = self._tree.values[path].line, tuple(one for one in then if one is not None)
+        return Case(written.name, line, tuple(given), when[0], expect, later)
 
     def _steps(self, one: str | dict[str, Any], path: Path) -> Iterator[Step]:
         if isinstance(one, dict):
@@ -312,6 +347,18 @@ class _Reader:
                     self._fault((*path, field, number), words + nearest(name, tuple(sorted(self._known))))
         return Expectation(expect.outcome, expect.fails, expect.passes, expect.codes)
 
+    def _later(self, value: dict[str, Any], path: Path) -> Became | None:
+        written = checked(_Later, value, path, self._tree, self._faults)
+        if written is None:
+            return None
+        ids = tuple(bound.id for bound in self._document.obligations)
+        for field in _ENDS:
+            for number, name in enumerate(getattr(written, field)):
+                if name not in ids:
+                    words = f"{name[:63]} is no obligation of the document; {nearest(name, ids)}"
+                    self._fault((*path, field, number), words)
+        return Became(format_timestamp(written.at), written.breached, written.met, written.proposes)
+
     def _check(self, said: Mapping[str, Any], path: Path) -> bool:
         """Whether it will be an event, whichever it corrects."""
         nobody = str(uuid.UUID(int=0))
@@ -334,7 +381,7 @@ class _Reader:
 def run(cases: tuple[Case, ...], document: PolicyDocument) -> Report:
     """Judge every case, each on a log of its own, and see which conditions they leave untested."""
     engine = Engine()
-    results = tuple(_run(case, engine) for case in cases)
+    results = tuple(_run(case, document.policy, engine) for case in cases)
     passed: set[str] = set()
     failed: set[str] = set()
     for result in results:
@@ -342,7 +389,12 @@ def run(cases: tuple[Case, ...], document: PolicyDocument) -> Report:
             findings = [f for f in result.decision.findings if f.policy > 0]
             passed |= {f.id for f in findings if f.result == "pass"}
             failed |= {f.id for f in findings if f.result == "fail"}
-    ids = [bound.id for bound in document.conditions]
+            for became in result.became:
+                passed.update(became.met)
+                failed.update(became.breached)
+    ids = [
+        *(bound.id for bound in document.conditions), *(bound.id for bound in document.obligations),
+    ]  # fmt: skip
     return Report(
         results,
         tuple(id_ for id_ in ids if id_ not in passed),
@@ -350,7 +402,7 @@ def run(cases: tuple[Case, ...], document: PolicyDocument) -> Report:
     )
 
 
-def _run(case: Case, engine: Engine) -> Result:
+def _run(case: Case, policy: str, engine: Engine) -> Result:
     log = _CaseLog(case.name, engine)
     for number, step in enumerate(case.given, 1):
         name = step.name or step.said["kind"]
@@ -365,7 +417,31 @@ def _run(case: Case, engine: Engine) -> Result:
         decision = log.say(case.when)
     except MalformedInput as error:
         return Result(case, None, (f"when ({case.when.said['kind']}) cannot be said: {error}",))
-    return Result(case, decision, tuple(_problems(case.expect, decision)))
+    problems, became = [*_problems(case.expect, decision)], []
+    for expected in case.then:
+        try:
+            became.append(log.wait(expected.at, policy))
+        except MalformedInput as error:
+            problems.append(f"then cannot come: {error}")
+            break
+        problems += _differences(expected, became[-1])
+    return Result(case, decision, tuple(problems), tuple(became))
+
+
+def _differences(expected: Became, found: Became) -> Iterator[str]:
+    for name in found.breached:
+        if name not in expected.breached:
+            yield f"at {found.at} {name} is breached, which is not expected"
+    for name in found.proposes:
+        if name not in expected.proposes:
+            yield f"at {found.at} a {name} is proposed, which is not expected"
+    for state in _ENDS:
+        for name in getattr(expected, state):
+            if name not in getattr(found, state):
+                yield f"at {found.at} {name} is not {state}"
+    for name in expected.proposes:
+        if name not in found.proposes:
+            yield f"at {found.at} no {name} is proposed"
 
 
 def _problems(expect: Expectation, decision: Decision) -> Iterator[str]:
@@ -408,10 +484,8 @@ class _CaseLog:
         self._at = _FIRST
 
     def say(self, step: Step) -> Decision:
-        index, before = self._history.size, self._at
-        self._at = step.said.get("at", before)
-        if parse_timestamp(self._at) < parse_timestamp(before):
-            raise MalformedEvent(Fault("/at", f"is {self._at}, must not be before {before}"))
+        index = self._history.size
+        self._move_to(step.said.get("at", self._at))
         name = step.said.get("corrects")
         corrects = self._named[name] if name is not None else None
         submission = submission_of(
@@ -421,18 +495,43 @@ class _CaseLog:
             self._named[step.name] = index, submission.event.id
         return self._commit(submission)
 
+    def wait(self, at: str, policy: str) -> Became:
+        """Let what falls due of the policy's duties by `at` be said, each at its own time."""
+        first = self._history.size
+        self._move_to(at)
+        while due := sorted((d.next, d.key) for d in self._duties(policy) if d.next and d.next <= at):
+            keys = [key for instant, key in due if instant == due[0][0]]
+            assert self._history.prepare_due(keys) == [], "no duty cites an entry"
+            self._enter(self._history.take_due(keys, at=parse_timestamp(due[0][0])))
+        kinds = {self._events[index].kind for index in range(first, self._history.size)}
+        duties = self._duties(policy)
+        breached, met = (tuple({d.obligation: None for d in duties if d.state == end}) for end in _ENDS)
+        return Became(at, breached, met, tuple(n for kind, n in _PROPOSALS.items() if kind in kinds))
+
+    def _duties(self, policy: str) -> list[Duty]:
+        """Those that documents of the policy have opened."""
+        found = (decode(name, fact) for (name, _), fact in self._history.rows() if name == Duty.name)
+        return [duty for duty in found if isinstance(duty, Duty) and duty.policy == policy]
+
+    def _move_to(self, at: str) -> None:
+        if parse_timestamp(at) < parse_timestamp(self._at):
+            raise MalformedEvent(Fault("/at", f"is {at}, must not be before {self._at}"))
+        self._at = at
+
     def _commit(self, submission: Submission) -> Decision:
         history = self._history
         while wanted := history.prepare(submission.event):
             for index in wanted:
                 history.recall(index, self._events.get(index))
-        at = submission.event.occurred_at
+        return self._enter(history.take(submission, at=submission.event.occurred_at))[0]
+
+    def _enter(self, course: Iterator[tuple[Submission, Decision, Facts]]) -> list[Decision]:
         decisions = []
-        for said, decision, _ in history.take(submission, at=at):
-            self._events[history.size] = said.event
-            history.note(decision.outcome)
+        for said, decision, _ in course:
+            self._events[self._history.size] = said.event
+            self._history.note(decision.outcome)
             decisions.append(decision)
-        return decisions[0]
+        return decisions
 
 
 def _wire(said: Mapping[str, Any], *, id_: str, at: str, corrects: tuple[int, str] | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,6 +34,7 @@ class Asked:
     parameters: Parameters
     reads: Reads | None
     released_by: tuple[str, ...]
+    overridden_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def _asked(bound: Bound, kind: str) -> Asked:
         bound.parameters,
         used.reads,
         bound.released_by,
+        bound.overridden_by,
     )
 
 
@@ -114,8 +116,24 @@ class Library:
         return tuple(self.compiled(policy) for policy in policies if policy is not None)
 
     def version(self, contract: Contract, facts: Facts, policy: str, version: int) -> Compiled | None:
-        """The bound version that a duty cites, in force or not."""
-        return next((c for c in self.bound(contract, facts) if c.is_version(policy, version)), None)
+        """The enforced version that a duty cites, in force or not; each has a number of its own."""
+        for reference in contract.policies:
+            if (reference.policy, reference.version, reference.mode) == (policy, version, "enforce"):
+                return self._of(reference, facts)
+        return None
+
+    def began(self, contract: Contract, facts: Facts, cited: Compiled) -> bool:
+        """It has been in force at some time: no later version took its place before it began."""
+        mine: datetime | None = None
+        for reference in contract.policies:
+            if (reference.policy, reference.mode) != (cited.document.policy, "enforce"):
+                continue
+            begins = begins_at(reference, self._of(reference, facts).document)
+            if reference.version == cited.document.version:
+                mine = begins
+            elif mine is not None and begins <= mine:
+                return False
+        return True
 
     def in_force(
         self,
@@ -132,6 +150,18 @@ class Library:
         at `ordered_at`, keeps the version of that day where the newer one says so.
         """
         return self._newest(contract, facts, at, ordered_at, "enforce")
+
+    def coming(self, contract: Contract, facts: Facts, at: datetime) -> Iterator[tuple[datetime, Compiled]]:
+        """Documents that will be the first in force of their policy, and from when."""
+        first: dict[str, tuple[datetime, Compiled]] = {}
+        for reference in contract.policies:
+            if reference.mode == "enforce":
+                found = self._of(reference, facts)
+                begins = begins_at(reference, found.document)
+                known = first.get(reference.policy)
+                if known is None or begins <= known[0]:
+                    first[reference.policy] = (begins, found)
+        return (one for one in first.values() if one[0] > at)
 
     def shadows(self, contract: Contract, facts: Facts, at: datetime) -> tuple[Compiled, ...]:
         """The versions that are judged beside those in force, and not obeyed."""
@@ -158,7 +188,9 @@ class Library:
                 if mode == "shadow":
                     newest.pop(reference.policy, None)
                 continue
-            if reference.policy in newest and found.keeps_open_orders:
+            before = newest.get(reference.policy)
+            # What has ended governs nothing any more, not even the orders that it was kept for.
+            if before is not None and found.keeps_open_orders and before.document.in_force(at):
                 ordered = ordered_at()
                 if ordered is not None and ordered < begins:
                     continue

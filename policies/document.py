@@ -32,6 +32,7 @@ from policies.tree import Path, PolicyDocumentError, Tree, read
 
 LANGUAGE = 1
 CONDITIONS_MAX = 200
+REACKNOWLEDGE = "reacknowledge"
 FAULTS_MAX = 20
 
 __all__ = [
@@ -247,7 +248,7 @@ def _implied(transition: Transition | None, sha256: str) -> tuple[BoundObligatio
     steps = (BoundStep(timedelta(0), "flag"),)
     parameters = Acknowledged(sha256=sha256, within=transition.reacknowledge)
     none = timedelta(0)
-    return (BoundObligation("reacknowledge", REACKNOWLEDGEMENT, "transition", none, steps, parameters),)
+    return (BoundObligation(REACKNOWLEDGE, REACKNOWLEDGEMENT, "transition", none, steps, parameters),)
 
 
 # Beyond, a day has no midnight in every zone.
@@ -289,6 +290,8 @@ def _distinct(tree: Tree, faults: list[Fault]) -> None:
         for number, value in enumerate(written[:CONDITIONS_MAX] if isinstance(written, list) else ()):
             name = value.get("id") if isinstance(value, dict) else None
             path: Path = (section, number)
+            if name == REACKNOWLEDGE:
+                faults.append(tree.fault((*path, "id"), f"{name} is what transition asks for by that name"))
             if isinstance(name, str) and first.setdefault(name, path) != path:
                 line = tree.values[first[name]].line
                 words = f"{name[:63]} stands twice, first on line {line}"

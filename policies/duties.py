@@ -17,6 +17,11 @@ from policies.obligations import NOT_MET, Opens
 def reads(bound: BoundObligation, policy: str, event: Event, facts: Facts) -> Iterable[Key]:
     """The facts that `changes` looks at."""
     yield from bound.obligation.reads(event, facts, bound.parameters)
+    yield from touched(bound, policy, event, facts)
+
+
+def touched(bound: BoundObligation, policy: str, event: Event, facts: Facts) -> Iterable[Key]:
+    """The duties that the event may open or meet."""
     for subject in bound.obligation.touches(event, facts, bound.parameters):
         yield Duty.name, duty_key(event.contract, policy, bound.id, subject)
 
@@ -31,29 +36,51 @@ def begun(bound: BoundObligation, document: PolicyDocument, case: Case) -> Itera
 def changes(bound: BoundObligation, document: PolicyDocument, case: Case) -> Iterator[DutyChange]:
     """What an accepted event opens and meets of one obligation of a document."""
     for change in bound.obligation.changes(case, bound.parameters):
-        standing = [_standing(bound, document, case, subject) for subject in change.subjects]
-        open_, late = _met(standing, "open"), _met(standing, "breached")
+        standing = {s: _standing(bound, document, case, s) for s in change.subjects}
+        late = tuple(s for s, duty in standing.items() if duty is not None and duty.state == "breached")
+        open_ = tuple(s for s, duty in standing.items() if duty is not None and duty.state == "open")
+        if isinstance(change, Opens) and not change.renews:
+            new = tuple(s for s in change.subjects if s not in late and s not in open_)
+            if new:
+                yield _opened(bound, document, change._replace(subjects=new), case.zone)
+            continue
         if late:
-            yield _change(bound, document, late, cures=True)
+            yield _change(bound, document, late)._replace(cures=True)
         if isinstance(change, Opens):
             yield _opened(bound, document, change, case.zone)
-        elif open_:
+        elif open_ and not bound.obligation.comes_again:
             yield _change(bound, document, open_)
+
+
+def corrected(
+    bound: BoundObligation, document: PolicyDocument, mistaken: Event, index: int, case: Case
+) -> Iterator[DutyChange]:
+    """What becomes of duties when the event of entry `index` is taken back.
+
+    What it had opened is no duty any more; what it had met is due again, as it was.
+    """
+    for name, key in touched(bound, document.policy, mistaken, case.facts):
+        assert name == Duty.name
+        duty = case.facts.get(Duty, key)
+        if duty is None:
+            continue
+        if duty.opened == index and duty.state in ("open", "breached"):
+            yield _change(bound, document, (duty.subject,))
+        elif duty.met == index:
+            yield _change(bound, document, (duty.subject,))._replace(
+                due=duty.due,
+                steps=tuple(Step(step.at, step.action) for step in duty.steps),
+                items=duty.items,
+                license=duty.license,
+            )
 
 
 def _standing(bound: BoundObligation, document: PolicyDocument, case: Case, subject: str) -> Duty | None:
     return case.facts.get(Duty, duty_key(case.event.contract, document.policy, bound.id, subject))
 
 
-def _met(duties: Iterable[Duty | None], state: str) -> tuple[str, ...]:
-    return tuple(duty.subject for duty in duties if duty is not None and duty.state == state)
-
-
-def _change(
-    bound: BoundObligation, document: PolicyDocument, subjects: tuple[str, ...], *, cures: bool = False
-) -> DutyChange:
-    uses = bound.obligation.name
-    return DutyChange(document.policy, document.version, bound.id, uses, subjects, cures=cures)
+def _change(bound: BoundObligation, document: PolicyDocument, subjects: tuple[str, ...]) -> DutyChange:
+    return DutyChange(document.policy, document.version, bound.id, bound.obligation.name, subjects)
 
 
 def _opened(bound: BoundObligation, document: PolicyDocument, opens: Opens, zone: str) -> DutyChange:
@@ -70,22 +97,27 @@ def _steps(bound: BoundObligation, due: datetime, zone: str) -> tuple[Step, ...]
     return tuple(Step(format_timestamp(later(late, s.after, zone)), s.action) for s in bound.steps)
 
 
-def verdict(
-    bound: BoundObligation,
-    document: PolicyDocument,
-    duty: Duty,
-    facts: Facts,
-    contract: Contract,
-    *,
-    at: datetime,
-) -> Verdict:
-    """What the duty comes to, with the duty of the next period where one comes again."""
-    obligation = bound.obligation
+# --- what falls due -------------------------------------------------------------------------------
+
+
+def verdict(bound: BoundObligation, duty: Duty, facts: Facts, contract: Contract, *, at: datetime) -> Verdict:
+    """What the duty comes to."""
     try:
-        found = obligation.verdict(duty, facts, contract, bound.parameters, at=at)
+        return bound.obligation.verdict(duty, facts, contract, bound.parameters, at=at)
     except (MemoryError, NotLoaded):
         raise
     except Exception:
-        found = NOT_MET  # what cannot be judged has not been met
-    again = obligation.again(duty, contract, bound.parameters)
-    return found if again is None else found._replace(next=_opened(bound, document, again, contract.zone))
+        return NOT_MET  # what cannot be judged has not been met
+
+
+def following(
+    bound: BoundObligation, document: PolicyDocument, duty: Duty, facts: Facts, contract: Contract
+) -> DutyChange | None:
+    """The duty of the next period, as the document that is in force asks for it."""
+    try:
+        again = bound.obligation.again(duty, facts, contract, bound.parameters)
+    except (MemoryError, NotLoaded):
+        raise
+    except Exception:
+        return None
+    return None if again is None else _opened(bound, document, again, contract.zone)

@@ -29,14 +29,16 @@ from ledger.decision import (
     Verdict,
 )
 from ledger.event import Event
-from ledger.facts import Contract, Duty, Facts, Key, NotLoaded, Order, Override, Policy, Shipment
+from ledger.facts import Contract, Duty, Facts, Key, NotLoaded, Order, Override, Policy, Shipment, duty_key
+from ledger.kinds.contract import DeclaredInError
+from ledger.kinds.license import LicenseGranted
+from ledger.kinds.order import OrderAmended
 from ledger.kinds.policy import PolicyActivated, PolicyActivation
 from ledger.values import parse_timestamp
 from policies import constitution, duties
 from policies.compiled import Asked, Compiled, Library
 from policies.conditions import Case, Found
-from policies.document import PolicyDocument
-from policies.obligations import NOT_MET
+from policies.document import PolicyDocument, PolicyDocumentError
 
 ENGINE_VERSION = 1
 
@@ -61,15 +63,29 @@ class Engine:
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         """The facts that the bound documents look at, as far as these are loaded."""
         contract = facts.peek(Contract, event.contract)
-        if contract is None or event.data.setup:
+        if contract is None or constitution.speaks_as_ledger(event):
             return
+        try:
+            bound = self._library.bound(contract, facts)
+        except PolicyDocumentError:
+            return  # judging will say so, of this event alone
+        data = event.data
+        if isinstance(data, DeclaredInError):
+            if (mistaken := data.mistaken(facts)) is not None:
+                yield from _touched_by(bound, mistaken, facts)
+            for document in bound:
+                for obliged in document.obligations.get(event.kind, ()):
+                    yield from duties.reads(obliged, document.document.policy, event, facts)
+            return
+        if any(document.keeps_open_orders for document in bound):
+            yield from _order_keys(event, facts)
         # Whether a document is in force is known under the lock alone, so each is asked.
-        for document in self._library.bound(contract, facts):
-            for asked in document.table.get(event.kind, ()):
+        for document in bound:
+            for asked in () if data.setup else document.table.get(event.kind, ()):
                 if asked.reads is not None:
                     yield from asked.reads(event, facts, asked.parameters)
-            for bound in document.obligations.get(event.kind, ()):
-                yield from duties.reads(bound, document.document.policy, event, facts)
+            for obliged in document.obligations.get(event.kind, ()):
+                yield from duties.reads(obliged, document.document.policy, event, facts)
 
     def judge(self, event: Event, facts: Facts, *, at: datetime) -> Decision:
         if constitution.speaks_as_ledger(event):
@@ -97,7 +113,7 @@ class Engine:
             if isinstance(data, PolicyActivated | PolicyActivation):
                 changes = tuple(self._begun(case, data))
             else:
-                changes = tuple(self._duties(case, documents))
+                changes = tuple(self._coming(case) if data.setup else self._duties(case, documents))
         return Decision(
             outcome,
             ENGINE_VERSION,
@@ -112,7 +128,22 @@ class Engine:
     def _duties(self, case: Case, documents: Iterable[Compiled]) -> Iterator[DutyChange]:
         for document in documents:
             for bound in document.obligations.get(case.event.kind, ()):
-                yield from duties.changes(bound, document.document, case)
+                # Under a license that is new nothing can stand yet.
+                new = isinstance(case.data, LicenseGranted)
+                made = duties.begun if new else duties.changes
+                yield from made(bound, document.document, case)
+            if isinstance(case.data, DeclaredInError):
+                mistaken = case.data.mistaken(case.facts)
+                assert mistaken is not None, "the constitution refuses to correct what is not there"
+                for bound in document.obligations.get(mistaken.kind, ()):
+                    yield from duties.corrected(bound, document.document, mistaken, case.data.index, case)
+
+    def _coming(self, case: Case) -> Iterator[DutyChange]:
+        """Of a setup event: by the documents in force, and by those whose day is to come."""
+        yield from self._duties(case, self._library.in_force(case.contract, case.facts, case.at))
+        for begins, document in self._library.coming(case.contract, case.facts, case.at):
+            then = Case(case.event, case.facts, case.contract, at=begins)
+            yield from self._duties(then, (document,))
 
     def _begun(self, case: Case, data: PolicyActivated | PolicyActivation) -> Iterator[DutyChange]:
         """What a document opens as it comes into force; its own dates may be later than its activation."""
@@ -145,28 +176,56 @@ class Engine:
     def due_reads(self, duty: Duty, facts: Facts) -> Iterable[Key]:
         yield Contract.name, duty.contract
         contract = facts.peek(Contract, duty.contract)
-        for reference in contract.policies if contract else ():
+        if contract is None:
+            return
+        for reference in contract.policies:
             yield Policy.name, reference.sha256
-        document = None if contract is None else self._cited(duty, contract, facts)
-        if document is not None and (bound := document.obligation(duty.obligation)) is not None:
-            yield from bound.obligation.due_reads(duty, bound.parameters)
+        if facts.missing((Policy.name, reference.sha256) for reference in contract.policies):
+            return
+        cited, in_force = self._asking(duty, contract, facts)
+        for document in (cited, in_force):
+            if document is not None and (bound := document.obligation(duty.obligation)) is not None:
+                yield from bound.obligation.due_reads(duty, bound.parameters)
+                if not facts.missing(bound.obligation.due_reads(duty, bound.parameters)):
+                    again = duties.following(bound, document, duty, facts, contract)
+                    for subject in again.subjects if again is not None else ():
+                        yield Duty.name, duty_key(duty.contract, duty.policy, duty.obligation, subject)
 
     def due(self, duty: Duty, facts: Facts, *, at: datetime) -> Verdict:
         contract = facts.get(Contract, duty.contract)
-        document = None if contract is None else self._cited(duty, contract, facts)
-        bound = None if document is None else document.obligation(duty.obligation)
-        if contract is None or document is None or bound is None:
-            return NOT_MET
-        verdict = duties.verdict(bound, document, duty, facts, contract, at=at)
-        # What a version that is no longer in force asked for again is not asked for any more.
-        due = parse_timestamp(duty.due)
-        in_force = self._library.in_force(contract, facts, due)
-        stands = any(found.is_version(duty.policy, duty.version) for found in in_force)
-        return verdict if stands else verdict._replace(next=None)
+        if contract is None:
+            return _LAPSED
+        cited, in_force = self._asking(duty, contract, facts)
+        bound = None if cited is None else cited.obligation(duty.obligation)
+        if bound is None:
+            return _LAPSED
+        found = duties.verdict(bound, duty, facts, contract, at=at)
+        if in_force is None:
+            return found  # a document that has ended leaves its last duties behind
+        asks = in_force.obligation(duty.obligation)
+        if asks is None or asks.obligation is not bound.obligation:
+            return _LAPSED  # one that took its place does not ask for it
+        return found._replace(next=duties.following(asks, in_force, duty, facts, contract))
 
-    def _cited(self, duty: Duty, contract: Contract, facts: Facts) -> PolicyDocument | None:
-        found = self._library.version(contract, facts, duty.policy, duty.version)
-        return None if found is None else found.document
+    def _asking(
+        self, duty: Duty, contract: Contract, facts: Facts
+    ) -> tuple[PolicyDocument | None, PolicyDocument | None]:
+        """The version that the duty cites, if it ever was in force; and the one that is as it falls due."""
+        cited = self._library.version(contract, facts, duty.policy, duty.version)
+        if cited is None or not self._library.began(contract, facts, cited):
+            return None, None
+        in_force = self._library.in_force(contract, facts, parse_timestamp(duty.due))
+        named = (c.document for c in in_force if c.document.policy == duty.policy)
+        return cited.document, next(named, None)
+
+
+_LAPSED = Verdict(met=False, lapsed=True)
+
+
+def _touched_by(bound: Iterable[Compiled], mistaken: Event, facts: Facts) -> Iterable[Key]:
+    for document in bound:
+        for obliged in document.obligations.get(mistaken.kind, ()):
+            yield from duties.touched(obliged, document.document.policy, mistaken, facts)
 
 
 class _Asking:
@@ -188,7 +247,7 @@ class _Asking:
         for asked in document.table.get(self.case.event.kind, ()):
             finding = self._ask(asked, number)
             if finding.weight in ("deny", "hold") and self._exemptions:
-                finding = finding._replace(override=self._exempted(policy, asked.id))
+                finding = finding._replace(override=self._exempted(policy, asked))
             if finding.weight == "hold":
                 self.awaited.append(Awaited(policy, asked.id, asked.released_by))
             findings.append(finding)
@@ -226,9 +285,10 @@ class _Asking:
             count,
         )
 
-    def _exempted(self, policy: str, condition: str) -> int | None:
+    def _exempted(self, policy: str, asked: Asked) -> int | None:
         for exemption in self._exemptions:
-            if (exemption.policy, exemption.condition) == (policy, condition) and self._now < exemption.until:
+            named = (exemption.policy, exemption.condition) == (policy, asked.id)
+            if named and exemption.role in asked.overridden_by and self._now < exemption.until:
                 return exemption.index
         return None
 
@@ -242,13 +302,29 @@ def outcome_of(findings: Iterable[Finding]) -> Outcome:
     return outcome
 
 
+def _order_keys(event: Event, facts: Facts) -> Iterable[Key]:
+    """What `_ordered_at` looks at."""
+    number = getattr(event.data, "order", None)
+    if number is None and (shipped := getattr(event.data, "shipment", None)) is not None:
+        yield Shipment.name, f"{event.contract}/{shipped}"
+        shipment = facts.peek(Shipment, f"{event.contract}/{shipped}")
+        number = None if shipment is None else shipment.order
+    if number is not None:
+        yield Order.name, f"{event.contract}/{number}"
+
+
 def _ordered_at(event: Event, facts: Facts) -> datetime | None:
-    """When the order that the event is about was placed, if it is about one that stands."""
+    """When the order that the event is about was placed, if it is about one that stands.
+
+    An amendment is judged as a new order is: it may ask for more.
+    """
+    if isinstance(event.data, OrderAmended):
+        return None
     data, fields = event.data, type(event.data).model_fields  # to ask a model for what it lacks is dear
     number = getattr(data, "order", None) if "order" in fields else None
     if number is None:
         shipped = getattr(data, "shipment", None) if "shipment" in fields else None
-        shipment = None if shipped is None else facts.peek(Shipment, f"{event.contract}/{shipped}")
+        shipment = None if shipped is None else facts.get(Shipment, f"{event.contract}/{shipped}")
         number = None if shipment is None else shipment.order
-    order = None if number is None else facts.peek(Order, f"{event.contract}/{number}")
+    order = None if number is None else facts.get(Order, f"{event.contract}/{number}")
     return None if order is None else order.placed_at

@@ -68,9 +68,10 @@ class History:
 
     def prepare_due(self, duties: Sequence[str]) -> list[int]:
         """The same for duties of which a step falls due."""
-        return self._load(lambda facts: facts.missing(due_needs(duties, facts, self.judge)))
+        return self._load(lambda facts: facts.missing(due_needs(duties, facts, self.judge)), staged=True)
 
-    def _load(self, lacking: Callable[[Facts], list[Key]]) -> list[int]:
+    def _load(self, lacking: Callable[[Facts], list[Key]], *, staged: bool = False) -> list[int]:
+        """`staged`: it names more once it is known that a fact is not there."""
         if self._prepared is None:
             self._prepared = Facts(self._known)
         facts = self._prepared
@@ -80,7 +81,7 @@ class History:
             facts.load([(key, self._look_up(*key)) for key in keys])
             self._absent += keys
             # Any other fact that is not here does not exist, and so it names no further ones.
-            if not any(name in LOOKED_UP for name, _ in keys):
+            if not staged and not any(name in LOOKED_UP for name, _ in keys):
                 break
         return []
 

@@ -41,6 +41,8 @@ class Exemption:
 
     policy: str
     condition: str
+    role: str
+    """Of whoever granted it: the document in force must let that role override."""
     until: str
     """UTC, as committed."""
     index: int
@@ -111,8 +113,10 @@ class Duty(Fact):
     """What it covers, such as the devices of a delivery."""
     taken: int = 0
     """Steps that have been taken."""
-    state: Literal["open", "met", "breached"] = "open"
+    state: Literal["open", "met", "breached", "lapsed"] = "open"
     """Breached duties can still be met, late."""
+    met: int | None = None
+    """Index of the entry that met it, or found it met."""
     license: str | None = None
     next: str | None
     """When the clock must be asked again; None: never."""

@@ -102,6 +102,7 @@ class OverrideGranted(Kind, kind="override.granted"):
             Exemption(
                 policy=self.policy,
                 condition=condition,
+                role=event.actor.role,
                 until=format_timestamp(self.until),
                 index=index,
             )

@@ -128,7 +128,7 @@ class HoldPlaced(Own, kind="hold.placed"):
                 contract=event.contract,
                 subject=self.target,
                 placed=index,
-                held_by=(*(before.held_by if before else ()), *held_by),
+                held_by=tuple(dict.fromkeys((*(before.held_by if before else ()), *held_by))),
             )
         )
 
@@ -144,6 +144,8 @@ class DutyStepSaid(Value):
 class Again(Value):
     """The duty of the next period, where one comes again."""
 
+    version: int
+    """Of the document in force, which asks for it."""
     subject: Text
     due: Timestamp
     steps: Any_[DutyStepSaid]
@@ -167,15 +169,22 @@ class OfDuty(Own):
     def key(self, contract: str, subject: str) -> str:
         return duty_key(contract, self.policy, self.obligation, subject)
 
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        if self.again is not None:
+            yield Duty.name, self.key(event.contract, self.again.subject)
+
     def _open_again(self, event: Event, facts: Facts, *, index: int, license_: str | None) -> None:
         if self.again is None:
             return
+        standing = facts.get(Duty, self.key(event.contract, self.again.subject))
+        if standing is not None:
+            return  # a newer version has opened it, as it came into force
         steps = tuple(DutyStep(at=format_timestamp(s.at), action=s.action) for s in self.again.steps)
         facts.put(
             Duty(
                 contract=event.contract,
                 policy=self.policy,
-                version=self.version,
+                version=self.again.version,
                 obligation=self.obligation,
                 uses=self.uses,
                 subject=self.again.subject,
@@ -220,6 +229,7 @@ class ObligationBreached(OfDuty, kind="obligation.breached"):
     subjects_count: int = 0
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from super().reads(event, facts)
         for subject in self.about:
             yield Duty.name, self.key(event.contract, subject)
 
@@ -256,8 +266,10 @@ class ObligationSatisfied(OfDuty, kind="obligation.satisfied"):
     subjects_count: int
     cause: int | None = None
     """Index of the entry that meets them late; None: found at the due date."""
+    becomes: ClassVar[Literal["met", "lapsed"]] = "met"
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from super().reads(event, facts)
         if self.cause is None:
             yield Duty.name, self.key(event.contract, self.subjects[0])
 
@@ -266,8 +278,14 @@ class ObligationSatisfied(OfDuty, kind="obligation.satisfied"):
             return  # the decision of its cause has changed them
         duty = facts.get(Duty, self.key(event.contract, self.subjects[0]))
         if duty is not None:
-            facts.update(duty, state="met", next=None)
+            facts.update(duty, state=self.becomes, next=None, met=index)
             self._open_again(event, facts, index=index, license_=duty.license)
+
+
+class ObligationLapsed(ObligationSatisfied, kind="obligation.lapsed"):
+    """A duty is asked for no longer: the version that did was replaced by one that does not."""
+
+    becomes: ClassVar[Literal["met", "lapsed"]] = "lapsed"
 
 
 class InTransit(Value):

@@ -46,6 +46,11 @@ class Case:
             return None
         return license_ if number in self.contract.licenses else None
 
+    @property
+    def own_licenses(self) -> tuple[str, ...]:
+        """The licenses that the contract names and that were granted in it; they must be loaded."""
+        return tuple(number for number in self.contract.licenses if self.license(number) is not None)
+
     def license_anywhere(self, number: str) -> License | None:
         """The license of that number: numbers are the authority's, one for the whole log."""
         return self.facts.get(License, number)

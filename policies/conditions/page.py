@@ -1,11 +1,14 @@
-"""`policies/CONDITIONS.md`, made from the registry: `python -m policies.conditions`."""
+"""`policies/CONDITIONS.md`, made from the registries: `python -m policies.conditions`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from policies.conditions.parameters import SOURCES, Parameters
 from policies.conditions.registry import CONDITIONS, Condition
+from policies.obligations import OBLIGATIONS, Obligation
+from policies.obligations.documents import REACKNOWLEDGEMENT
 
 _CLOCKS = {
     "recorded_at": "`recorded_at`, assigned by the ledger under its lock",
@@ -24,21 +27,55 @@ answers `pass`, `fail` or `not_applicable`, and `error` where it cannot be judge
 | action | a request | a fact |
 |---|---|---|
 | `deny` | is refused | is flagged: what has happened is never refused |
+| `hold` | is held, until a role of `released_by` releases it | cannot be held |
 | `flag` | is accepted and flagged | is flagged |
 | `shadow` | the finding is recorded and weighs nothing | the same |
 
 Every condition is written with `id`, `uses` (the name), `at` (kinds), `action`, `clause` (where the contract,
-the license or the law says so), `clock` if the document wants to say it, and its own parameters.
+the license or the law says so), `clock` if the document wants to say it, and its own parameters. `hold`
+needs `released_by`; what denies or holds may name roles in `overridden_by`, which can let it count as a flag.
+"""
+_OBLIGATIONS = """\
+
+# The obligations
+
+A policy document binds these to the contract. An event opens a duty, with the instant at which it is due,
+or meets it; whoever does nothing breaks it, and only the clock finds that. When a step of a duty falls due
+the ledger commits `obligation.breached`, once for each step, or `obligation.satisfied`. A breached duty can
+still be met, late. A number of days ends at 24:00 of the last, in the contract's zone: the next instant is
+late.
+
+| action of a step | |
+|---|---|
+| `flag` | the breach is on record |
+| `propose_suspension` | and the ledger proposes that the license be suspended |
+| `propose_revocation` | and the ledger proposes that the license be revoked |
+
+Every obligation is written with `id`, `uses` (the name), `clause`, and its own parameters. `grace` is added
+to the due date, none if it is not given; `steps` are pairs of `after` (that) and `action`, one flag at once
+if not given. `transition: {reacknowledge: P14D}` of a document asks for `reacknowledgement`, with no
+parameters but this duration.
 """
 
 
 def page() -> str:
-    sections = sorted(CONDITIONS.values(), key=lambda condition: condition.number)
     sources = ", ".join(f"`{{from: {source}}}`" for source in SOURCES)
-    return "\n".join([_OPENING, f"Read from the license: {sources}.", *map(_section, sections)])
+    conditions = sorted(CONDITIONS.values(), key=lambda condition: condition.number)
+    obligations = sorted(
+        (*OBLIGATIONS.values(), REACKNOWLEDGEMENT), key=lambda duty: (duty.number, duty.name)
+    )
+    return "\n".join(
+        [
+            _OPENING,
+            f"Read from the license: {sources}.",
+            *map(_condition, conditions),
+            _OBLIGATIONS,
+            *map(_obligation, obligations),
+        ]
+    )
 
 
-def _section(condition: Condition) -> str:
+def _condition(condition: Condition) -> str:
     lines = [
         f"\n## {condition.number}. {condition.name}\n",
         condition.text,
@@ -49,15 +86,33 @@ def _section(condition: Condition) -> str:
         f"- Counts: {condition.unit}",
         "",
         *_parameters(condition.parameters),
-        "| code | reads |",
-        "|---|---|",
-        *(f"| {_code(condition, code)} | {words} |" for code, words in condition.sentences.items()),
+        *_sentences(condition.sentences, condition.name),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _code(condition: Condition, code: str) -> str:
-    return "pass" if code == "pass" else f"`{condition.name}.{code}`"
+def _obligation(obligation: Obligation[Any]) -> str:
+    implied = obligation is REACKNOWLEDGEMENT
+    lines = [
+        f"\n## {obligation.number}. {obligation.name}\n",
+        obligation.text,
+        "",
+        f"- Opened or met by: {_kinds(obligation.watches)}",
+        *([f"- Counts: {obligation.unit}"] if obligation.unit else ()),
+        "",
+        *(() if implied else _parameters(obligation.parameters)),
+        *_sentences(obligation.sentences),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sentences(sentences: Mapping[str, str], name: str = "") -> Iterator[str]:
+    """How findings read: under `name`, but for the code `pass`, or as they are."""
+    yield "| code | reads |" if name else "| when due it is | reads |"
+    yield "|---|---|"
+    for code, words in sentences.items():
+        known = f"`{name}.{code}`" if name and code != "pass" else code
+        yield f"| {known} | {words} |"
 
 
 def _kinds(kinds: tuple[str, ...]) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
 from ledger.decision import SUBJECTS_MAX, Verdict
 from ledger.event import Event
 from ledger.facts import Contract, Device, Duty, Facts, Key, Shipment
-from ledger.kinds.device import DeviceInstalled, UsageAttested
+from ledger.kinds.contract import DeclaredInError
+from ledger.kinds.device import UsageAttested
 from ledger.kinds.shipment import DeliveryReceived
 from ledger.values import day_of, later, midnight
 from policies.conditions.case import Case
@@ -96,54 +97,75 @@ class Heartbeat(Parameters):
     every: Annotated[Duration, Field(description="Each attestation is due this long after the one before.")]
 
 
+IN_USE: Final = frozenset({"installed", "attesting"})
+
+
 class AttestationHeartbeat(Obligation[Heartbeat], name="attestation_heartbeat"):
-    """A device that is installed must attest, again and again, until it is withdrawn: lost, sent back,
-    decommissioned or destroyed.
+    """A device that is in use must attest, again and again, for as long as it is.
 
     Counted from `recorded_at` of its last attestation that passed: a claimed time could be dated back
     and a late one would never show. The grace of the document runs from the due instant. Suspension
-    of the license stops new supply and ends no duty to attest.
+    of the license stops new supply and ends no duty to attest; what takes the device out of use ends
+    it, and what brings it back, a correction too, begins it anew. A document that comes into force
+    finds the devices in use by their next attestation.
     """
 
     number = 28
     watches = (
-        "device.installed", "usage.attested",
-        "device.lost", "device.decommissioned", "device.destroyed", "rma.opened", "rma.returned",
+        "device.installed", "usage.attested", "device.found", "device.lost", "device.quarantined",
+        "device.transferred", "device.decommissioned", "device.destroyed", "rma.opened", "rma.replaced",
+        "rma.returned", "event.declared_in_error",
     )  # fmt: skip
     parameters = Heartbeat
     sentences: ClassVar[Mapping[str, str]] = {"late": "no attestation has been recorded in time"}
 
     def touches(self, event: Event, facts: Facts, parameters: Heartbeat) -> Iterable[str]:
-        return event.data.speaks_of()
+        data = event.data
+        if isinstance(data, DeclaredInError):
+            mistaken = data.mistaken(facts)
+            return () if mistaken is None else mistaken.data.speaks_of()
+        return data.speaks_of()
 
     def reads(self, event: Event, facts: Facts, parameters: Heartbeat) -> Iterable[Key]:
-        for serial in event.data.speaks_of():
+        for serial in self.touches(event, facts, parameters):
+            yield Device.name, serial
             device = facts.peek(Device, serial)
             if device is not None and device.shipment is not None:
                 yield Shipment.name, device.shipment
 
     def changes(self, case: Case, parameters: Heartbeat) -> Iterable[Change]:
-        data = case.data
-        if isinstance(data, DeviceInstalled):
-            serials = tuple(device.serial for device in data.devices)
-            wait = parameters.first
-        elif isinstance(data, UsageAttested):
-            serials = tuple(device.serial for device in data.devices if device.outcome == "pass")
-            wait = parameters.every
-        else:
-            ended = tuple(d.serial for d in case.facts.devices_of(case.event.contract, data.speaks_of()))
-            if ended:
-                yield Meets(ended)
-            return
-        due = later(case.at, wait, case.zone)
-        for license_, ours in self._by_license(case, serials).items():
-            yield Opens(ours, due, license=license_)
+        data, ours = case.data, case.event.contract
+        serials = tuple(dict.fromkeys(self.touches(case.event, case.facts, parameters)))
+        # What the event will make of the devices, on a layer that nobody keeps.
+        after = case.facts.attempt()
+        data.fold(case.event, after, index=0, at=case.at)
+        before = list(case.facts.devices_of(ours, serials))
+        was = {device.serial for device in before if device.state in IN_USE}
+        shipments = frozenset(device.shipment for device in before)
+        devices = [d for d in after.devices_of(ours, serials) if d.state in IN_USE]
+        used = {device.serial for device in devices}
+        ended = tuple(serial for serial in serials if serial in was and serial not in used)
+        if ended:
+            yield Meets(ended)
+        passed: frozenset[str] = frozenset()
+        if isinstance(data, UsageAttested):
+            passed = frozenset(device.serial for device in data.devices if device.outcome == "pass")
+        attested = [device for device in devices if device.serial in passed]
+        begun = [device for device in devices if device.serial not in passed and device.serial not in was]
+        for some, wait, renews in ((attested, parameters.every, True), (begun, parameters.first, False)):
+            due = later(case.at, wait, case.zone)
+            for license_, numbers in _by_license(case, some, shipments).items():
+                yield Opens(numbers, due, license=license_, renews=renews)
 
-    def _by_license(self, case: Case, serials: tuple[str, ...]) -> dict[str | None, tuple[str, ...]]:
-        """The contract's own devices, by the license that they were released under, in order."""
-        found: dict[str | None, list[str]] = {}
-        for device in case.facts.devices_of(case.event.contract, serials):
-            shipment = None if device.shipment is None else case.facts.get(Shipment, device.shipment)
-            license_ = None if shipment is None else shipment.license
-            found.setdefault(license_, []).append(device.serial)
-        return {license_: tuple(ours) for license_, ours in found.items()}
+
+def _by_license(
+    case: Case, devices: list[Device], known: frozenset[str | None]
+) -> dict[str | None, tuple[str, ...]]:
+    """By the license that they were released under, in order; `known` are the shipments that are loaded."""
+    found: dict[str | None, list[str]] = {}
+    for device in devices:
+        key = device.shipment if device.shipment in known else None
+        shipment = None if key is None else case.facts.get(Shipment, key)
+        license_ = None if shipment is None else shipment.license
+        found.setdefault(license_, []).append(device.serial)
+    return {license_: tuple(serials) for license_, serials in found.items()}

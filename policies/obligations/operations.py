@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ledger.decision import SUBJECTS_MAX, Verdict
 from ledger.event import Event
-from ledger.facts import Contract, Duty, Facts, Inspection, Invoice, Key, RevenueAccount, Rma
+from ledger.facts import Contract, Duty, Facts, Inspection, Invoice, Key, License, RevenueAccount, Rma
 from ledger.kinds.inspection import IncidentReported, InspectionCompleted, InspectionRequested
 from ledger.kinds.payment import InvoiceIssued
 from ledger.kinds.rma import RmaReplaced
@@ -38,8 +38,8 @@ class InspectionDeadline(Obligation[WithinDays], name="inspection_deadline"):
     """An inspection that was asked for must be completed within a number of days.
 
     Counted from the day on which the request is recorded. Who asked says that it is complete. A step
-    may propose the revocation of the contract's licenses: of end-use checks, 60 days and 60 more
-    (15 CFR 748, Supplement No. 2; practice of end-use checks).
+    may propose the revocation of the contract's license, of several the first: for end-use checks 60
+    days, then 60 more.
     """
 
     number = 33
@@ -48,9 +48,13 @@ class InspectionDeadline(Obligation[WithinDays], name="inspection_deadline"):
     sentences: ClassVar[Mapping[str, str]] = {"late": "the inspection was not completed in time"}
 
     def touches(self, event: Event, facts: Facts, parameters: WithinDays) -> Iterable[str]:
+        if isinstance(event.data, InspectionRequested | InspectionCompleted):
+            yield event.data.inspection
+
+    def reads(self, event: Event, facts: Facts, parameters: WithinDays) -> Iterable[Key]:
         contract = facts.peek(Contract, event.contract)
-        if contract is not None and isinstance(event.data, InspectionRequested | InspectionCompleted):
-            yield from _subjects(event.data.inspection, contract)
+        for license_ in contract.licenses if contract else ():
+            yield License.name, license_
 
     def changes(self, case: Case, parameters: WithinDays) -> Iterable[Change]:
         data = case.data
@@ -59,18 +63,10 @@ class InspectionDeadline(Obligation[WithinDays], name="inspection_deadline"):
         asked = case.facts.get(Inspection, f"{case.event.contract}/{data.inspection}")
         if isinstance(data, InspectionCompleted):
             if asked is not None and asked.asked_by == case.event.actor.party:
-                yield Meets(_subjects(data.inspection, case.contract))
+                yield Meets((data.inspection,))
         elif asked is None:
             due = days_after(case.at, parameters.within.days, case.zone)
-            # Each license is proposed for revocation by itself.
-            for subject, license_ in zip(
-                _subjects(data.inspection, case.contract), case.contract.licenses or (None,), strict=True
-            ):
-                yield Opens((subject,), due, license=license_)
-
-
-def _subjects(inspection: str, contract: Contract) -> tuple[str, ...]:
-    return tuple(f"{inspection}/{license_}" for license_ in contract.licenses) or (inspection,)
+            yield Opens((data.inspection,), due, license=next(iter(case.own_licenses), None))
 
 
 # --- 31 -------------------------------------------------------------------------------------------
@@ -199,7 +195,11 @@ class RevenueShareDue(Obligation[RevenueShare], name="revenue_share_due"):
 
     def changes(self, case: Case, parameters: RevenueShare) -> Iterable[Change]:
         data = case.data
-        if isinstance(data, InvoiceIssued):
+        known = isinstance(data, InvoiceIssued) and case.facts.get(
+            Invoice, f"{case.event.contract}/{data.invoice}"
+        )
+        # A number that is issued again has been due before.
+        if isinstance(data, InvoiceIssued) and not known:
             late = share_late(day_of(case.at, case.zone), parameters, zone=case.zone)
             yield Opens((data.invoice,), late)
 

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from ledger.decision import Verdict
 from ledger.event import Event
-from ledger.facts import Contract, Duty, Facts, Imports, Key, Releases, Report
+from ledger.facts import Contract, Duty, Facts, Imports, Key, License, Releases, Report
 from ledger.kinds.inspection import ReportFiled
+from ledger.kinds.license import LicenseGranted
 from ledger.values import Identifier
 from policies.conditions.case import Case
 from policies.conditions.deadlines import report_due
@@ -46,7 +47,8 @@ class BatchDue(Obligation[WindowDue], name="batch_due"):
     """
 
     number = 23
-    watches = ("policy.activated",)
+    watches = ("policy.activated", "license.granted")
+    comes_again = True
     parameters = WindowDue
     unit = "units"
     sentences: ClassVar[Mapping[str, str]] = {
@@ -55,15 +57,20 @@ class BatchDue(Obligation[WindowDue], name="batch_due"):
     }
 
     def touches(self, event: Event, facts: Facts, parameters: WindowDue) -> Iterable[str]:
+        # A license that is granted has no window yet, and an activation asks for nothing that stands.
         return ()
 
     def changes(self, case: Case, parameters: WindowDue) -> Iterable[Change]:
         window = window_at(case.at, case.zone, parameters.window)
-        for license_ in case.contract.licenses:
+        data = case.data
+        granted = (data.license,) if isinstance(data, LicenseGranted) else case.own_licenses
+        for license_ in granted:
             yield Opens((f"{license_}/{window.name}",), window.over(case.zone), license=license_)
 
     def due_reads(self, duty: Duty, parameters: WindowDue) -> Iterable[Key]:
-        yield Releases.name, f"{duty.contract}/{_split(duty)[0]}"
+        license_, _ = _split(duty)
+        yield License.name, license_
+        yield Releases.name, f"{duty.contract}/{license_}"
 
     def verdict(
         self, duty: Duty, facts: Facts, contract: Contract, parameters: WindowDue, *, at: datetime
@@ -74,8 +81,11 @@ class BatchDue(Obligation[WindowDue], name="batch_due"):
         unmet = unmet_in(releases, window, due=parameters.due)
         return Verdict(unmet == 0, parameters.due - unmet, parameters.due, unmet or None, self.unit)
 
-    def again(self, duty: Duty, contract: Contract, parameters: WindowDue) -> Opens:
+    def again(self, duty: Duty, facts: Facts, contract: Contract, parameters: WindowDue) -> Opens | None:
         license_, name = _split(duty)
+        standing = facts.get(License, license_)
+        if standing is None or standing.state in ("revoked", "expired"):
+            return None
         window = _after(window_of(_begins(name), parameters.window), parameters.window)
         return Opens((f"{license_}/{window.name}",), window.over(contract.zone), license=duty.license)
 
@@ -102,6 +112,7 @@ class DomesticCopurchase(Obligation[Copurchase], name="domestic_copurchase"):
 
     number = 21
     watches = ("policy.activated",)
+    comes_again = True
     parameters = Copurchase
     unit = "units"
     sentences: ClassVar[Mapping[str, str]] = {
@@ -127,7 +138,7 @@ class DomesticCopurchase(Obligation[Copurchase], name="domestic_copurchase"):
         unit = "units" if parameters.measure == "units" else "TPP"
         return Verdict(found.short == 0, found.bought, found.due, found.short or None, unit)
 
-    def again(self, duty: Duty, contract: Contract, parameters: Copurchase) -> Opens:
+    def again(self, duty: Duty, facts: Facts, contract: Contract, parameters: Copurchase) -> Opens:
         window = _after(window_of(_begins(duty.subject), parameters.window), parameters.window)
         return Opens((window.name,), window.over(contract.zone))
 
@@ -154,6 +165,7 @@ class ReportDue(Obligation[PeriodicReport], name="periodic_report"):
 
     number = 34
     watches = ("policy.activated", "report.filed")
+    comes_again = True
     parameters = PeriodicReport
     sentences: ClassVar[Mapping[str, str]] = {"late": "no report was filed in time", "met": "it was filed"}
 
@@ -169,7 +181,7 @@ class ReportDue(Obligation[PeriodicReport], name="periodic_report"):
         elif data.report == parameters.report:
             yield Meets((data.until.isoformat(),))
 
-    def again(self, duty: Duty, contract: Contract, parameters: PeriodicReport) -> Opens:
+    def again(self, duty: Duty, facts: Facts, contract: Contract, parameters: PeriodicReport) -> Opens:
         following = date.fromisoformat(duty.subject) + timedelta(days=1)
         return self._for(window_of(following, parameters.every), contract.zone, parameters)
 

@@ -22,7 +22,7 @@ P = TypeVar("P", bound=Parameters)
 
 
 class Opens(NamedTuple):
-    """Duties that begin, or begin anew where they stand already."""
+    """Duties that begin. What stands already, open or breached, is left as it is."""
 
     subjects: tuple[str, ...]
     due: datetime
@@ -31,6 +31,8 @@ class Opens(NamedTuple):
     """What they cover, such as the devices of a delivery."""
     license: str | None = None
     """Whose suspension or revocation a step may propose."""
+    renews: bool = False
+    """What stands already has been done, and is due again."""
 
 
 class Meets(NamedTuple):
@@ -55,6 +57,8 @@ class Obligation(Generic[P]):
     """Kinds of event that open or meet it. `policy.activated`: its own document's activation."""
     parameters: ClassVar[type[Parameters]]
     unit: ClassVar[str] = ""
+    comes_again: ClassVar[bool] = False
+    """With each period. Met in time, it is found so when it falls due, and the next one begins then."""
     sentences: ClassVar[Mapping[str, str]]
     """How a breach reads (`late`), and where it applies a duty met (`met`)."""
 
@@ -92,7 +96,7 @@ class Obligation(Generic[P]):
         """Whether the duty is met after all. Most are met by events alone: then it never is here."""
         return NOT_MET
 
-    def again(self, duty: Duty, contract: Contract, parameters: P) -> Opens | None:
+    def again(self, duty: Duty, facts: Facts, contract: Contract, parameters: P) -> Opens | None:
         """The duty of the next period, where one comes again once this one has fallen due."""
         return None
 

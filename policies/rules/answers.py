@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ledger.decision import Finding
-from ledger.facts import Hold, Policy, Proposed
+from ledger.facts import Hold, Proposed
 from ledger.kinds.answers import HoldReleased, OverrideGranted, ProposalDismissed
 from ledger.kinds.license import LicenseRevoked, LicenseSuspended
+from policies.compiled import Library
 from policies.conditions import Case
-from policies.document import Bound, parse_document
+from policies.document import Bound
 from policies.rules.rule import broken, rule
 
 
@@ -37,6 +38,7 @@ def hold_open(case: Case, data: HoldReleased) -> Iterator[Finding]:
     sentences={
         "proposal_open.unknown": "entry {observed} proposes nothing in this contract",
         "proposal_open.answered": "the proposal of entry {observed} was answered by entry {subjects}",
+        "proposal_open.kind": "entry {observed} proposes the {limit} of the license",
         "proposal_open.license": "the proposal of entry {observed} is about another license: {limit}",
     },
 )
@@ -53,6 +55,8 @@ def proposal_open(
         yield broken(case, "proposal_open.answered", subjects=(str(proposed.answered),), **cited)
     elif not isinstance(data, ProposalDismissed) and data.license != proposed.license:
         yield broken(case, "proposal_open.license", limit=proposed.license, **cited)
+    elif isinstance(data, LicenseSuspended) and proposed.propose != "suspension":
+        yield broken(case, "proposal_open.kind", limit=proposed.propose, **cited)
 
 
 @rule(
@@ -81,11 +85,10 @@ def override_allowed(case: Case, data: OverrideGranted) -> Iterator[Finding]:
 
 
 def _written(case: Case, policy: str) -> dict[str, Bound]:
-    """The conditions of every bound version of a policy, the newest version's last."""
-    written: dict[str, Bound] = {}
-    for reference in case.contract.policies:
-        if reference.policy == policy and reference.mode == "enforce":
-            stored = case.facts.get(Policy, reference.sha256)
-            assert stored is not None, "a bound document is a fact of its own"
-            written.update({bound.id: bound for bound in parse_document(stored.text).conditions})
-    return written
+    """The conditions of the version of a policy that is in force."""
+    in_force = _DOCUMENTS.in_force(case.contract, case.facts, case.at)
+    documents = (found.document for found in in_force if found.document.policy == policy)
+    return {bound.id: bound for document in documents for bound in document.conditions}
+
+
+_DOCUMENTS = Library()

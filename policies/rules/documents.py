@@ -12,6 +12,9 @@ from policies.conditions import Case
 from policies.document import PolicyDocument, PolicyDocumentError, parse_document
 from policies.rules.rule import broken, rule
 
+BOUND_MAX = 1_000
+"""Versions that one contract can be bound to in its life: each is looked at with every event."""
+
 
 @rule(
     "policy.proposed",
@@ -80,8 +83,9 @@ def approval_due(case: Case, data: PolicyApproved) -> Iterator[Finding]:
     if draft is None or document is None:
         return
     role = _role_of(data.office)
-    if data.office not in document.approvals:
-        asked = ", ".join(document.approvals)
+    approvals = _approvals_of(case, document)
+    if data.office not in approvals:
+        asked = ", ".join(approvals)
         yield broken(case, "approval_due.not_asked", observed=data.office, limit=asked)
     elif case.event.actor.role != role:
         yield broken(case, "approval_due.role", observed=case.event.actor.role, limit=role)
@@ -94,6 +98,9 @@ def approval_due(case: Case, data: PolicyApproved) -> Iterator[Finding]:
     "policy.activated",
     sentences={
         "policy_activation.not_newer": "version {observed} must be greater than {limit}",
+        "policy_activation.unreadable": "the document proposed cannot be read any more",
+        "policy_activation.watched": "the document is watched as a shadow already",
+        "policy_activation.too_many": "{limit} {unit} are bound to the contract, which is as many as can be",
         "policy_activation.over": "the document was in force until {limit}, it is {observed}",
         "policy_activation.retroactive": "it cannot begin at {observed}, before it is recorded at {limit}",
         "policy_activation.role": "a party speaks as {observed}, the document asks for: {limit}",
@@ -103,12 +110,19 @@ def approval_due(case: Case, data: PolicyApproved) -> Iterator[Finding]:
 def policy_activation(case: Case, data: PolicyActivated | PolicyActivation) -> Iterator[Finding]:
     document = _parsed(data.text) if isinstance(data, PolicyActivated) else _stored(case, data.sha256)
     if document is None:
+        if isinstance(data, PolicyActivation) and case.facts.get(Policy, data.sha256) is not None:
+            yield broken(case, "policy_activation.unreadable")
         return
     shadow = isinstance(data, PolicyActivation) and data.mode == "shadow"
     enforced = (p for p in case.contract.policies if p.policy == data.policy and p.mode == "enforce")
-    bound = max((p.version for p in enforced), default=0)
+    newest = max(enforced, key=lambda p: p.version, default=None)
+    bound = 0 if newest is None else newest.version
     if data.version <= bound:
         yield broken(case, "policy_activation.not_newer", observed=data.version, limit=bound)
+    if shadow and any(p.sha256 == data.sha256 and p.mode == "shadow" for p in case.contract.policies):
+        yield broken(case, "policy_activation.watched")
+    if len(case.contract.policies) >= BOUND_MAX:
+        yield broken(case, "policy_activation.too_many", limit=BOUND_MAX, unit="versions")
     # It would take the place of the version in force, and leave none.
     begins = data.begins if isinstance(data, PolicyActivation) and data.begins is not None else case.at
     if document.ends is not None and document.ends <= begins:
@@ -120,22 +134,35 @@ def policy_activation(case: Case, data: PolicyActivated | PolicyActivation) -> I
         yield broken(case, "policy_activation.retroactive", **found)
     role = case.event.actor.role
     if role not in map(_role_of, document.approvals):
-        asked = ", ".join(document.approvals)
-        yield broken(case, "policy_activation.role", observed=role, limit=asked)
-    elif missing := () if shadow else _missing_approvals(case, data, document):
-        counted = {"limit": len(document.approvals), "shortfall": len(missing), "unit": "approvals"}
+        named = ", ".join(document.approvals)
+        yield broken(case, "policy_activation.role", observed=role, limit=named)
+        return
+    asked = () if shadow else _approvals_of(case, document)
+    if missing := _missing_approvals(case, data, asked):
+        counted = {"limit": len(asked), "shortfall": len(missing), "unit": "approvals"}
         yield broken(case, "policy_activation.approval", subjects=missing, **counted)
 
 
+def _approvals_of(case: Case, document: PolicyDocument) -> tuple[str, ...]:
+    """Who must approve: those whom it names, and those who had to approve what it takes the place of.
+
+    Otherwise whoever may write a document could write the others out of it.
+    """
+    enforced = (p for p in case.contract.policies if p.policy == document.policy and p.mode == "enforce")
+    newest = max(enforced, key=lambda p: p.version, default=None)
+    before = None if newest is None else _stored(case, newest.sha256)
+    return tuple(dict.fromkeys((*document.approvals, *(before.approvals if before is not None else ()))))
+
+
 def _missing_approvals(
-    case: Case, data: PolicyActivated | PolicyActivation, document: PolicyDocument
+    case: Case, data: PolicyActivated | PolicyActivation, asked: tuple[str, ...]
 ) -> tuple[str, ...]:
     if isinstance(data, PolicyActivated):
         given: set[str] = {case.event.actor.role}  # whoever carries it in approves it by doing so
     else:
         draft = case.facts.get(Draft, f"{case.event.contract}/{data.sha256}")
         given = {approval.office for approval in draft.approvals} if draft is not None else set()
-    return tuple(office for office in document.approvals if office not in given)
+    return tuple(office for office in asked if office not in given)
 
 
 def _role_of(office: str) -> str:

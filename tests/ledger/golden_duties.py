@@ -31,10 +31,16 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
             contract="c",
             subject="shipment/SH-1",
             exemptions=(
-                Exemption(policy="p", condition="lab", until="2027-04-01T00:00:00.000000Z", index=7),
+                Exemption(
+                    policy="p",
+                    condition="lab",
+                    role="authority",
+                    until="2027-04-01T00:00:00.000000Z",
+                    index=7,
+                ),
             ),
         ),
-        '{"contract":"c","subject":"shipment/SH-1","exemptions":[{"policy":"p","condition":"lab",'
+        '{"contract":"c","subject":"shipment/SH-1","exemptions":[{"policy":"p","condition":"lab","role":"authority",'
         '"until":"2027-04-01T00:00:00.000000Z","index":7}]}',
     ),
     "proposed": (
@@ -57,7 +63,7 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         ),
         '{"contract":"c","policy":"p","version":2,"obligation":"heartbeat","uses":"attestation_heartbeat",'
         '"subject":"SN1","opened":5,"due":"2027-03-02T00:00:00.000000Z",'
-        '"steps":[{"at":"2027-03-04T00:00:00.000000Z","action":"flag"}],"items":[],"taken":0,"state":"open",'
+        '"steps":[{"at":"2027-03-04T00:00:00.000000Z","action":"flag"}],"items":[],"taken":0,"state":"open","met":null,'
         '"license":"D-1","next":"2027-03-04T00:00:00.000000Z"}',
     ),
     "draft": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.workbench import (
     EXPORTER,
     LICENSE,
     Workbench,
+    activation,
     codes,
     condition,
     finding,
@@ -210,3 +212,36 @@ def test_a_revocation_names_every_device_released_under_the_license_wherever_it_
     assert (scope["devices_count"], scope["orders"]) == (4, ("PO-4711",))
     assert [s["shipment"] for s in scope["in_transit"]] == ["SH-1"]
     assert scope["devices_root"] == root([leaf_hash(s.encode()) for s in scope["devices"]]).hex()
+
+
+# --- what is allowed by whom, now -----------------------------------------------------------------
+
+
+def test_what_the_version_in_force_lets_nobody_override_is_not_overridden(bench: Workbench) -> None:
+    """Neither by a version that has yet to begin, nor by a grant from before one that forbids it."""
+    assert override(bench, until="2027-12-01T00:00:00Z") == []
+    strict = policy(
+        condition("quantity_cap", limit=8, at=["order.placed"], id="more"),
+        version=2, force={"from": "2027-04-01"},
+    )  # fmt: skip
+    bench.accepted("policy.activated", **activation(strict, version=2))
+    assert bench.ask("order.placed", units=9).outcome == "held"
+    assert bench.ask("order.placed", units=9, at="2027-04-02T00:00:00Z").outcome == "denied"
+    late = override(bench, at="2027-04-02T00:00:00Z", until="2027-12-01T00:00:00Z")
+    assert late == ["override_allowed.role"]
+
+
+def test_a_suspension_does_not_confirm_a_proposed_revocation(watched: Workbench) -> None:
+    index = proposed(watched)
+    fact = watched.fact(Proposed, str(index))
+    watched.facts.put(replace(fact, propose="revocation"))
+    watched.accepted("license.reinstated")
+    assert codes(watched.say("license.suspended", proposal=index)) == ["proposal_open.kind"]
+
+
+def test_a_hold_names_each_condition_once(bench: Workbench) -> None:
+    bench.say("order.placed", units=6)
+    amended = bench.say("order.amended", order="PO-4711", units=7)
+    assert amended.outcome == "held"
+    hold = bench.fact(Hold, f"{CONTRACT}/order/PO-4711")
+    assert [h.condition for h in hold.held_by] == ["cap"]

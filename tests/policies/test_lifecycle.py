@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ledger.facts import Contract, Draft
-from policies.document import digest
+from policies.document import PolicyDocumentError, digest, parse_document
 from tests.workbench import (
     AUTHORITY,
     BUYER,
@@ -228,3 +228,55 @@ def test_whoever_took_on_the_conditions_takes_on_the_new_version_in_time(bench: 
 
 def test_an_acknowledgement_of_something_else_is_flagged(bench: Workbench) -> None:
     assert acknowledged(bench, "00" * 32, (EXPORTER, "exporter"), "2027-03-15T00:00:00Z") == "flagged"
+
+
+# --- who is written out ---------------------------------------------------------------------------
+
+
+def test_whoever_had_to_approve_the_version_in_force_approves_what_takes_its_place(bench: Workbench) -> None:
+    """Otherwise a party could write the authority out of the document that binds it."""
+    own = cap(1_000_000, 2, approvals=["exporter"])
+    carried = bench.say("policy.activated", by=(EXPORTER, "exporter"), **activation(own, version=2))
+    assert codes(carried) == ["policy_activation.approval"]
+    assert carried.failed[0].subjects == ("authority",)
+    by = (EXPORTER, "exporter")
+    bench.accepted("policy.proposed", by=by, **activation(own, version=2))
+    bench.accepted("policy.approved", by=by, **named(own, 2), office="exporter")
+    assert activate(bench, own, 2, by=by) == ["policy_activation.approval"]
+    bench.accepted("policy.approved", **named(own, 2), office="authority")
+    assert activate(bench, own, 2, by=by) == []
+
+
+def test_a_shadow_is_bound_once(bench: Workbench) -> None:
+    text = cap(5, 2)
+    propose(bench, text, 2, approved=False)
+    assert activate(bench, text, 2, fields={"mode": "shadow"}) == []
+    assert activate(bench, text, 2, fields={"mode": "shadow"}) == ["policy_activation.watched"]
+
+
+def test_an_order_that_was_kept_falls_to_the_new_version_once_the_old_has_ended() -> None:
+    bench = Workbench().open(text=cap(10, 1, force={"from": "2026-01-01", "until": "2027-06-01"}))
+    bench.accepted("order.placed", units=4, at="2027-02-20T00:00:00Z")
+    text = cap(3, 2, transition={"open_orders": "keep_version"}, force={"from": "2027-01-01"})
+    propose(bench, text, 2)
+    assert activate(bench, text, 2) == []
+    four = [f"SN{n:06}" for n in range(4)]
+    assert codes(bench.ask("shipment.requested", serials=four, at="2027-05-31T00:00:00Z")) == []
+    assert codes(bench.ask("shipment.requested", serials=four, at="2027-06-02T00:00:00Z")) == [
+        "quantity_cap.over"
+    ]
+
+
+def test_an_amendment_of_a_kept_order_is_judged_as_a_new_one(bench: Workbench) -> None:
+    bench.accepted("order.placed", units=4)
+    text = cap(5, 2, transition={"open_orders": "keep_version"})
+    propose(bench, text, 2)
+    assert activate(bench, text, 2, at="2027-04-01T00:00:00Z") == []
+    amended = {"order": "PO-4711", "units": 9, "at": "2027-04-02T00:00:00Z"}
+    assert "quantity_cap.over" in codes(bench.ask("order.amended", **amended))
+
+
+def test_the_name_of_what_a_transition_asks_for_is_taken() -> None:
+    beat = {"id": "reacknowledge", "uses": "batch_due", "clause": "x", "window": "month", "due": 1}
+    with pytest.raises(PolicyDocumentError, match="reacknowledge is what transition asks for"):
+        parse_document(policy(obligations=[beat]))

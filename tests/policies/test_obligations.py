@@ -7,8 +7,20 @@ from typing import Any
 import pytest
 
 from ledger.facts import Duty, License
+from policies.document import digest
 from policies.obligations import OBLIGATIONS
-from tests.workbench import CONTRACT, LICENSE, OPENED, Workbench, activation, condition, policy, serials, usd
+from tests.workbench import (
+    CONTRACT,
+    LICENSE,
+    OPENED,
+    Workbench,
+    activation,
+    condition,
+    instant,
+    policy,
+    serials,
+    usd,
+)
 
 H1 = {"report": "use", "every": "half_year", "within": "P31D"}
 Said = list[tuple[str, dict[str, Any]]]
@@ -72,8 +84,12 @@ def test_a_document_that_is_replaced_asks_for_nothing_more() -> None:
     text = policy(version=2, force={"from": "2027-03-15"})
     bench.accepted("policy.activated", at="2027-03-01T12:00:00Z", **activation(text, version=2))
     said = ticked(bench, "2027-12-01T00:00:00Z")
-    assert [one["about"] for _, one in said] == [[f"{LICENSE}/2027-{m}"] for m in ("01", "02", "03")]
-    assert ["again" in one for _, one in said] == [True, True, False]
+    assert [one["about"] for kind, one in said[:2]] == [[f"{LICENSE}/2027-{m}"] for m in ("01", "02")]
+    # March falls due under a document that does not ask for it.
+    [(kind, lapsed)] = said[2:]
+    assert (kind, lapsed["subjects"], "again" in lapsed) == (
+        "obligation.lapsed", [f"{LICENSE}/2027-03"], False,
+    )  # fmt: skip
 
 
 def test_a_document_of_a_later_day_opens_its_first_period_on_that_day() -> None:
@@ -124,7 +140,7 @@ def test_who_asked_says_that_the_inspection_is_complete() -> None:
     bench = bench_with(CHECK)
     bench.accepted("inspection.requested", at="2027-03-01T15:00:00Z")
     bench.say("inspection.completed", by=("acme", "exporter"), at="2027-04-01T00:00:00Z")
-    key = f"{CONTRACT}/us-h200-china/inspection_deadline/EUC-2027-014/{LICENSE}"
+    key = f"{CONTRACT}/us-h200-china/inspection_deadline/EUC-2027-014"
     assert bench.fact(Duty, key).state == "open"
     bench.accepted("inspection.completed", at="2027-05-01T03:59:59Z")
     assert bench.fact(Duty, key).state == "met"
@@ -160,6 +176,8 @@ def test_a_report_in_time_meets_it_and_one_for_another_period_does_not() -> None
     ticked(bench, "2027-07-01T00:00:00Z")
     assert bench.fact(Duty, key).state == "open"
     report(bench, "2027-06-30", "2027-08-01T03:59:59Z")
+    [(kind, said)] = ticked(bench, "2027-08-01T04:00:00Z")
+    assert (kind, said["again"]["subject"]) == ("obligation.satisfied", "2027-12-31")
     assert bench.fact(Duty, key).state == "met"
 
 
@@ -233,6 +251,116 @@ def test_a_defective_device_that_went_back_satisfies_it() -> None:
     bench.say("rma.returned", serials=["SN000001"], at="2027-04-30T00:00:00Z")
     [(kind, said)] = ticked(bench, "2027-05-01T04:00:00Z")
     assert (kind, numbers(said)) == ("obligation.satisfied", (1, 1, None, "devices"))
+
+
+# --- what is not done by saying it again ----------------------------------------------------------
+
+
+def fleet(heartbeat: dict[str, Any], **header: Any) -> Workbench:
+    bench = bench_with(heartbeat, **header)
+    bench.accepted("order.placed", units=2)
+    bench.release(serials(2))
+    bench.dispatch(serials(2))
+    bench.receive(serials(2), at="2027-02-10T00:00:00Z")
+    install(bench, "2027-02-20T00:00:00Z")
+    return bench
+
+
+def install(bench: Workbench, at: str) -> None:
+    racks = [{"serial": serial, "rack": "R1", "slot": "1"} for serial in serials(2)]
+    assert not bench.say("device.installed", devices=racks, at=at).denied
+
+
+BEAT = obliged("attestation_heartbeat", first="P14D", every="PT24H")
+
+
+def due_of(bench: Workbench, subject: str, uses: str = "attestation_heartbeat") -> Duty:
+    return bench.fact(Duty, f"{CONTRACT}/us-h200-china/{uses}/{subject}")
+
+
+def test_an_installation_said_again_gives_no_more_time() -> None:
+    bench = fleet(BEAT)
+    before = due_of(bench, "SN000001")
+    install(bench, "2027-03-01T00:00:00Z")
+    assert due_of(bench, "SN000001") == before
+    [(_, late)] = ticked(bench, "2027-03-06T00:00:00Z")
+    assert late["about"] == serials(2)
+    install(bench, "2027-03-07T00:00:00Z")
+    assert due_of(bench, "SN000001").state == "breached"
+    assert bench.log[-1][0].kind == "device.installed"
+
+
+def test_only_what_really_leaves_use_ends_the_duty_and_what_comes_back_begins_it() -> None:
+    bench = fleet(BEAT)
+    bench.say("rma.opened", rma="RMA-NONE", serials=["SN000001"], at="2027-02-21T00:00:00Z")
+    assert due_of(bench, "SN000001").state == "open"
+    bench.say("device.lost", serials=["SN000001"], at="2027-02-22T00:00:00Z")
+    lost = len(bench.log) - 1
+    assert [due_of(bench, s).state for s in serials(2)] == ["met", "open"]
+    mistaken = bench.log[lost][0]
+    taken_back = {"index": lost, "id": mistaken.id}
+    by = (mistaken.actor.party, mistaken.actor.role)
+    decision = bench.say("event.declared_in_error", by=by, at="2027-02-23T00:00:00Z", **taken_back)
+    assert not decision.denied
+    assert due_of(bench, "SN000001").state == "open"
+
+
+def test_a_loss_that_is_told_again_gives_no_more_time_and_one_taken_back_is_no_duty() -> None:
+    bench = bench_with(obliged("incident_report", within="PT72H"))
+    bench.accepted("order.placed", units=3)
+    bench.release(serials(3))
+    bench.dispatch(serials(3))
+    bench.receive(serials(1), lost=["SN000003"], at="2027-03-01T00:00:00Z")
+    bench.receive(["SN000002"], lost=["SN000003"], at="2027-03-03T00:00:00Z")
+    assert due_of(bench, "shipment/SH-1", "incident_report").due == instant("2027-03-04T00:00:00Z")
+
+
+def test_an_incident_taken_back_leaves_the_report_due_as_it_was() -> None:
+    bench = bench_with(obliged("incident_report", within="PT72H"))
+    bench.accepted("order.placed", units=3)
+    bench.release(serials(3))
+    bench.dispatch(serials(3))
+    bench.receive(serials(2), lost=["SN000003"], at="2027-03-01T00:00:00Z")
+    before = due_of(bench, "shipment/SH-1", "incident_report")
+    bench.say("incident.reported", shipment="SH-1", serials=["SN000003"], at="2027-03-02T00:00:00Z")
+    told = bench.log[-1][0]
+    assert due_of(bench, "shipment/SH-1", "incident_report").state == "met"
+    by = (told.actor.party, told.actor.role)
+    taken_back = {"index": len(bench.log) - 1, "id": told.id}
+    bench.accepted("event.declared_in_error", by=by, at="2027-03-03T00:00:00Z", **taken_back)
+    after = due_of(bench, "shipment/SH-1", "incident_report")
+    assert (after.state, after.due) == ("open", before.due)
+    assert [kind for kind, _ in ticked(bench, "2027-03-04T00:00:00Z")] == ["obligation.breached"]
+
+
+def test_a_version_that_drops_an_obligation_lets_its_duties_lapse() -> None:
+    bench = fleet(BEAT)
+    text = policy(version=2)
+    bench.accepted("policy.activated", at="2027-02-25T00:00:00Z", **activation(text, version=2))
+    [(kind, said)] = [one for one in ticked(bench, "2027-04-01T00:00:00Z") if "SN000001" in str(one)]
+    assert (kind, said["subjects"]) == ("obligation.lapsed", ["SN000001"])
+
+
+def test_a_shadow_of_the_same_version_does_not_speak_for_the_one_in_force() -> None:
+    bench = fleet(BEAT)
+    shadow = policy(version=2)
+    named = {"policy": "us-h200-china", "version": 2, "sha256": digest(shadow)}
+    bench.accepted("policy.proposed", at="2027-02-21T00:00:00Z", **activation(shadow, version=2))
+    bench.accepted("policy.activated", at="2027-02-21T00:00:00Z", begins=None, mode="shadow", **named)
+    real = policy(version=2, obligations=[BEAT])
+    bench.accepted("policy.activated", at="2027-02-22T00:00:00Z", **activation(real, version=2))
+    said = [{"serial": s, "outcome": "pass"} for s in serials(2)]
+    bench.say("usage.attested", devices=said, at="2027-02-23T00:00:00Z")
+    assert [kind for kind, _ in ticked(bench, "2027-02-24T00:00:00Z")] == ["obligation.breached"]
+
+
+def test_a_duty_that_cannot_be_judged_keeps_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(*_: object) -> None:
+        raise ZeroDivisionError
+
+    bench = bench_with(obliged("batch_due", window="month", due=3))
+    monkeypatch.setattr(type(OBLIGATIONS["batch_due"]), "again", again)
+    assert [kind for kind, _ in ticked(bench, "2027-06-01T05:00:00Z")] == ["obligation.breached"]
 
 
 # --- the catalogue --------------------------------------------------------------------------------
