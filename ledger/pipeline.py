@@ -7,7 +7,7 @@ itself, and adapt each value of an array by itself: that costs more than to judg
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -40,10 +40,11 @@ class Pipeline:
         await self._end(pgconn)
         self._names = names
 
-    async def run(self, *statements: Statement) -> list[PGresult]:
+    async def run(self, statements: Iterable[Statement]) -> list[PGresult]:
         """A result for each, in order; after one that fails none is executed, and its error is raised.
 
-        Each has a snapshot of its own, taken after the one before it ended.
+        Each has a snapshot of its own, taken after the one before it ended. The server works on one
+        while the next is made.
         """
         pgconn = self._begin()
         for text, parameters in statements:
@@ -52,6 +53,7 @@ class Pipeline:
                 pgconn.send_query_prepared(name, parameters, formats, Format.BINARY)
             else:
                 pgconn.send_query_params(text, parameters, None, formats, Format.BINARY)
+            pgconn.flush()
         return await self._end(pgconn)
 
     def rows(self, result: PGresult) -> list[tuple[Any, ...]]:

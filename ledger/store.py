@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -224,7 +224,9 @@ class Writer:
         self._warnings.clear()
         run, rows = self._pipeline.run, self._pipeline.rows
         asked = [Statement(BEGIN), Statement(LOCK), Statement(CLOCK), _taken(ids)]
-        _, head, now, taken, *facts = await run(*asked, *([_facts(keys)] if keys else ()))
+        if keys:
+            asked.append(_facts(keys))
+        _, head, now, taken, *facts = await run(asked)
         if not head.ntuples:
             return None
         return Locked(
@@ -283,20 +285,14 @@ class Writer:
 
         `tiles` are the (level, n, root) that it completed, lower levels first.
         """
-        statements = [_insert_entries(entries), _insert_bodies(entries)] if entries else []
-        if links := [(serial, new.entry.header.index) for new in entries for serial in new.serials]:
-            statements.append(_insert_links(links))
-        statements += [_complete_tile(*tile) for tile in tiles]
-        if facts:
-            statements.append(_upsert_facts(facts))
-        *_, moved = await self._pipeline.run(*statements, _move_head(locked, head))
+        *_, moved = await self._pipeline.run(_written(entries, facts, tiles, locked, head))
         if moved.command_tuples != 1:
             raise Unavailable("the head moved while it was locked; nothing was written")
 
     async def commit(self) -> None:
         """Raises OutcomeUnknown if the answer to COMMIT is lost: what was written may be there or not."""
         try:
-            await self._pipeline.run(Statement(b"COMMIT"))
+            await self._pipeline.run([Statement(b"COMMIT")])
         except psycopg.Error as error:
             raise OutcomeUnknown(
                 "the database went away while it committed; ask again with the same id and bytes"
@@ -371,6 +367,25 @@ def _taken(ids: Sequence[tuple[str, str]]) -> Statement:
 
 def _facts(keys: Sequence[Key]) -> Statement:
     return Statement(FACTS, (binary.texts(name for name, _ in keys), binary.texts(key for _, key in keys)))
+
+
+def _written(
+    entries: Sequence[NewEntry],
+    facts: Sequence[Fact],
+    tiles: Sequence[tuple[int, int, bytes]],
+    locked: Head,
+    head: Head,
+) -> Iterator[Statement]:
+    if entries:
+        yield _insert_entries(entries)
+        yield _insert_bodies(entries)
+    if links := [(serial, new.entry.header.index) for new in entries for serial in new.serials]:
+        yield _insert_links(links)
+    for tile in tiles:
+        yield _complete_tile(*tile)
+    if facts:
+        yield _upsert_facts(facts)
+    yield _move_head(locked, head)
 
 
 def _insert_entries(entries: Sequence[NewEntry]) -> Statement:
