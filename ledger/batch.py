@@ -37,6 +37,7 @@ class Batch:
         self._recorded_at = format_timestamp(at)
         self._salt = salt
         self._last_leaf = head.last_leaf
+        self._handed_over = 0
 
     def append(self, submission: Submission) -> NewEntry:
         """Judge an event and add its entry, and those that the ledger must say because of it.
@@ -135,6 +136,16 @@ class Batch:
             at=self._at,
         )
         self.entries.append(new)
+
+    @property
+    def waiting(self) -> int:
+        """Entries that have not been handed over."""
+        return len(self.entries) - self._handed_over
+
+    def hand_over(self) -> list[NewEntry]:
+        """The entries since the last call, to be written: they stay, unless the whole batch fails."""
+        handed, self._handed_over = self._handed_over, len(self.entries)
+        return self.entries[handed:]
 
     def grow(self) -> tuple[Head, Growth]:
         """The head after this batch, and the tree that proves its entries."""

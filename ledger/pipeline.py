@@ -30,6 +30,7 @@ class Pipeline:
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
         self._names: dict[bytes, bytes] = {}
+        self._underway = False
 
     async def prepare(self, *texts: bytes) -> None:
         """Have the server parse once what is run often."""
@@ -37,14 +38,14 @@ class Pipeline:
         pgconn = self._begin()
         for text, name in names.items():
             pgconn.send_prepare(name, text)
-        await self._end(pgconn)
+        await self._end()
         self._names = names
 
-    async def run(self, statements: Iterable[Statement]) -> list[PGresult]:
-        """A result for each, in order; after one that fails none is executed, and its error is raised.
+    def send(self, statements: Iterable[Statement]) -> None:
+        """Have the server begin with statements, each while the next is made; nobody waits for it.
 
-        Each has a snapshot of its own, taken after the one before it ended. The server works on one
-        while the next is made.
+        Each has a snapshot of its own, taken after the one before it ended. Until `run` or `settle` has
+        said what became of them, nothing else may use the connection.
         """
         pgconn = self._begin()
         for text, parameters in statements:
@@ -54,7 +55,19 @@ class Pipeline:
             else:
                 pgconn.send_query_params(text, parameters, None, formats, Format.BINARY)
             pgconn.flush()
-        return await self._end(pgconn)
+
+    async def run(self, statements: Iterable[Statement]) -> list[PGresult]:
+        """Send these too: a result for each that was sent, in order.
+
+        After one that fails none is executed, and its error is raised.
+        """
+        self.send(statements)
+        return await self._end()
+
+    async def settle(self) -> None:
+        """Wait for what was sent, if anything was."""
+        if self._underway:
+            await self._end()
 
     def rows(self, result: PGresult) -> list[tuple[Any, ...]]:
         """The rows of a result, as Python values."""
@@ -64,13 +77,17 @@ class Pipeline:
 
     def _begin(self) -> PGconn:
         pgconn = self._connection.pgconn
-        pgconn.enter_pipeline_mode()
+        if not self._underway:
+            pgconn.enter_pipeline_mode()
+            self._underway = True
         return pgconn
 
-    async def _end(self, pgconn: PGconn) -> list[PGresult]:
+    async def _end(self) -> list[PGresult]:
+        pgconn = self._connection.pgconn
         pgconn.pipeline_sync()
         results = await _Answer(pgconn).whole()
         pgconn.exit_pipeline_mode()
+        self._underway = False
         return results
 
 

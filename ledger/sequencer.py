@@ -49,6 +49,8 @@ BATCH_BYTES_MAX = 4 << 20
 """Large events take seconds to judge, and whoever holds the head for too long is cut off."""
 QUEUE_EVENTS_MAX = 10_000
 QUEUE_BYTES_MAX = 64 << 20
+WRITTEN_AHEAD = 64
+"""Entries that are worth a message of their own: the database inserts them while the next are judged."""
 CACHED_FACTS_MAX = 200_000
 TRANSACTION_S_MAX = 30.0
 """After the database's own limits, which are shorter: for when it does not keep them."""
@@ -278,7 +280,7 @@ class Sequencer:
             for level, n in tiles.filled(locked.head.size, head.size)
         ]
         await writer.write(
-            batch.entries, list(facts.changed.values()), completed, locked=locked.head, head=head
+            batch.hand_over(), list(facts.changed.values()), completed, locked=locked.head, head=head
         )
         self._cache_state = None  # from here the cache is ahead of the database, until the commit
         await writer.commit()
@@ -323,6 +325,8 @@ class Sequencer:
             taken[name] = new.entry.header.index
             bodies[new.entry.header.index] = submission.body
             placed.append(new)
+            if batch.waiting >= WRITTEN_AHEAD:
+                writer.insert(batch.hand_over())
         return placed
 
     async def _fall_due(self, writer: Writer, duties: Sequence[str], batch: Batch) -> None:

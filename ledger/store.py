@@ -263,6 +263,7 @@ class Writer:
 
     async def load(self, keys: Iterable[Key]) -> list[tuple[Key, Fact | None]]:
         """More facts, inside the transaction that `begin` opened."""
+        await self._pipeline.settle()
         return await load_facts(self._connection, keys)
 
     async def bodies_of(self, indexes: Sequence[int]) -> dict[int, bytes | None]:
@@ -271,6 +272,10 @@ class Writer:
             "SELECT index, event FROM bodies WHERE index = ANY(%b)", [list(indexes)], binary=True
         )
         return dict(await cursor.fetchall())
+
+    def insert(self, entries: Sequence[NewEntry]) -> None:
+        """Have the database begin with some of a batch's entries while others are judged."""
+        self._pipeline.send(_inserts(entries))
 
     async def write(
         self,
@@ -281,7 +286,7 @@ class Writer:
         locked: Head,
         head: Head,
     ) -> None:
-        """Write everything of a batch, and move the head from what was locked.
+        """Write a batch, but for the entries that `insert` was given, and move the head from what was locked.
 
         `tiles` are the (level, n, root) that it completed, lower levels first.
         """
@@ -376,16 +381,20 @@ def _written(
     locked: Head,
     head: Head,
 ) -> Iterator[Statement]:
-    if entries:
-        yield _insert_entries(entries)
-        yield _insert_bodies(entries)
-    if links := [(serial, new.entry.header.index) for new in entries for serial in new.serials]:
-        yield _insert_links(links)
+    yield from _inserts(entries)
     for tile in tiles:
         yield _complete_tile(*tile)
     if facts:
         yield _upsert_facts(facts)
     yield _move_head(locked, head)
+
+
+def _inserts(entries: Sequence[NewEntry]) -> Iterator[Statement]:
+    if entries:
+        yield _insert_entries(entries)
+        yield _insert_bodies(entries)
+    if links := [(serial, new.entry.header.index) for new in entries for serial in new.serials]:
+        yield _insert_links(links)
 
 
 def _insert_entries(entries: Sequence[NewEntry]) -> Statement:
