@@ -47,21 +47,16 @@ class Pipeline:
         Each has a snapshot of its own, taken after the one before it ended. Until `run` or `settle` has
         said what became of them, nothing else may use the connection.
         """
-        pgconn = self._begin()
-        for text, parameters in statements:
-            formats = [Format.BINARY] * len(parameters)
-            if name := self._names.get(text):
-                pgconn.send_query_prepared(name, parameters, formats, Format.BINARY)
-            else:
-                pgconn.send_query_params(text, parameters, None, formats, Format.BINARY)
-            pgconn.flush()
+        for statement in statements:
+            self._put(statement).flush()
 
     async def run(self, statements: Iterable[Statement]) -> list[PGresult]:
-        """Send these too: a result for each that was sent, in order.
+        """Send these too, in one piece: a result for each that was sent, in order.
 
         After one that fails none is executed, and its error is raised.
         """
-        self.send(statements)
+        for statement in statements:
+            self._put(statement)
         return await self._end()
 
     async def settle(self) -> None:
@@ -74,6 +69,15 @@ class Pipeline:
         transformer = Transformer(self._connection)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
+
+    def _put(self, statement: Statement) -> PGconn:
+        pgconn, (text, parameters) = self._begin(), statement
+        formats = [Format.BINARY] * len(parameters)
+        if name := self._names.get(text):
+            pgconn.send_query_prepared(name, parameters, formats, Format.BINARY)
+        else:
+            pgconn.send_query_params(text, parameters, None, formats, Format.BINARY)
+        return pgconn
 
     def _begin(self) -> PGconn:
         pgconn = self._connection.pgconn

@@ -290,7 +290,8 @@ class Writer:
 
         `tiles` are the (level, n, root) that it completed, lower levels first.
         """
-        *_, moved = await self._pipeline.run(_written(entries, facts, tiles, locked, head))
+        self._pipeline.send(_writes(entries, facts, tiles))
+        *_, moved = await self._pipeline.run([_move_head(locked, head)])
         if moved.command_tuples != 1:
             raise Unavailable("the head moved while it was locked; nothing was written")
 
@@ -374,19 +375,14 @@ def _facts(keys: Sequence[Key]) -> Statement:
     return Statement(FACTS, (binary.texts(name for name, _ in keys), binary.texts(key for _, key in keys)))
 
 
-def _written(
-    entries: Sequence[NewEntry],
-    facts: Sequence[Fact],
-    tiles: Sequence[tuple[int, int, bytes]],
-    locked: Head,
-    head: Head,
+def _writes(
+    entries: Sequence[NewEntry], facts: Sequence[Fact], tiles: Sequence[tuple[int, int, bytes]]
 ) -> Iterator[Statement]:
     yield from _inserts(entries)
     for tile in tiles:
         yield _complete_tile(*tile)
     if facts:
         yield _upsert_facts(facts)
-    yield _move_head(locked, head)
 
 
 def _inserts(entries: Sequence[NewEntry]) -> Iterator[Statement]:
