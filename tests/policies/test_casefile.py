@@ -212,6 +212,115 @@ def test_every_run_is_the_same() -> None:
         assert first.decision.body == second.decision.body
 
 
+# --- what the clock finds -------------------------------------------------------------------------
+
+DUTIES = (
+    TEXT
+    + """\
+obligations:
+  - id: inspection
+    uses: inspection_deadline
+    clause: "a test"
+    within: P60D
+    steps: [{after: PT0S, action: flag}, {after: P60D, action: propose_revocation}]
+"""
+)
+ASKED = CASES.replace(
+    "setups:",
+    """\
+  asked:
+    kind: inspection.requested
+    by: bis/authority
+    at: 2027-03-01T15:00:00Z
+    data: {inspection: EUC-1, site: S-1, purpose: end-use check}
+  done:
+    kind: inspection.completed
+    by: bis/authority
+    data: {inspection: EUC-1, result: satisfied, report_sha256: %s}
+setups:"""
+    % ("1d" * 32),
+).replace("  zone: UTC", "  zone: UTC\n      sites: [{site: S-1, name: Hall, country: CN}]")
+LATE = """\
+  - name: nobody was let in
+    given: [begun]
+    when: asked
+    expect: {outcome: accepted}
+    then:
+      - {at: 2027-04-30T23:59:59.999999Z}
+      - {at: 2027-05-01T00:00:00Z, breached: [inspection]}
+      - {at: 2027-06-30T00:00:00Z, breached: [inspection], proposes: [revocation]}
+"""
+IN_TIME = """\
+  - name: somebody was
+    given: [begun, asked]
+    when: done
+    expect: {outcome: accepted}
+    then:
+      - {at: 2027-06-30T00:00:00Z, met: [inspection]}
+"""
+
+
+def late(old: str = "", new: str = "") -> tuple[str, ...]:
+    """The problems of the case that waits, once it says something else."""
+    assert old in LATE
+    return problems(ASKED + LATE.replace(old, new, 1), DUTIES)[-1]
+
+
+def test_duties_that_are_met_and_breached() -> None:
+    report = judged(ASKED + LATE + IN_TIME, DUTIES)
+    assert [result.problems for result in report.results] == [()] * 4
+    assert report.holds
+    assert report.results[2].became[1].breached == ("inspection",)
+
+
+def test_an_obligation_that_is_never_met_or_never_breached_is_named() -> None:
+    assert judged(ASKED + LATE, DUTIES).never_passed == ("inspection",)
+    report = judged(ASKED + IN_TIME, DUTIES)
+    assert (report.never_passed, report.never_failed, report.holds) == ((), ("inspection",), False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("999999Z}", "999999Z, breached: [inspection]}",
+         "at 2027-04-30T23:59:59.999999Z inspection is not breached"),
+        ("00Z, breached: [inspection]}", "00Z}",
+         "at 2027-05-01T00:00:00.000000Z inspection is breached, which is not expected"),
+        ("breached: [inspection]}", "breached: [inspection], met: [inspection]}",
+         "at 2027-05-01T00:00:00.000000Z inspection is not met"),
+        ("breached: [inspection]}", "breached: [inspection], proposes: [revocation]}",
+         "at 2027-05-01T00:00:00.000000Z no revocation is proposed"),
+        (", proposes: [revocation]", "",
+         "at 2027-06-30T00:00:00.000000Z a revocation is proposed, which is not expected"),
+        ("2027-04-30T23:59:59.999999Z", "2027-03-01T14:59:59Z",
+         "then cannot come: /at: is 2027-03-01T14:59:59.000000Z, must not be before 2027-03-01T15:00:00Z"),
+    ],
+)  # fmt: skip
+def test_every_part_of_what_the_clock_finds_is_compared(old: str, new: str, words: str) -> None:
+    assert late() == ()
+    assert late(old, new) == (words,)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "pointer", "words"),
+    [
+        ("breached: [inspection]", "breached: [inspector]", "/cases/2/then/1/breached/0",
+         "inspector is no obligation of the document; the nearest is inspection"),
+        ("breached: [inspection]", "breached: [cap]", "/cases/2/then/1/breached/0",
+         "cap is no obligation of the document"),
+        ("[revocation]", "[revoked]", "/cases/2/then/2/proposes/0", "revoked is not a proposal"),
+        ("breached:", "broken:", "/cases/2/then/1/broken", "broken is not a known field"),
+        ("{at: 2027-05-01T00:00:00Z, ", "{", "/cases/2/then/1/at", "at is missing"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_what_the_clock_finds_is_named(old: str, new: str, pointer: str, words: str) -> None:
+    assert old in LATE
+    with pytest.raises(PolicyDocumentError) as refused:
+        parse_cases(ASKED + LATE.replace(old, new, 1), parse_document(DUTIES), DUTIES)
+    assert refused.value.faults[0].pointer == pointer
+    assert words in refused.value.faults[0].detail
+
+
 # --- mistakes -------------------------------------------------------------------------------------
 
 

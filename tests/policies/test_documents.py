@@ -6,14 +6,17 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib.resources import files
 
 import pytest
 
 from ledger.errors import MalformedInput
+from policies.conditions import CONDITIONS
 from policies.conditions.licensing import LicenseActive, QuantityCap
 from policies.conditions.parameters import From, parse_duration
 from policies.conditions.shipment import LaboratoryTest, LevySettled
 from policies.document import PolicyDocument, PolicyDocumentError, digest, parse_document
+from policies.obligations import OBLIGATIONS
 from policies.tree import read
 from tests.workbench import H200, condition, policy
 
@@ -104,6 +107,32 @@ def test_the_h200_document_says_what_the_rule_says() -> None:
     assert by_id["laboratory"] == LaboratoryTest(coverage="every", country="US")
     assert by_id["levy"] == LevySettled(rate=Decimal("0.25"), rounding="half_up", digits=2)
     assert "15 CFR 750.8(a)" in document.conditions[0].clause
+
+
+def of_the_repository(name: str) -> PolicyDocument:
+    return parse_document(files("policies").joinpath(f"documents/{name}.yaml").read_text())
+
+
+def test_the_whole_h200_rule_takes_the_place_of_its_first_version() -> None:
+    first, whole = parse_document(H200), of_the_repository("us-h200-china-full")
+    assert (whole.policy, whole.version) == (first.policy, first.version + 1)
+    assert whole.approvals == ("exporter.counsel", "authority")
+    assert whole.transition is not None
+    assert whole.transition.open_orders == "keep_version"
+    asks = {(bound.condition.name, kind) for bound in whole.conditions for kind in bound.at}
+    assert asks > {(bound.condition.name, kind) for bound in first.conditions for kind in bound.at}
+    kept = {bound.id: bound.parameters for bound in whole.conditions}
+    assert {bound.id: kept[bound.id] for bound in first.conditions} == {
+        bound.id: bound.parameters for bound in first.conditions
+    }
+
+
+def test_the_documents_use_the_whole_catalogue() -> None:
+    names = ("us-h200-china-full", "purchase-contract", "import-approval", "operating-license")
+    documents = [of_the_repository(name) for name in names]
+    assert {bound.condition.name for d in documents for bound in d.conditions} == set(CONDITIONS)
+    assert {bound.obligation.name for d in documents for bound in d.obligations} == set(OBLIGATIONS)
+    assert [d.policy for d in documents] == ["us-h200-china", *names[1:]]
 
 
 # --- YAML, strictly -------------------------------------------------------------------------------

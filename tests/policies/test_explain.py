@@ -18,6 +18,7 @@ from policies.conditions import CONDITIONS
 from policies.conditions.page import page
 from policies.document import parse_document
 from policies.explain import clauses_of, explain
+from policies.obligations import OBLIGATIONS
 from policies.rules import SENTENCES
 from tests.workbench import H200, Workbench, condition, policy, serials
 
@@ -137,6 +138,28 @@ def test_the_catalogue_has_its_numbers() -> None:
     }  # fmt: skip
 
 
+def test_the_obligations_have_their_numbers() -> None:
+    assert {name: duty.number for name, duty in OBLIGATIONS.items()} == {
+        "domestic_copurchase": 21, "batch_due": 23, "install_deadline": 24, "attestation_heartbeat": 28,
+        "rma_return": 31, "inspection_deadline": 33, "incident_report": 34, "periodic_report": 34,
+        "revenue_share_due": 36,
+    }  # fmt: skip
+
+
+def test_the_catalogue_tells_of_every_condition_and_obligation_what_it_demands() -> None:
+    conditions, _, obligations = page().partition("\n# The obligations\n")
+    for printed, known in ((conditions, CONDITIONS), (obligations, OBLIGATIONS)):
+        for name, one in known.items():
+            assert f"\n## {one.number}. {name}\n\n{one.text}\n" in printed
+            for words in one.sentences.values():
+                assert f"| {words} |\n" in printed
+            for field in one.parameters.model_fields.values():
+                assert field.description, name
+                assert f" {field.description} |\n" in printed
+    assert all(f"`{kind}`" in obligations for duty in OBLIGATIONS.values() for kind in duty.watches)
+    assert "\n## 7. reacknowledgement\n" in obligations
+
+
 def test_every_condition_gates_requests_as_requests_and_flags_facts_as_facts() -> None:
     for used in CONDITIONS.values():
         assert {KINDS[kind, 1].nature for kind in used.requests} <= {"request"}
@@ -147,6 +170,14 @@ def test_every_condition_gates_requests_as_requests_and_flags_facts_as_facts() -
 def test_every_sentence_speaks_of_what_a_finding_holds(name: str) -> None:
     known = {"observed", "limit", "shortfall", "headroom", "unit", "subjects"}
     for words in (*CONDITIONS[name].sentences.values(), *SENTENCES.values()):
+        assert {field for _, field, _, _ in Formatter().parse(words) if field} <= known
+
+
+@pytest.mark.parametrize("name", sorted(OBLIGATIONS))
+def test_every_sentence_of_an_obligation_speaks_of_what_a_verdict_holds(name: str) -> None:
+    known = {"observed", "limit", "shortfall", "unit", "subjects"}
+    assert set(OBLIGATIONS[name].sentences) <= {"late", "met"}
+    for words in OBLIGATIONS[name].sentences.values():
         assert {field for _, field, _, _ in Formatter().parse(words) if field} <= known
         assert not words.endswith(".")
 
