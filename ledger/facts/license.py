@@ -30,6 +30,8 @@ class License(Fact):
     conditions_sha256: str
     must_acknowledge: tuple[str, ...]
     acknowledged: tuple[str, ...] = ()
+    acknowledgements: tuple[int, ...] = ()
+    """Index of the entry in which each of them did."""
     ordered: int = 0
     """Units reserved by orders that stand."""
     released: int = 0

@@ -228,7 +228,7 @@ class LicenseAmended(Kind, kind="license.amended"):
             return
         amended = replace(license_, **self.changes)  # type: ignore[arg-type] # its own fields, by name
         if amended.conditions_sha256 != license_.conditions_sha256:
-            amended = replace(amended, acknowledged=())
+            amended = replace(amended, acknowledged=(), acknowledgements=())
         state = _standing(amended) if license_.state in ("granted", "active") else license_.state
         facts.put(replace(amended, state=state))
         if amended.valid_until != license_.valid_until and license_.state not in ("revoked", "expired"):
@@ -443,19 +443,26 @@ class ConditionsAcknowledged(Kind, kind="conditions.acknowledged"):
             or party in license_.acknowledged
         ):
             return
-        acknowledged = (*license_.acknowledged, party)
-        complete = set(acknowledged) == set(license_.must_acknowledge)
-        state = "active" if license_.state == "granted" and complete else license_.state
-        facts.update(license_, acknowledged=acknowledged, state=state)
+        taken_on = replace(
+            license_,
+            acknowledged=(*license_.acknowledged, party),
+            acknowledgements=(*license_.acknowledgements, index),
+        )
+        facts.put(replace(taken_on, state=_standing(taken_on)) if license_.state == "granted" else taken_on)
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         license_ = facts.get(License, self.license)
-        # What acknowledged another document has changed nothing.
-        if license_ is None or self.conditions_sha256 != license_.conditions_sha256:
+        # One of another document, of whoever was not asked, or said again has changed nothing.
+        if license_ is None or index not in license_.acknowledgements:
             return None
-        left = tuple(p for p in license_.acknowledged if p != event.actor.party)
-        # Nor has what a party acknowledged that was not asked to.
-        complete = set(left) == set(license_.must_acknowledge)
-        state = "granted" if license_.state == "active" and not complete else license_.state
-        facts.update(license_, acknowledged=left, state=state)
+        given = zip(license_.acknowledged, license_.acknowledgements, strict=True)
+        left = [(party, at) for party, at in given if at != index]
+        taken_back = replace(
+            license_,
+            acknowledged=tuple(party for party, _ in left),
+            acknowledgements=tuple(at for _, at in left),
+        )
+        facts.put(
+            replace(taken_back, state=_standing(taken_back)) if license_.state == "active" else taken_back
+        )
         return None

@@ -154,7 +154,7 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
         shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
         if shipment is None or shipment.state == "cancelled":
             return None
-        if shipment.state != "released":
+        if shipment.state != "released" or gone_from(shipment, facts):
             return "correction.dependents"
         _take_back(shipment, facts)
         return None
@@ -178,7 +178,7 @@ class ShipmentCancelled(Kind, kind="shipment.cancelled"):
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
-        if shipment is not None and shipment.state == "released":
+        if shipment is not None and shipment.state == "released" and not gone_from(shipment, facts):
             _take_back(shipment, facts)
 
 
@@ -350,6 +350,18 @@ def exporter_keys(contract: str, facts: Facts) -> Iterable[Key]:
 def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     """Both, without repeats, in order."""
     return tuple(dict.fromkeys((*first, *second)))
+
+
+def gone_from(shipment: Shipment, facts: Facts) -> tuple[str, ...]:
+    """The devices of a release that are not where it left them: a dispatch may have named another number.
+
+    Quota comes back only for units that never left.
+    """
+    return tuple(
+        device.serial
+        for device in facts.devices(shipment.serials)
+        if device.state != "released" or device.shipment != shipment.key
+    )
 
 
 def _take_back(shipment: Shipment, facts: Facts) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ledger.decision import Finding
 from ledger.event import Event
-from ledger.facts import Correction, Facts, Order, Recorded
+from ledger.facts import Correction, Facts, License, Order, Recorded
 from ledger.kinds.contract import DeclaredInError
 from policies.conditions import Case
 from policies.rules.rule import broken, finding_of, rule
@@ -22,6 +22,7 @@ from policies.rules.rule import broken, finding_of, rule
         "correction.twice": "entry {observed} was declared in error before, by entry {subjects}",
         "correction.not_yours": "entry {observed} was said by another party",
         "correction.not_reversible": "entry {observed} is of a kind that cannot be taken back",
+        "correction.headroom": "without entry {observed} more is taken than is permitted of: {subjects}",
         "correction.released": "units have been released on the strength of entry {observed}: {subjects}",
         "correction.dependents": "other events rest on entry {observed}: correct them first",
     },
@@ -56,8 +57,24 @@ def correction(case: Case, data: DeclaredInError) -> Iterator[Finding]:
     code = mistaken.data.undo(mistaken, after, index=data.index)
     if code is not None:
         yield _corrects(case, data, code)
-    elif short := _released_on_less(case.facts, after):
-        yield finding_of("correction.released", "flag", observed=data.index, unit="entry", subjects=short)
+        return
+    of_entry = {"observed": data.index, "unit": "entry"}
+    if short := _released_on_less(case.facts, after):
+        yield finding_of("correction.released", "flag", subjects=short, **of_entry)
+    if over := _over(case.facts, after):
+        yield finding_of("correction.headroom", "flag", subjects=over, **of_entry)
+
+
+def _over(before: Facts, after: Facts) -> tuple[str, ...]:
+    """Licenses of which more is now taken than they permit, and more than was before."""
+    licenses = (fact for fact in after.changed.values() if isinstance(fact, License))
+    return tuple(
+        license_.license
+        for license_ in licenses
+        if license_.ordered > license_.quantity
+        and (was := before.get(License, license_.license)) is not None
+        and license_.ordered > was.ordered
+    )
 
 
 def _released_on_less(before: Facts, after: Facts) -> tuple[str, ...]:

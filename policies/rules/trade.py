@@ -16,6 +16,7 @@ from ledger.kinds.shipment import (
     ShipmentCancelled,
     ShipmentDispatched,
     ShipmentRequested,
+    gone_from,
 )
 from policies.conditions import Case
 from policies.rules.rule import broken, broken_by_devices, rule
@@ -203,6 +204,16 @@ def shipment_held(case: Case, data: ShipmentCancelled) -> Iterator[Finding]:
             observed=len(shipment.dispatched),
             limit=len(shipment.serials),
             unit="devices",
+        )
+    elif gone := gone_from(shipment, case.facts):
+        named = len(shipment.serials)
+        yield broken(
+            case,
+            "shipment_held.dispatched",
+            observed=len(gone),
+            limit=named,
+            unit="devices",
+            subjects=gone,
         )
 
 

@@ -197,7 +197,7 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         ),
         '{"license":"D-1","contract":"c","authority":"bis","state":"revoked","sku":"s","eccn":"3A090.a",'
         '"quantity":10,"zone":"UTC","valid_from":"2027-02-10","valid_until":"2030-02-09",'
-        '"conditions_sha256":"5e","must_acknowledge":["acme"],"acknowledged":[],"ordered":2,"released":0,'
+        '"conditions_sha256":"5e","must_acknowledge":["acme"],"acknowledged":[],"acknowledgements":[],"ordered":2,"released":0,'
         '"value":null,"currency":null,"suspended_at":null,"revoked_at":"2027-03-01T12:00:00.000120Z",'
         '"application":null,"tpp":null,"bandwidth_gb_s":null,"consignees":[],"end_users":[],"forwarders":[]}',
     ),

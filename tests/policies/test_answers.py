@@ -16,6 +16,7 @@ from tests.workbench import (
     CONTRACT,
     EXPORTER,
     LICENSE,
+    PARTIES,
     Workbench,
     activation,
     codes,
@@ -245,3 +246,64 @@ def test_a_hold_names_each_condition_once(bench: Workbench) -> None:
     assert amended.outcome == "held"
     hold = bench.fact(Hold, f"{CONTRACT}/order/PO-4711")
     assert [h.condition for h in hold.held_by] == ["cap"]
+
+
+# --- what has left, and what was taken on ---------------------------------------------------------
+
+
+def shipped_as_another(bench: Workbench) -> list[str]:
+    """Three devices are released as SH-1, and leave under a number that nobody released."""
+    devices = serials(3)
+    bench.order(3)
+    bench.release(devices)
+    assert bench.dispatch(devices, shipment="SH-TYPO").outcome == "flagged"
+    return devices
+
+
+def test_quota_does_not_come_back_for_what_left_under_another_number(watched: Workbench) -> None:
+    devices = shipped_as_another(watched)
+    decision = watched.say("shipment.cancelled", shipment="SH-1")
+    assert codes(decision) == ["shipment_held.dispatched"]
+    assert (decision.failed[0].observed, decision.failed[0].subjects) == (3, tuple(devices))
+    index = next(n for n, (event, _) in enumerate(watched.log) if event.kind == "shipment.requested")
+    event = watched.log[index][0]
+    taken_back = watched.say("event.declared_in_error", index=index, id=event.id)
+    assert codes(taken_back) == ["correction.dependents"]
+    assert watched.fact(License, LICENSE).released == 3
+
+
+def test_a_license_is_active_once_those_who_are_asked_now_have_acknowledged() -> None:
+    bench = Workbench()
+    bench.accepted("contract.opened", parties=PARTIES, licenses=[LICENSE])
+    bench.accepted("license.granted")
+    bench.say("conditions.acknowledged", by=(EXPORTER, "exporter"))
+    amended = {"must_acknowledge": [BUYER], "conditions_sha256": None, "quantity": None, "valid_until": None}
+    bench.accepted("license.amended", **amended)
+    bench.say("conditions.acknowledged", by=(BUYER, "consignee"))
+    assert bench.fact(License, LICENSE).state == "active"
+
+
+def test_an_acknowledgement_said_again_and_taken_back_leaves_the_first(watched: Workbench) -> None:
+    watched.accepted("conditions.acknowledged", by=(EXPORTER, "exporter"))
+    again = watched.log[-1][0]
+    watched.accepted("event.declared_in_error", index=len(watched.log) - 1, id=again.id)
+    assert watched.fact(License, LICENSE).state == "active"
+    first = next(n for n, (event, _) in enumerate(watched.log) if event.kind == again.kind)
+    watched.accepted("event.declared_in_error", index=first, id=watched.log[first][0].id)
+    assert watched.fact(License, LICENSE).state == "granted"
+
+
+def test_a_correction_that_leaves_more_taken_than_permitted_is_flagged_and_stops_new_orders() -> None:
+    cap = condition("quantity_cap", limit={"from": "license.quantity"})
+    bench = Workbench().open(text=policy(cap), quantity=10)
+    bench.accepted("order.placed", units=10)
+    bench.accepted("order.amended", order="PO-4711", units=1)
+    amendment = len(bench.log) - 1
+    bench.accepted("order.placed", order="PO-2", units=9)
+    event = bench.log[amendment][0]
+    by = (event.actor.party, event.actor.role)
+    decision = bench.say("event.declared_in_error", by=by, index=amendment, id=event.id)
+    assert (decision.outcome, codes(decision)) == ("flagged", ["correction.headroom"])
+    assert decision.failed[0].subjects == (LICENSE,)
+    assert bench.fact(License, LICENSE).ordered == 19
+    assert codes(bench.ask("order.placed", order="PO-3", units=1)) == ["quantity_cap.over"]
