@@ -15,6 +15,7 @@ from ledger.facts import (
     Certification,
     Contract,
     Counted,
+    Exports,
     Facts,
     Imports,
     Key,
@@ -66,7 +67,10 @@ class BaselineDeclared(Kind, kind="baseline.declared"):
         return self
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
-        yield Supply.name, exports_key(event.actor.party, self.sku)
+        key = exports_key(event.actor.party, self.sku)
+        yield Supply.name, key
+        # What has been released against it, where it is taken back.
+        yield Exports.name, key
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         supply = _supply(event, self.sku, facts)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ledger.decision import Finding
 from ledger.event import Event
-from ledger.facts import Correction, Facts, License, Order, Recorded
+from ledger.facts import Baseline, Correction, Exports, Facts, License, Order, Recorded, Supply
 from ledger.kinds.contract import DeclaredInError
 from policies.conditions import Case
 from policies.rules.rule import broken, finding_of, rule
@@ -22,7 +22,7 @@ from policies.rules.rule import broken, finding_of, rule
         "correction.twice": "entry {observed} was declared in error before, by entry {subjects}",
         "correction.not_yours": "entry {observed} was said by another party",
         "correction.not_reversible": "entry {observed} is of a kind that cannot be taken back",
-        "correction.headroom": "without entry {observed} more is taken than is permitted of: {subjects}",
+        "correction.headroom": "room that has been taken rested on entry {observed}: {subjects}",
         "correction.released": "units have been released on the strength of entry {observed}: {subjects}",
         "correction.dependents": "other events rest on entry {observed}: correct them first",
     },
@@ -61,7 +61,7 @@ def correction(case: Case, data: DeclaredInError) -> Iterator[Finding]:
     of_entry = {"observed": data.index, "unit": "entry"}
     if short := _released_on_less(case.facts, after):
         yield finding_of("correction.released", "flag", subjects=short, **of_entry)
-    if over := _over(case.facts, after):
+    if over := (*_over(case.facts, after), *_measured_by_less(case.facts, after)):
         yield finding_of("correction.headroom", "flag", subjects=over, **of_entry)
 
 
@@ -75,6 +75,29 @@ def _over(before: Facts, after: Facts) -> tuple[str, ...]:
         and (was := before.get(License, license_.license)) is not None
         and license_.ordered > was.ordered
     )
+
+
+def _measured_by_less(before: Facts, after: Facts) -> tuple[str, ...]:
+    """Products that an exporter has released, and whose baseline is now lower, or gone.
+
+    How much may be released against it, a document says: only that there was room is known here.
+    """
+    supplies = (fact for fact in after.changed.values() if isinstance(fact, Supply))
+    return tuple(
+        supply.sku
+        for supply in supplies
+        if (was := before.get(Supply, supply.key)) is not None
+        and _less(was.baseline, supply.baseline)
+        and (exports := before.get(Exports, supply.key)) is not None
+        and exports.countries
+    )
+
+
+def _less(was: Baseline | None, now: Baseline | None) -> bool:
+    if was is None or now is None:
+        return was is not None
+    measured = ((was.units, now.units), (was.tpp, now.tpp))
+    return any(old is not None and (new is None or new < old) for old, new in measured)
 
 
 def _released_on_less(before: Facts, after: Facts) -> tuple[str, ...]:

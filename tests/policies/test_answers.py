@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger.facts import Hold, License, Override, Proposed
+from ledger.facts import Device, Hold, License, Override, Proposed
 from ledger.merkle import leaf_hash, root
 from policies.explain import explain
 from tests.workbench import (
@@ -307,3 +307,68 @@ def test_a_correction_that_leaves_more_taken_than_permitted_is_flagged_and_stops
     assert decision.failed[0].subjects == (LICENSE,)
     assert bench.fact(License, LICENSE).ordered == 19
     assert codes(bench.ask("order.placed", order="PO-3", units=1)) == ["quantity_cap.over"]
+
+
+def test_headroom_that_is_left_or_grows_is_not_flagged() -> None:
+    """The last unit fits; and of what is over already, less is no news."""
+    cap = condition("quantity_cap", limit={"from": "license.quantity"})
+    bench = Workbench().open(text=policy(cap), quantity=10)
+    by = (BUYER, "buyer")
+    bench.accepted("order.placed", units=2)
+    bench.accepted("order.amended", units=1, unit_value=None)
+    amended = len(bench.log) - 1
+    bench.accepted("order.placed", order="PO-2", units=8)
+    bench.accepted("event.declared_in_error", by=by, index=amended, id=bench.log[amended][0].id)
+    assert bench.fact(License, LICENSE).ordered == 10
+    fewer = {"quantity": 5, "valid_until": None, "conditions_sha256": None}
+    bench.accepted("license.amended", **fewer)
+    placed = next(n for n, (event, _) in enumerate(bench.log) if event.kind == "order.placed")
+    bench.accepted("event.declared_in_error", by=by, index=placed, id=bench.log[placed][0].id)
+    assert bench.fact(License, LICENSE).ordered == 8
+
+
+@pytest.mark.parametrize("left", [1, 3])
+def test_a_release_is_given_back_whole_or_not_at_all(watched: Workbench, left: int) -> None:
+    devices = serials(3)
+    watched.order(3)
+    watched.release(devices)
+    watched.dispatch(devices[:left], shipment="SH-TYPO")
+    watched.restart()
+    decision = watched.say("shipment.cancelled", shipment="SH-1")
+    assert codes(decision) == ["shipment_held.dispatched"]
+    assert decision.failed[0].subjects == tuple(devices[:left])
+
+
+def test_a_device_that_another_release_holds_gives_nothing_back(watched: Workbench) -> None:
+    watched.order(3)
+    watched.release(serials(2))
+    device = watched.fact(Device, "SN000001")
+    watched.facts.update(device, shipment=f"{CONTRACT}/SH-2")
+    decision = watched.say("shipment.cancelled", shipment="SH-1")
+    assert decision.failed[0].subjects == ("SN000001",)
+
+
+def test_who_is_no_longer_asked_leaves_a_license_active_by_taking_back(watched: Workbench) -> None:
+    amended = {"must_acknowledge": [BUYER], "conditions_sha256": None, "quantity": None, "valid_until": None}
+    watched.accepted("license.amended", **amended)
+    first = next(n for n, (event, _) in enumerate(watched.log) if event.kind == "conditions.acknowledged")
+    assert watched.log[first][0].actor.party == EXPORTER
+    watched.accepted("event.declared_in_error", index=first, id=watched.log[first][0].id)
+    license_ = watched.fact(License, LICENSE)
+    assert (license_.state, license_.acknowledged) == ("active", (BUYER,))
+    assert len(license_.acknowledgements) == 1
+
+
+def test_what_acknowledged_the_conditions_before_is_taken_back_from_none_that_stand(
+    watched: Workbench,
+) -> None:
+    asked = {"conditions_sha256": "6f" * 32, "must_acknowledge": [EXPORTER]}
+    watched.accepted("license.amended", **asked, quantity=None, valid_until=None)
+    watched.accepted("conditions.acknowledged", conditions_sha256="6f" * 32)
+    said = [n for n, (event, _) in enumerate(watched.log) if event.kind == "conditions.acknowledged"]
+    ours = [n for n in said if watched.log[n][0].actor.party == EXPORTER]
+    assert watched.fact(License, LICENSE).acknowledgements == (ours[1],)
+    for index, state in zip(ours, ("active", "granted"), strict=True):
+        watched.accepted("event.declared_in_error", index=index, id=watched.log[index][0].id)
+        assert watched.fact(License, LICENSE).state == state
+    assert watched.fact(License, LICENSE).acknowledged == ()

@@ -155,6 +155,54 @@ def test_the_latest_baseline_counts_until_it_is_taken_back() -> None:
     assert finding(bench.ask("shipment.requested"), "us_ratio_cap").limit == 400_000
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "flagged"),
+    [
+        pytest.param(None, {"units": 800_000}, True, id="gone"),
+        pytest.param({"units": 799_999}, {"units": 800_000}, True, id="lower"),
+        pytest.param({"units": 800_000}, {"units": 800_000}, False, id="the same"),
+        pytest.param({"units": 800_001, "tpp": None}, {"units": 800_000, "tpp": None}, False, id="higher"),
+        pytest.param({"units": 800_001, "tpp": None}, {"units": 800_000, "tpp": 1}, True, id="not measured"),
+        pytest.param({"units": 800_000, "tpp": 1}, {"units": 800_000, "tpp": 2}, True, id="lower in tpp"),
+    ],
+)
+def test_a_baseline_taken_back_from_under_releases_is_flagged(
+    first: dict[str, Any] | None, second: dict[str, Any], flagged: bool
+) -> None:
+    bench = ordered(bound(RATIO))
+    for said in (first, second):
+        if said is not None:
+            bench.accepted("baseline.declared", **said)
+    baseline = len(bench.log) - 1
+    assert bench.release(serials(3)).outcome == "accepted"
+    # A process that remembers nothing loads all that the correction asks for.
+    bench.restart()
+    decision = bench.say("event.declared_in_error", index=baseline, id=bench.log[baseline][0].id)
+    if not flagged:
+        assert (decision.outcome, codes(decision)) == ("accepted", [])
+        return
+    assert (decision.outcome, codes(decision)) == ("flagged", ["correction.headroom"])
+    assert (decision.failed[0].observed, decision.failed[0].subjects) == (baseline, (SKU,))
+    assert sentence(decision, "correction").endswith(f"rested on entry {baseline}: {SKU}.")
+
+
+def test_a_baseline_that_is_gone_stops_new_releases() -> None:
+    bench = against_800000()
+    bench.accepted("shipment.requested", serials=serials(3))
+    index = max(n for n, (event, _) in enumerate(bench.log) if event.kind == "baseline.declared")
+    bench.say("event.declared_in_error", index=index, id=bench.log[index][0].id)
+    again = bench.ask("shipment.requested", shipment="SH-2", serials=serials(1, first=9))
+    assert codes(again) == ["us_ratio_cap.no_baseline"]
+
+
+def test_a_baseline_that_no_release_rests_on_is_taken_back_without_a_word() -> None:
+    bench = ordered(bound(RATIO))
+    bench.accepted("baseline.declared")
+    assert bench.release(serials(3)).outcome == "accepted"
+    bench.accepted("shipment.cancelled")
+    taken_back(bench, "baseline.declared", by=(EXPORTER, "exporter"))
+
+
 def test_without_a_baseline_nothing_is_released() -> None:
     bench = ordered(bound(RATIO))
     assert codes(bench.release(serials(1))) == ["us_ratio_cap.no_baseline"]
