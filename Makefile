@@ -3,6 +3,9 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
+PYTHONS = $(shell for v in 3.11 3.12 3.13 3.14; do \
+	for p in python$$v "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v.*/bin/python$$v; do \
+	"$$p" -c '' 2>/dev/null && { echo "$$p"; break; }; done; done; true)
 UV := $(shell command -v uv 2>/dev/null)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +28,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test storm lint bench serve lock clean
+.PHONY: help demo test golden storm lint bench serve lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +38,13 @@ demo: $(VENV)/.installed ## Play a year of one contract; then leave the service 
 
 test: $(VENV)/.installed-dev ## Run the tests (TESTS=path or options for pytest)
 	@$(BIN)/python -m pytest $(TESTS)
+
+golden: ## Judge the golden log again on every Python that is here: each decision, to the byte
+	@for python in $(PYTHONS); do \
+		venv=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		$(MAKE) --no-print-directory PYTHON=$$python VENV=$$venv $$venv/.installed \
+		&& $$venv/bin/chipledger replay tests/vectors/decisions-1.txt || exit 1; \
+	done
 
 storm: $(VENV)/.installed-dev ## Run the tests under fire, many rounds (ROUNDS=50)
 	@CHIPLEDGER_STORM_ROUNDS=$(or $(ROUNDS),50) $(BIN)/python -m pytest tests/faults
@@ -59,7 +69,7 @@ lock: ## Resolve the dependencies anew (needs uv)
 
 clean: ## Remove what was installed and what the demo wrote
 	@test ! -x $(BIN)/chipledger || $(BIN)/chipledger db stop --force >/dev/null 2>&1 || true
-	rm -rf $(VENV) .chipledger .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* .chipledger .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(call install,requirements.lock)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -36,7 +36,7 @@ from ledger.canonical import parse
 from ledger.entry import Body
 from ledger.errors import NotFound
 from ledger.event import KINDS, schema_of, versions_of
-from ledger.facts import Chain, Contract, Device, Duty, FactT, Hold, License, Order, Shipment
+from ledger.facts import Chain, Contract, Device, Duty, Fact, FactT, Hold, License, Order, Shipment
 from ledger.reader import Filter, Reader, StoredEntry
 from ledger.values import format_timestamp
 
@@ -234,6 +234,24 @@ async def get_contract(
     }
 
 
+async def _listed(
+    name: str,
+    fact: type[FactT],
+    request: Request,
+    response: Response,
+    contract: str,
+    caller: Caller,
+    query: FactQuery | DutyQuery,
+    *,
+    view: Callable[[FactT], dict[str, Any]] = Fact.view,
+) -> dict[str, Any]:
+    sight = await _sight(request, caller, query)
+    await _contract(contract, sight)
+    found, following = await _facts(sight.reader, fact, contract, query)
+    response.headers.update(_next_link(request, following))
+    return {name: [view(one) for one in found], "next": following}
+
+
 @router.get("/contracts/{contract}/orders", response_model=OrderPage, tags=["facts"])
 async def list_orders(
     request: Request,
@@ -243,11 +261,7 @@ async def list_orders(
     query: Annotated[FactQuery, Query()],
 ) -> dict[str, Any]:
     """The orders of a contract, in order of their numbers."""
-    sight = await _sight(request, caller, query)
-    await _contract(contract, sight)
-    orders, following = await _facts(sight.reader, Order, contract, query)
-    response.headers.update(_next_link(request, following))
-    return {"orders": [order.view() for order in orders], "next": following}
+    return await _listed("orders", Order, request, response, contract, caller, query)
 
 
 @router.get("/contracts/{contract}/shipments", response_model=ShipmentPage, tags=["facts"])
@@ -259,11 +273,7 @@ async def list_shipments(
     query: Annotated[FactQuery, Query()],
 ) -> dict[str, Any]:
     """The shipments of a contract, in order of their numbers. The entry `released` names the serials."""
-    sight = await _sight(request, caller, query)
-    await _contract(contract, sight)
-    shipments, following = await _facts(sight.reader, Shipment, contract, query)
-    response.headers.update(_next_link(request, following))
-    return {"shipments": [_shipment(shipment) for shipment in shipments], "next": following}
+    return await _listed("shipments", Shipment, request, response, contract, caller, query, view=_shipment)
 
 
 @router.get("/contracts/{contract}/duties", response_model=DutyPage, tags=["facts"])
@@ -275,11 +285,7 @@ async def list_duties(
     query: Annotated[DutyQuery, Query()],
 ) -> dict[str, Any]:
     """What must be done under a contract, by when, and what has been late, in order of obligation."""
-    sight = await _sight(request, caller, query)
-    await _contract(contract, sight)
-    duties, following = await _facts(sight.reader, Duty, contract, query)
-    response.headers.update(_next_link(request, following))
-    return {"duties": [duty.view() for duty in duties], "next": following}
+    return await _listed("duties", Duty, request, response, contract, caller, query)
 
 
 @router.get("/contracts/{contract}/holds", response_model=HoldPage, tags=["facts"])
@@ -291,11 +297,7 @@ async def list_holds(
     query: Annotated[DutyQuery, Query()],
 ) -> dict[str, Any]:
     """The holds of a contract, those that were released too: these are held by nothing."""
-    sight = await _sight(request, caller, query)
-    await _contract(contract, sight)
-    holds, following = await _facts(sight.reader, Hold, contract, query)
-    response.headers.update(_next_link(request, following))
-    return {"holds": [hold.view() for hold in holds], "next": following}
+    return await _listed("holds", Hold, request, response, contract, caller, query)
 
 
 def _shipment(shipment: Shipment) -> dict[str, Any]:
