@@ -27,8 +27,10 @@ from api.submit import Door
 from api.telemetry import Edge, Metrics
 from api.wiring import Service, SimulatedClock, system_clock
 from ledger import keys
+from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import Fault, LedgerError
 from ledger.event import faults_from
+from ledger.publisher import Publisher
 from ledger.reader import Reader
 from ledger.scheduler import Scheduler
 from ledger.sequencer import Sequencer
@@ -48,11 +50,15 @@ def build(settings: Settings, logins: Logins) -> Edge:
     reader = Reader(logins.reader)
     clock = SimulatedClock(datetime(2027, 1, 1, tzinfo=UTC)) if settings.clock == "simulated" else None
     metrics = Metrics()
-    sequencer = Sequencer(logins.writer, reader=reader, judge=Engine(), signer=signer, clock=clock)
+    store = CheckpointStore(settings.store_path, signer.name)
+    sequencer = Sequencer(
+        logins.writer, reader=reader, judge=Engine(), signer=signer, clock=clock, store=store
+    )
     service = Service(
         reader=reader,
         sequencer=sequencer,
         scheduler=Scheduler(sequencer, reader, clock or system_clock),
+        publisher=Publisher(reader, signer, store),
         keyring=Keyring(reader),
         signer=signer,
         metrics=metrics,
@@ -66,10 +72,12 @@ def build(settings: Settings, logins: Logins) -> Edge:
         try:
             await service.sequencer.open()
             service.scheduler.open()
+            service.publisher.open()
             yield
         finally:
             await service.scheduler.close()
             await service.sequencer.close()
+            await service.publisher.close()
             await reader.close()
 
     app = FastAPI(

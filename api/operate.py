@@ -46,7 +46,7 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus metrics of this process."""
     service = service_of(request)
-    service.metrics.observe(service.sequencer, service.scheduler)
+    service.metrics.observe(service.sequencer, service.scheduler, service.publisher)
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -105,6 +105,10 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
         "refuses-to-write", 503, "This process may not write to the log",
         "The database belongs to another version, name or key of the ledger. An operator must act.",
     ),
+    errors.StoreFailed: Problem(
+        "store-failed", 503, "The checkpoint kept outside the database cannot be used",
+        "Nothing was committed. An operator must look at the checkpoint store.",
+    ),
     errors.VerificationError: Problem(
         "integrity", 500, "The stored data does not verify",
         "What the database holds is not what was committed. Tell the operator, and verify an export.",

@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """Of the checkpoint key's file."""
     key_file: Path | None = None
     """The checkpoint key; by default checkpoint.key in `home`."""
+    checkpoint_store: Path | None = None
+    """Folder that keeps the last checkpoint, best on another disk; by default `checkpoints` in `home`."""
     clock: Literal["system", "simulated"] = "system"
     """simulated: for demos and tests. Genesis says so, for ever."""
     host: str = "127.0.0.1"
@@ -39,3 +41,7 @@ class Settings(BaseSettings):
     @property
     def key_path(self) -> Path:
         return self.key_file or self.home / "checkpoint.key"
+
+    @property
+    def store_path(self) -> Path:
+        return self.checkpoint_store or self.home / "checkpoints"

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems
 from api.exchange import Answer, Exchange, Handler
 from ledger.errors import LedgerError
+from ledger.publisher import Publisher
 from ledger.scheduler import Scheduler
 from ledger.sequencer import Sequencer
 
@@ -108,6 +109,11 @@ class Metrics:
             "When everything that was due had last been said; 0: not since start.",
             registry=self.registry,
         )
+        self.published = Gauge(
+            "chipledger_checkpoint_kept_timestamp_seconds",
+            "When the head was last seen kept outside the database; 0: not since start.",
+            registry=self.registry,
+        )
 
     def count(self, outcome: str, events: int = 1) -> None:
         """So many more events were answered."""
@@ -116,8 +122,9 @@ class Metrics:
             counter = self._counters[outcome] = self._events.labels(outcome)
         counter.inc(events)
 
-    def observe(self, sequencer: Sequencer, scheduler: Scheduler) -> None:
+    def observe(self, sequencer: Sequencer, scheduler: Scheduler, publisher: Publisher) -> None:
         """Bring the gauges up to date."""
+        self.published.set(publisher.published_at.timestamp() if publisher.published_at else 0)
         self.scheduled.set(scheduler.ran_at.timestamp() if scheduler.ran_at else 0)
         self.queued.set(sequencer.queued)
         self.batches.set(sequencer.batches)

@@ -12,6 +12,7 @@ from fastapi import Request
 from api.auth import Caller, Keyring
 from api.telemetry import Metrics
 from ledger.note import Signer
+from ledger.publisher import Publisher
 from ledger.reader import Reader
 from ledger.scheduler import Scheduler
 from ledger.sequencer import Sequencer
@@ -40,6 +41,7 @@ class Service:
     reader: Reader
     sequencer: Sequencer
     scheduler: Scheduler
+    publisher: Publisher
     keyring: Keyring
     signer: Signer
     metrics: Metrics

@@ -86,6 +86,10 @@ class RefusesToWrite(LedgerError):
     """The database belongs to another format, engine, origin or key than this process."""
 
 
+class StoreFailed(LedgerError):
+    """The checkpoint that is kept apart from the database cannot be read, written, or believed."""
+
+
 # --- verification ---------------------------------------------------------------------------------
 
 

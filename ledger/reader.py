@@ -17,7 +17,7 @@ from ledger import tiles
 from ledger.entry import Body, Entry, Header
 from ledger.errors import NotFound, Unavailable
 from ledger.facts import Fact, FactT, Key, decode
-from ledger.store import HEAD_COLUMNS, Head, load_facts
+from ledger.store import HEAD_COLUMNS, Head, load_facts, load_tiles
 
 STATEMENT_TIMEOUT_MS = 30_000
 POOL_SIZE_MAX = 8
@@ -280,29 +280,8 @@ class Reader:
 
     async def hashes(self, wanted: Iterable[tiles.Coordinates]) -> dict[tiles.Coordinates, bytes]:
         """The bytes of tiles. A partial one is put together from what lies under it."""
-        found: dict[tiles.Coordinates, bytes] = {}
         async with self._connection() as connection:
-            for key in sorted(wanted):
-                level, n, width = key
-                if width == tiles.FULL_WIDTH:
-                    query = "SELECT hashes FROM tiles WHERE level = %s AND n = %s"
-                    parameters = [level, n]
-                elif level == 0:
-                    query = (
-                        "SELECT string_agg(leaf, ''::bytea ORDER BY index) FROM entries"
-                        " WHERE index >= %s AND index < %s"
-                    )
-                    parameters = [n * tiles.FULL_WIDTH, n * tiles.FULL_WIDTH + width]
-                else:
-                    query = (
-                        "SELECT string_agg(root, ''::bytea ORDER BY n) FROM tiles"
-                        " WHERE level = %s AND n >= %s AND n < %s"
-                    )
-                    first = n * tiles.FULL_WIDTH
-                    parameters = [level - 1, first, first + width]
-                row = await (await connection.execute(query, parameters)).fetchone()
-                found[key] = bytes(row[0]) if row and row[0] is not None else b""
-        return found
+            return await load_tiles(connection, wanted)
 
 
 def _order(wanted: Filter) -> str:

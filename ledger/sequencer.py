@@ -20,6 +20,7 @@ import structlog
 from ledger import tiles
 from ledger.batch import Batch
 from ledger.checkpoint import Checkpoint, sign
+from ledger.checkpoint_store import CheckpointStore
 from ledger.decision import Judge
 from ledger.entry import FORMAT, ZERO_HASH
 from ledger.errors import (
@@ -92,6 +93,7 @@ class Sequencer:
     """Appends events. `open`, then `append` from any task, then `close`.
 
     `clock` is for a simulated ledger alone: without it, the database's clock is read under the lock.
+    `store` keeps the last checkpoint elsewhere: nothing is written to a log that has lost what it knows.
     """
 
     def __init__(
@@ -102,8 +104,10 @@ class Sequencer:
         judge: Judge,
         signer: Signer,
         clock: Clock | None = None,
+        store: CheckpointStore | None = None,
     ) -> None:
         self._url = writer_url
+        self._store = store
         self._reader = reader
         self._judge = judge
         self._signer = signer
@@ -453,8 +457,21 @@ class Sequencer:
     async def _connected(self) -> Writer:
         if self._writer is None or not self._writer.usable:
             self._forget()
-            self._writer = await Writer.connect(self._url)
+            # The store first: what it keeps was durable before the head that is read now.
+            kept = await self._kept()
+            writer = await Writer.connect(self._url)
+            try:
+                await _refuse_rollback(writer, kept)
+            except BaseException:
+                await writer.close()
+                raise
+            self._writer = writer
         return self._writer
+
+    async def _kept(self) -> Checkpoint | None:
+        if self._store is None:
+            return None
+        return await asyncio.to_thread(self._store.latest, self._signer.verifier)
 
     async def _evict_frozen(self) -> None:
         """Somebody holds the head for too long: if it is a process that froze, it must let go."""
@@ -477,6 +494,27 @@ class Sequencer:
     def _forget(self) -> None:
         self._cache.clear()
         self._cache_state = None
+
+
+async def _refuse_rollback(writer: Writer, kept: Checkpoint | None) -> None:
+    """Raise RefusesToWrite if the log is not a continuation of a checkpoint that was kept elsewhere."""
+    if kept is None:
+        return
+    head = await writer.head()
+    size = 0 if head is None else head.size
+    if size < kept.size:
+        raise RefusesToWrite(
+            f"the database holds {size} entries, and a checkpoint that is kept outside it was signed for"
+            f" {kept.size}: the last {kept.size - size} are lost, by a restored backup, a failover, or by"
+            " somebody's hand. Restore a newer state; or, if there is none, see `chipledger recover`"
+        )
+    root = await writer.root(kept.size)
+    if root != kept.root:
+        raise RefusesToWrite(
+            f"the first {kept.size} entries of the database have root {root.hex()}, and a checkpoint that is"
+            f" kept outside it was signed for {kept.root.hex()}: the log was rewritten. Export and verify"
+            " it, keep the disk"
+        )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.rows import tuple_row
 
-from ledger import binary
+from ledger import binary, tiles
 from ledger.entry import Entry
 from ledger.errors import OutcomeUnknown, RefusesToWrite, Unavailable
 from ledger.event import committed_event
@@ -253,6 +253,18 @@ class Writer:
         )
         return cursor.rowcount
 
+    async def head(self) -> Head | None:
+        """The durable head, unlocked; None if there is no head row yet."""
+        row = await (
+            await self._connection.execute(f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 1")
+        ).fetchone()
+        return None if row is None else Head(*row)
+
+    async def root(self, tree_size: int) -> bytes:
+        """The root hash that the log had at a size, out of its tiles."""
+        found = await load_tiles(self._connection, tiles.tiles_for_root(tree_size))
+        return tiles.root(tree_size, lambda *at: found[tiles.Coordinates(*at)])
+
     async def create_head(self, head: Head) -> None:
         """Put the row of an empty log in place, unless there is one."""
         marks = ", ".join(["%s"] * len(Head.__dataclass_fields__))
@@ -281,16 +293,16 @@ class Writer:
         self,
         entries: Sequence[NewEntry],
         facts: Sequence[Fact],
-        tiles: Sequence[tuple[int, int, bytes]],
+        completed: Sequence[tuple[int, int, bytes]],
         *,
         locked: Head,
         head: Head,
     ) -> None:
         """Write a batch, but for the entries that `insert` was given, and move the head from what was locked.
 
-        `tiles` are the (level, n, root) that it completed, lower levels first.
+        `completed` are the tiles (level, n, root) that it completed, lower levels first.
         """
-        self._pipeline.send(_writes(entries, facts, tiles))
+        self._pipeline.send(_writes(entries, facts, completed))
         *_, moved = await self._pipeline.run([_move_head(locked, head)])
         if moved.command_tuples != 1:
             raise Unavailable("the head moved while it was locked; nothing was written")
@@ -335,6 +347,34 @@ async def load_facts(connection: AsyncConnection[Any], keys: Iterable[Key]) -> l
     return found
 
 
+async def load_tiles(
+    connection: AsyncConnection[Any], wanted: Iterable[tiles.Coordinates]
+) -> dict[tiles.Coordinates, bytes]:
+    """The bytes of tiles. A partial one is put together from what lies under it."""
+    found: dict[tiles.Coordinates, bytes] = {}
+    for at in sorted(wanted):
+        level, n, width = at
+        first = n * FULL_WIDTH
+        if width == FULL_WIDTH:
+            query = "SELECT hashes FROM tiles WHERE level = %s AND n = %s"
+            parameters = [level, n]
+        elif level == 0:
+            query = (
+                "SELECT string_agg(leaf, ''::bytea ORDER BY index) FROM entries"
+                " WHERE index >= %s AND index < %s"
+            )
+            parameters = [first, first + width]
+        else:
+            query = (
+                "SELECT string_agg(root, ''::bytea ORDER BY n) FROM tiles"
+                " WHERE level = %s AND n >= %s AND n < %s"
+            )
+            parameters = [level - 1, first, first + width]
+        row = await (await connection.execute(query, parameters)).fetchone()
+        found[at] = bytes(row[0]) if row and row[0] is not None else b""
+    return found
+
+
 async def _recorded(connection: AsyncConnection[Any], index: int) -> Recorded | None:
     cursor = await connection.execute(
         "SELECT e.outcome, b.event FROM entries e JOIN bodies b USING (index) WHERE index = %s", [index]
@@ -376,10 +416,10 @@ def _facts(keys: Sequence[Key]) -> Statement:
 
 
 def _writes(
-    entries: Sequence[NewEntry], facts: Sequence[Fact], tiles: Sequence[tuple[int, int, bytes]]
+    entries: Sequence[NewEntry], facts: Sequence[Fact], completed: Sequence[tuple[int, int, bytes]]
 ) -> Iterator[Statement]:
     yield from _inserts(entries)
-    for tile in tiles:
+    for tile in completed:
         yield _complete_tile(*tile)
     if facts:
         yield _upsert_facts(facts)

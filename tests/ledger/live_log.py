@@ -19,6 +19,7 @@ from api.database import Logins
 from api.story import CONTRACT, Step
 from api.wiring import SimulatedClock
 from ledger.checkpoint import Checkpoint, sign
+from ledger.checkpoint_store import CheckpointStore
 from ledger.decision import Judge
 from ledger.event import Submission, submission_of
 from ledger.export import write
@@ -87,11 +88,14 @@ async def live(
     signer: Signer = SIGNER,
     clock: Clock | None = None,
     reader_url: str | None = None,
+    store: CheckpointStore | None = None,
 ) -> AsyncIterator[LiveLog]:
     """A sequencer that is open until the block ends, with a reader of its own."""
     reader = Reader(reader_url or logins.reader)
     await reader.open()
-    sequencer = Sequencer(logins.writer, reader=reader, judge=judge or Engine(), signer=signer, clock=clock)
+    sequencer = Sequencer(
+        logins.writer, reader=reader, judge=judge or Engine(), signer=signer, clock=clock, store=store
+    )
     try:
         await sequencer.open()
         try:

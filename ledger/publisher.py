@@ -1,0 +1,74 @@
+"""Takes each new head out of the database's reach: signs it, and keeps it elsewhere.
+
+It follows the durable head, so a checkpoint that leaves here is never of what a crash may still undo.
+Commits do not wait for it: it is late by an interval at most, and says by its metrics how late it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+
+import structlog
+
+from ledger.checkpoint import Checkpoint, sign
+from ledger.checkpoint_store import CheckpointStore
+from ledger.errors import LedgerError, NotFound
+from ledger.note import Signer
+from ledger.reader import Reader
+
+INTERVAL_S = 1.0
+log = structlog.get_logger(__name__)
+
+
+class Publisher:
+    """`open`, then `close`, which publishes once more; or `publish` by hand."""
+
+    def __init__(
+        self, reader: Reader, signer: Signer, store: CheckpointStore, *, interval_s: float = INTERVAL_S
+    ) -> None:
+        self._reader = reader
+        self._signer = signer
+        self._store = store
+        self._interval_s = interval_s
+        self._task: asyncio.Task[None] | None = None
+        self.published: Checkpoint | None = None
+        """The last head that is known to be kept, by this process or another."""
+        self.published_at: datetime | None = None
+        """When the head was last seen to be kept."""
+
+    def open(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="publisher")
+
+    async def close(self) -> None:
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        await self._attempt()
+
+    async def publish(self) -> None:
+        """Keep the durable head, if it has moved. Raises LedgerError."""
+        try:
+            head = await self._reader.head()
+        except NotFound:
+            return
+        if self.published is None or self.published.size < head.size:
+            note = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+            self.published = await asyncio.to_thread(self._store.advance, note, self._signer.verifier)
+        self.published_at = datetime.now(UTC)
+
+    async def _run(self) -> None:
+        while True:
+            await self._attempt()
+            await asyncio.sleep(self._interval_s)
+
+    async def _attempt(self) -> None:
+        try:
+            await self.publish()
+        except LedgerError as error:
+            log.critical("checkpoint_not_kept", error=type(error).__name__, detail=str(error))
+        except Exception:
+            log.exception("publisher_failed")
