@@ -67,10 +67,14 @@ def build(settings: Settings, logins: Logins) -> Edge:
     door = Door(service.keyring, service.sequencer, metrics, service.now)
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
+    async def life(app: FastAPI) -> AsyncIterator[None]:
         await reader.open()
         try:
-            await service.sequencer.open()
+            try:
+                await service.sequencer.open()
+            except LedgerError as error:
+                app.state.refusal = str(error)
+                raise
             service.scheduler.open()
             service.publisher.open()
             yield

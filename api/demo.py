@@ -7,6 +7,7 @@ service of its own, as `chipledger serve` starts it, keys by role, and the offli
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,7 @@ def _fresh(settings: Settings, port: int) -> Settings:
     home = settings.home / "demo"
     home.mkdir(parents=True, exist_ok=True)
     (home / "checkpoint.key").unlink(missing_ok=True)
+    shutil.rmtree(home / "checkpoints", ignore_errors=True)
     return settings.model_copy(
         update={"database": DATABASE, "origin": ORIGIN, "clock": "simulated", "port": port}
     )

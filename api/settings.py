@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     key_file: Path | None = None
     """The checkpoint key; by default checkpoint.key in `home`."""
     checkpoint_store: Path | None = None
-    """Folder that keeps the last checkpoint, best on another disk; by default `checkpoints` in `home`."""
+    """Keeps the last checkpoint, best on another disk; by default `checkpoints` beside the key."""
     clock: Literal["system", "simulated"] = "system"
     """simulated: for demos and tests. Genesis says so, for ever."""
     host: str = "127.0.0.1"
@@ -44,4 +44,4 @@ class Settings(BaseSettings):
 
     @property
     def store_path(self) -> Path:
-        return self.checkpoint_store or self.home / "checkpoints"
+        return self.checkpoint_store or self.key_path.parent / "checkpoints"

@@ -148,6 +148,9 @@ class Edge:
         self._observed: dict[tuple[str, str, int], Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, _plain_refusal(scope, send))
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -232,6 +235,18 @@ class Edge:
                 ms=round(seconds * 1000, 2),
                 key=key_id,
             )
+
+
+def _plain_refusal(scope: Scope, send: Send) -> Send:
+    """Says why the service does not start in its own words, where there are some, and not in a traceback."""
+
+    async def say(message: Message) -> None:
+        refusal = getattr(scope["app"].state, "refusal", None)
+        if message["type"] == "lifespan.startup.failed" and refusal is not None:
+            message = {**message, "message": refusal}
+        await send(message)
+
+    return say
 
 
 GONE = 499

@@ -1,0 +1,65 @@
+"""What a service says that may not start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from api import database
+from api.app import build
+from api.settings import Settings
+from ledger import keys
+from ledger.checkpoint import Checkpoint, sign
+from ledger.checkpoint_store import CheckpointStore
+from tests.service import settings_for
+
+
+async def _start(settings: Settings, owner: str) -> list[dict[str, Any]]:
+    """The messages of one start and, where it succeeds, one shutdown (ASGI lifespan)."""
+    app = build(settings, database.prepared(owner))
+    said: list[dict[str, Any]] = []
+    asked = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> dict[str, Any]:
+        return {"type": next(asked)}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    with _refusal():
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    return said
+
+
+@contextmanager
+def _refusal() -> Iterator[None]:
+    """Starlette raises again what it has told the server."""
+    try:
+        yield
+    except Exception as error:
+        assert type(error).__name__ == "RefusesToWrite"  # noqa: PT017 - no other may end a start
+
+
+def test_a_log_behind_its_store_is_refused_in_words_and_not_in_a_traceback(
+    owner: str, tmp_path: Path
+) -> None:
+    settings = settings_for(owner, tmp_path)
+    assert [m["type"] for m in asyncio.run(_start(settings, owner))] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+    signer = keys.load_or_create(settings.key_path, origin=settings.origin, passphrase=None)
+    store = CheckpointStore(settings.store_path, signer.name)
+    kept = store.latest(signer.verifier)
+    assert kept is not None
+    assert kept.size == 1  # the first entry, kept as the service left
+    store.advance(sign(Checkpoint(signer.name, 9, bytes(32)), signer), signer.verifier)
+    [refused] = asyncio.run(_start(settings, owner))
+    assert refused["type"] == "lifespan.startup.failed"
+    assert refused["message"].startswith(
+        "the database holds 1 entries, and a checkpoint that is kept outside"
+    )
+    assert "Traceback" not in refused["message"]
