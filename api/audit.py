@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from api.auth import Caller, Forbidden, KeyHolder
 from api.problems import NotYet
 from api.schemas import (
     INDEX_MAX,
+    CompletenessView,
     ContractName,
     ContractView,
     DeviceView,
@@ -38,6 +40,7 @@ from ledger.errors import NotFound
 from ledger.event import KINDS, schema_of, versions_of
 from ledger.facts import Chain, Contract, Device, Duty, Fact, FactT, Hold, License, Order, Shipment
 from ledger.reader import Filter, Reader, StoredEntry
+from ledger.summary import prove
 from ledger.values import format_timestamp
 
 PAGE_BYTES_MAX = 8 << 20
@@ -232,6 +235,32 @@ async def get_contract(
         "shipments": [_shipment(shipment) for shipment in shipments],
         "shipments_next": shipments_next,
     }
+
+
+@router.get("/contracts/{contract}/completeness", response_model=CompletenessView, tags=["proofs"])
+async def prove_complete(
+    request: Request, contract: ContractPath, caller: KeyHolder, query: Annotated[Reading, Query()]
+) -> Response:
+    """That nothing of a contract was left out: its tail, under the root that the log last said of all.
+
+    The tail is hashed as RFC 9162 §2.1.1 hashes an entry: canonical JSON of `contract`, `count`, `head`.
+    """
+    sight = await _sight(request, caller, query)
+    await _contract(contract, sight)
+    summary = await sight.reader.last_summary()
+    proof = prove(await sight.reader.tails(summary.index), contract)
+    found = orjson.dumps(
+        {
+            "contract": contract,
+            "count": proof.tail.entries,
+            "head": proof.tail.head,
+            "position": proof.position,
+            "contracts": proof.contracts,
+            "hashes": [b64encode(one).decode() for one in proof.hashes],
+        }
+    )
+    # The entry is the ledger's own and tells nothing of any contract, so every party may see it.
+    return Response(b'{"entry":%s,%s' % (_entry(summary), found[1:]), 200, media_type="application/json")
 
 
 async def _listed(

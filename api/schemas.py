@@ -185,6 +185,18 @@ class InclusionView(BaseModel):
     hashes: Annotated[list[str], Field(description="Standard base64, from leaf to root (RFC 9162 §2.1.3).")]
 
 
+class CompletenessView(BaseModel):
+    entry: Annotated[
+        EntryView, Field(description="The last `contracts.summarised`: its `root` is over every tail.")
+    ]
+    contract: str
+    count: Annotated[int, Field(description="Entries of the contract, just before that entry.")]
+    head: Annotated[str, Field(description="Leaf hash of the last of them, hex.")]
+    position: Annotated[int, Field(description="Of its tail among `contracts`, in order of id.")]
+    contracts: int
+    hashes: Annotated[list[str], Field(description="Standard base64, from leaf to root (RFC 9162 §2.1.3).")]
+
+
 class ConsistencyView(BaseModel):
     old_size: int
     new_size: int

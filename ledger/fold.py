@@ -21,6 +21,7 @@ from ledger.event import (
 )
 from ledger.facts import (
     Chain,
+    Chains,
     Contract,
     Correction,
     Device,
@@ -40,6 +41,7 @@ from ledger.facts import (
 )
 from ledger.kinds.ledger import (
     SCOPE_MAX,
+    ContractsSummarised,
     HoldPlaced,
     ObligationBreached,
     ObligationLapsed,
@@ -48,8 +50,9 @@ from ledger.kinds.ledger import (
     RevocationScoped,
     SuspensionProposed,
 )
-from ledger.kinds.license import LicenseExpired, LicenseExpiring, LicenseRevoked
+from ledger.kinds.license import TERM, LicenseExpired, LicenseExpiring, LicenseRevoked
 from ledger.merkle import leaf_hash, root
+from ledger.summary import Tail, root_of
 from ledger.values import SERIALS_PER_EVENT_MAX, format_timestamp, parse_timestamp
 
 
@@ -171,6 +174,9 @@ def fallen_due(
     schedulers may ask and one step is said once.
     """
     for said in _said_of(keys, facts, judge, at):
+        if said.kind is ContractsSummarised:
+            # Now, and not before: what was said above has made chains longer.
+            said.data.update(_summary(facts))
         ours = own_submission(said, origin=origin, index=index, at=at)
         for entry in judged(ours, facts, judge, index=index, at=at, origin=origin):
             index += 1
@@ -187,7 +193,7 @@ def _said_of(keys: Iterable[str], facts: Facts, judge: Judge, at: datetime) -> l
         if duty is None or duty.next is None or parse_timestamp(duty.next) > at:
             continue
         if duty.policy == LEDGER_PARTY:
-            said.append(_term(duty))
+            said.append(_term(duty) if duty.obligation == TERM else _summary_asked(duty))
             continue
         verdict = judge.due(duty, facts, at=at)
         group: tuple[Any, ...] = (
@@ -218,6 +224,21 @@ def _term(duty: Duty) -> Entailed:
     return Entailed(duty.contract, LicenseExpired, {"license": duty.subject, "ended_at": duty.due})
 
 
+def _summary_asked(duty: Duty) -> Entailed:
+    data = {"hours": int(duty.subject.removesuffix("h"))}
+    return Entailed(duty.contract, ContractsSummarised, data)
+
+
+def _summary(facts: Facts) -> dict[str, Any]:
+    """How every chain ends: as they were looked up, but for those that this batch has made longer."""
+    looked_up = facts.get(Chains, Chains.KEY)
+    tails: dict[str, Tail] = {}
+    for fact in (*facts.changes(), *(looked_up.chains if looked_up else ())):
+        if isinstance(fact, Chain) and fact.contract not in tails:  # its newest state comes first
+            tails[fact.contract] = Tail(fact.contract, fact.count, fact.head)
+    return {"contracts": len(tails), "root": root_of(tails.values()).hex()}
+
+
 _LATE = Verdict(met=False)
 """Late, and no more to say."""
 
@@ -234,10 +255,12 @@ def due_needs(keys: Iterable[str], facts: Facts, judge: Judge) -> Iterable[Key]:
         duty = facts.peek(Duty, key)
         if duty is not None:
             yield Chain.name, duty.contract
-            if duty.policy == LEDGER_PARTY:
+            if duty.policy != LEDGER_PARTY:
+                yield from judge.due_reads(duty, facts)
+            elif duty.obligation == TERM:
                 yield License.name, duty.subject
             else:
-                yield from judge.due_reads(duty, facts)
+                yield Chains.name, Chains.KEY
 
 
 def _met(duty: Duty, verdict: Verdict) -> Entailed:

@@ -16,8 +16,11 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from ledger import tiles
 from ledger.entry import Body, Entry, Header
 from ledger.errors import NotFound, Unavailable
+from ledger.event import LEDGER_CONTRACT
 from ledger.facts import Fact, FactT, Key, decode
+from ledger.kinds.ledger import ContractsSummarised
 from ledger.store import HEAD_COLUMNS, Head, load_facts, load_tiles
+from ledger.summary import Tail
 
 STATEMENT_TIMEOUT_MS = 30_000
 POOL_SIZE_MAX = 8
@@ -208,6 +211,32 @@ class Reader:
             )
             yield _each(cursor)
 
+    async def last_summary(self) -> StoredEntry:
+        """The last entry that says how every chain ends. Raises NotFound before the first."""
+        rows = await self._rows(
+            f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+            " WHERE e.contract = %s AND e.kind = %s ORDER BY e.contract_index DESC LIMIT 1",
+            [LEDGER_CONTRACT, ContractsSummarised.kind_name],
+        )
+        if not rows:
+            raise NotFound("the log has not said yet how its chains end; it does so periodically")
+        return _stored(rows[0])
+
+    async def tails(self, index: int) -> list[Tail]:
+        """How every chain ended just before entry `index`."""
+        rows = await self._rows(
+            # From one contract to the next by their index: one look at each, however long they are.
+            "WITH RECURSIVE named AS ("
+            " (SELECT contract FROM entries ORDER BY contract LIMIT 1)"
+            " UNION ALL SELECT (SELECT e.contract FROM entries e WHERE e.contract > n.contract"
+            "  ORDER BY e.contract LIMIT 1) FROM named n WHERE n.contract IS NOT NULL)"
+            " SELECT n.contract, t.contract_index + 1, encode(t.leaf, 'hex') FROM named n,"
+            " LATERAL (SELECT e.contract_index, e.leaf FROM entries e"
+            "  WHERE e.contract = n.contract AND e.index < %s ORDER BY e.contract_index DESC LIMIT 1) t",
+            [index],
+        )
+        return [Tail(*row) for row in rows]
+
     # --- facts ------------------------------------------------------------------------------------
 
     async def fact(self, fact: type[FactT], key: str) -> FactT | None:
@@ -251,8 +280,11 @@ class Reader:
         return [key for (key,) in rows]
 
     async def next_due(self) -> str | None:
-        """When the next duty falls due, as the ledger writes it."""
-        rows = await self._rows("SELECT due FROM facts WHERE due IS NOT NULL ORDER BY due LIMIT 1", [])
+        """When the next duty of a contract falls due, as the ledger writes it."""
+        rows = await self._rows(
+            "SELECT due FROM facts WHERE due IS NOT NULL AND key NOT LIKE %s ORDER BY due LIMIT 1",
+            [LEDGER_CONTRACT.replace("_", r"\_") + "/%"],
+        )
         return rows[0][0] if rows else None
 
     @asynccontextmanager

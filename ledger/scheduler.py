@@ -66,13 +66,17 @@ class Scheduler:
             self.ran_at = now
 
     async def advance(self, to: datetime, set_clock: Callable[[datetime], datetime]) -> None:
-        """Move a simulated clock from one due instant to the next, as if it had run all the while."""
+        """Move a simulated clock from one due instant to the next, as if it had run all the while.
+
+        But for what the ledger says of itself: that is said once, at the end, as after an outage.
+        """
         while (due := await self._reader.next_due()) is not None and parse_timestamp(due) <= to:
             set_clock(parse_timestamp(due))
             await self.fall_due()
             if await self._reader.next_due() == due:
                 break  # it cannot be judged: the log says why
         set_clock(to)
+        await self.fall_due()
 
     async def _run(self) -> None:
         while True:

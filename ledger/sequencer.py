@@ -59,6 +59,10 @@ CLOCK_STEP_BACK_MAX = timedelta(minutes=5)
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 """Time of the empty log: the first entry takes its time from the clock, under the lock."""
 
+SUMMARY_HOURS = 24
+SUMMARY_HOURS_SIMULATED = 30 * 24
+"""How often the ledger says how every chain ends. A simulation has years, and few entries in them."""
+
 Clock = Callable[[], datetime]
 log = structlog.get_logger(__name__)
 
@@ -442,6 +446,7 @@ class Sequencer:
             "origin": self._signer.name,
             "key": str(self._signer.verifier),
             "clock": self._clock_name,
+            "summary_hours": SUMMARY_HOURS if self._clock is None else SUMMARY_HOURS_SIMULATED,
         }
         facts = Facts(dict(locked.facts))
         at = self._now(locked)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
@@ -18,7 +18,7 @@ from ledger import binary, tiles
 from ledger.entry import Entry
 from ledger.errors import OutcomeUnknown, RefusesToWrite, Unavailable
 from ledger.event import committed_event
-from ledger.facts import LOOKED_UP, Fact, Key, Order, Recorded, Shipment, Under, decode
+from ledger.facts import LOOKED_UP, Chain, Chains, Fact, Key, Order, Recorded, Shipment, Under, decode
 from ledger.pipeline import Pipeline, Statement
 from ledger.tiles import FULL_WIDTH
 
@@ -344,6 +344,8 @@ async def load_facts(connection: AsyncConnection[Any], keys: Iterable[Key]) -> l
             found.append(((name, key), await _recorded(connection, int(key))))
         elif name == Under.name:
             found.append(((name, key), await _under(connection, key)))
+        elif name == Chains.name:
+            found.append(((name, key), await _chains(connection)))
     return found
 
 
@@ -393,6 +395,11 @@ async def _under(connection: AsyncConnection[Any], license_: str) -> Under:
         orders=tuple(key for name, key in found if name == Order.name),
         shipments=tuple(key for name, key in found if name == Shipment.name),
     )
+
+
+async def _chains(connection: AsyncConnection[Any]) -> Chains:
+    cursor = await connection.execute("SELECT data::text FROM facts WHERE name = %s", [Chain.name])
+    return Chains(chains=tuple(cast(Chain, decode(Chain.name, row[0])) for row in await cursor.fetchall()))
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -26,6 +26,7 @@ from ledger.errors import LedgerError, NotJSON, UnusableInput, VerificationError
 from ledger.merkle import Frontier, Growth, leaf_hash
 from ledger.note import Verifier, parse_note
 from ledger.receipt import Receipt
+from ledger.summary import Tail, root_of
 
 EXPORT: Final = 1
 """The format of the file; that of its entries is `ledger.entry.FORMAT`."""
@@ -319,6 +320,7 @@ class _Walk:
         chain = self._chains.get(header[_CONTRACT])
         if (
             chain is None
+            or chain.contract == _OURS  # what the log says of itself is read
             or header
             != spell(
                 decision_hash, event_hash, "", chain.contract, chain.count, chain.leaf,
@@ -397,6 +399,8 @@ class _Walk:
             self._check_body(name, committed, salt, body)
         if self.index == 0:
             self._check_genesis(fields[1])
+        elif header.contract == _OURS:
+            self._check_summary(fields[1])
         self._chains[header.contract.encode()] = chain
         self._accept(raw, chain, header.recorded_at)
 
@@ -477,6 +481,21 @@ class _Walk:
         if sha256(raw + body).digest() != committed:
             raise Tampered(f"the {name} is not the one that the header commits to", self.index)
 
+    def _check_summary(self, event: bytes) -> None:
+        """Where the log says how every chain ends, that is how they end here."""
+        if b'"kind":"contracts.summarised"' not in event:
+            return
+        data = _value_of(event, "data")
+        tails = [Tail(c.contract, c.count, c.leaf) for c in self._chains.values()]
+        must_be = {"contracts": len(tails), "root": root_of(tails).hex()}
+        for name, value in must_be.items():
+            if (found := data.get(name)) != value:
+                raise Tampered(
+                    f"{name} of the summary is {str(found)[:80]}, and the chains before it make {value}:"
+                    " entries of some contract are missing, or too many",
+                    self.index,
+                )
+
     def _check_genesis(self, event: bytes) -> None:
         """Entry 0 opens this log, and no other."""
         if not event:
@@ -512,6 +531,16 @@ class _Walk:
             self.warnings.append(
                 Remark(0, f"the clock is {str(clock)[:80]!r}, not the system's: a simulation")
             )
+
+
+def _value_of(event: bytes, name: str) -> dict[str, Any]:
+    """An object in an event, empty where it is none."""
+    try:
+        value = parse(event)
+    except NotJSON:
+        return {}
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _is_time(text: str) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ledger.decision import OUTCOMES, Decision, Judge, Outcome
 from ledger.event import Event, Submission
-from ledger.facts import LOOKED_UP, Chain, Fact, Facts, FactT, Key, Order, Recorded, Shipment, Under
+from ledger.facts import LOOKED_UP, Chain, Chains, Fact, Facts, FactT, Key, Order, Recorded, Shipment, Under
 from ledger.fold import due_needs, extend_chain, fallen_due, judged, missing
 
 _UNKNOWN = len(OUTCOMES)
@@ -98,6 +98,8 @@ class History:
     def _look_up(self, name: str, key: str) -> Fact | None:
         if name == Under.name:
             return self._under_license(key)
+        if name == Chains.name:
+            return Chains(chains=tuple(f for f in self._known.values() if isinstance(f, Chain)))
         if name != Recorded.name:
             assert name not in LOOKED_UP, f"{name} is looked up, and a history does not know how"
             return None

@@ -33,7 +33,7 @@ from ledger.facts.device import (
 from ledger.facts.duty import Duty, DutyStep, Exemption, HeldBy, Hold, Override, Proposed, duty_key
 from ledger.facts.keys import SigningKey
 from ledger.facts.license import Application, License, Under
-from ledger.facts.log import Chain, Correction, DocumentSeen, Recorded
+from ledger.facts.log import Chain, Chains, Correction, DocumentSeen, Recorded
 from ledger.facts.memory import Facts, NotLoaded
 from ledger.facts.operations import (
     HOURS_KEPT,
@@ -92,6 +92,7 @@ __all__ = [
     "Capacity",
     "Certification",
     "Chain",
+    "Chains",
     "Contract",
     "ContractParty",
     "Correction",

@@ -24,6 +24,20 @@ class Chain(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Chains(Fact):
+    """The tail of every chain, looked up together."""
+
+    name: ClassVar[str] = "chains"
+    stored: ClassVar[bool] = False
+    KEY: ClassVar[str] = "all"
+    chains: tuple[Chain, ...]
+
+    @property
+    def key(self) -> str:
+        return self.KEY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentSeen(Fact):
     """An accepted event has used this revision of a document."""
 

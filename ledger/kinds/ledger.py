@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from ledger.event import Event, Kind, Nature
+from ledger.event import LEDGER_PARTY, Event, Kind, Nature
 from ledger.facts import Duty, DutyStep, Facts, HeldBy, Hold, Key, Proposed, duty_key
 from ledger.values import (
     SERIALS_PER_EVENT_MAX,
@@ -20,6 +20,7 @@ from ledger.values import (
     Timestamp,
     Value,
     format_timestamp,
+    parse_timestamp,
 )
 
 OURS = frozenset({"ledger"})
@@ -61,6 +62,58 @@ class LedgerOpened(Own, kind="ledger.opened"):
     key: Text
     """Verifier key of its checkpoints (C2SP signed-note)."""
     clock: Literal["system", "simulated"]
+    summary_hours: Annotated[int, Field(ge=1)] | None = None
+    """How often the ledger says how every contract's chain ends; None: never."""
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        if self.summary_hours is not None:
+            due = format_timestamp(at + timedelta(hours=self.summary_hours))
+            facts.put(
+                Duty(
+                    contract=event.contract,
+                    policy=LEDGER_PARTY,
+                    version=1,
+                    obligation=SUMMARY,
+                    uses=SUMMARY,
+                    subject=f"{self.summary_hours}h",
+                    opened=index,
+                    due=due,
+                    steps=(DutyStep(at=due, action="flag"),),
+                    next=due,
+                )
+            )
+
+
+SUMMARY: Final = "contracts_summary"
+"""The ledger's own duty to say how the chains end."""
+
+
+class ContractsSummarised(Own, kind="contracts.summarised"):
+    """How every chain ends, just before this entry: one root over all of them (`ledger.summary`).
+
+    It proves to whoever may see one contract alone that nothing of it was left out.
+    """
+
+    example: ClassVar[dict[str, Any]] = {"contracts": 2, "root": "7a" * 32, "hours": 24}
+
+    contracts: Annotated[int, Field(ge=1)]
+    """How many chains there are, the ledger's own among them."""
+    root: Sha256
+    hours: Annotated[int, Field(ge=1)]
+    """When the next is due, from the first due date that is still to come."""
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield Duty.name, duty_key(event.contract, LEDGER_PARTY, SUMMARY, f"{self.hours}h")
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        duty = facts.get(Duty, duty_key(event.contract, LEDGER_PARTY, SUMMARY, f"{self.hours}h"))
+        if duty is None:
+            return
+        # After an outage once, and not once for each that was missed.
+        due, every = parse_timestamp(duty.due), timedelta(hours=self.hours)
+        following = format_timestamp(due + ((at - due) // every + 1) * every)
+        step = DutyStep(at=following, action="flag")
+        facts.update(duty, due=following, steps=(step,), next=following, met=index)
 
 
 class SuspensionProposed(Own, kind="suspension.proposed"):

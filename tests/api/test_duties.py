@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any
 
 import pytest
 
+from ledger.canonical import canonical
+from ledger.entry import commitment
+from ledger.merkle import leaf_hash
+from ledger.summary import Tail, TailProof
 from tests.api.contract import NOW, LiveContract
 from tests.service import Service
 from tests.workbench import AUTHORITY, BUYER, EXPORTER, FORWARDER, PARTIES, activation, condition, policy
@@ -81,3 +86,30 @@ def test_a_party_sees_the_duties_of_its_own_contracts_alone(live: LiveContract) 
     with live.service.client("submitter", "stranger") as client:
         for path in ("duties", "holds"):
             assert client.get(f"/v1/contracts/{live.contract}/{path}").status_code == 404
+
+
+def test_a_party_can_prove_that_nothing_of_its_contract_was_left_out(service: Service) -> None:
+    """With its own key alone: every entry of the contract, the tail, and the root that the log signs."""
+    contract = LiveContract(service).open()
+    service.set_clock("2031-01-01T00:00:00Z")
+    with service.client("submitter", EXPORTER) as client:
+        proved = client.get(f"/v1/contracts/{contract.contract}/completeness").json()
+        entries = client.get("/v1/entries", params={"contract": contract.contract, "limit": 1000}).json()
+        index = proved["entry"]["index"]
+        inclusion = client.get("/v1/proofs/inclusion", params={"index": index}).json()
+    with service.client("submitter", "stranger") as client:
+        assert client.get(f"/v1/contracts/{contract.contract}/completeness").status_code == 404
+    before = [entry for entry in entries["entries"] if entry["index"] < index]
+    assert proved["count"] == len(before) > 5
+    assert proved["head"] == before[-1]["leaf_hash"]
+    assert [entry["header"]["contract_index"] for entry in before] == list(range(len(before)))
+    # The summary is what its leaf commits to, and the leaf stands in the tree.
+    event, header = proved["entry"]["event"], proved["entry"]["header"]
+    committed = commitment(bytes.fromhex(event["salt"]), canonical(event["value"]))
+    assert header["bodies"]["event"] == committed.hex()
+    assert leaf_hash(canonical(header)).hex() == inclusion["leaf_hash"]
+    said = event["value"]["data"]
+    assert said["contracts"] == proved["contracts"]
+    tail = Tail(proved["contract"], proved["count"], proved["head"])
+    hashes = [b64decode(one) for one in proved["hashes"]]
+    TailProof(tail, proved["position"], proved["contracts"], hashes).check(bytes.fromhex(said["root"]))
