@@ -117,6 +117,8 @@ class Shipment(Fact):
     """Where it is destined."""
     approval: str | None = None
     """The approval to import that it draws on."""
+    cleared: int = 0
+    """Units of it that customs have cleared."""
 
     @property
     def key(self) -> str:

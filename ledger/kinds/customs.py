@@ -170,8 +170,8 @@ class CustomsCleared(Kind, kind="customs.cleared"):
         shipment = facts.peek(Shipment, key)
         if shipment is not None:
             yield Order.name, f"{event.contract}/{shipment.order}"
-        if self.approval is not None:
-            yield ImportApproval.name, f"{event.contract}/{self.approval}"
+        if (approval := self.under(shipment)) is not None:
+            yield ImportApproval.name, f"{event.contract}/{approval}"
         yield Imports.name, event.contract
         yield Counted.name, counted_key(event)
 
@@ -190,7 +190,17 @@ class CustomsCleared(Kind, kind="customs.cleared"):
     def _clear(self, event: Event, facts: Facts, month: str, units: int, index: int) -> None:
         imports = facts.get(Imports, event.contract) or Imports(contract=event.contract)
         facts.update(imports, months=imports.with_month(month, imported=units))
-        if self.approval is not None:
-            approval = facts.get(ImportApproval, f"{event.contract}/{self.approval}")
+        shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
+        # What was said before the release, or before the approval, is counted to neither.
+        if shipment is not None and shipment.released > index:
+            shipment = None
+        if shipment is not None:
+            facts.update(shipment, cleared=shipment.cleared + units)
+        if (number := self.under(shipment)) is not None:
+            approval = facts.get(ImportApproval, f"{event.contract}/{number}")
             if approval is not None and approval.index < index:
                 facts.update(approval, cleared=approval.cleared + units)
+
+    def under(self, shipment: Shipment | None) -> str | None:
+        """The approval to import that it draws on: of the release, where it names none itself."""
+        return self.approval or (None if shipment is None else shipment.approval)

@@ -19,7 +19,6 @@ from ledger.facts import (
     Imports,
     Key,
     Order,
-    Shipment,
     Supply,
 )
 from ledger.facts.supply import exports_key
@@ -270,14 +269,6 @@ class ImportApproved(Parameters):
     ] = ()
 
 
-def _approval_reads(event: Event, facts: Facts, parameters: ImportApproved) -> Iterable[Key]:
-    data = event.data
-    if isinstance(data, CustomsCleared):
-        shipment = facts.peek(Shipment, f"{event.contract}/{data.shipment}")
-        if shipment is not None and shipment.approval is not None:
-            yield ImportApproval.name, f"{event.contract}/{shipment.approval}"
-
-
 @condition(
     number=15,
     parameters=ImportApproved,
@@ -297,7 +288,6 @@ def _approval_reads(event: Event, facts: Facts, parameters: ImportApproved) -> I
         "over": "{observed} {unit} drawn on approval {subjects}, {limit} approved: {shortfall} too many "
         "(headroom {headroom})",
     },
-    reads=_approval_reads,
 )
 def import_approved(case: Case, parameters: ImportApproved) -> Found:
     """A release names an approval to import that covers it; what customs clear is covered too.
@@ -317,9 +307,8 @@ def import_approved(case: Case, parameters: ImportApproved) -> Found:
         if shipment is None:
             return NOT_APPLICABLE  # the constitution says so
         order = case.order(shipment.order)
-        number = data.approval or shipment.approval
         end_user = order.end_user if order else None
-        cleared = _Import(number, shipment.sku, data.country, end_user, data.quantity)
+        cleared = _Import(data.under(shipment), shipment.sku, data.country, end_user, data.quantity)
         return _imported(case, cleared, parameters)
     return NOT_APPLICABLE
 

@@ -79,6 +79,8 @@ def approval_known(case: Case, data: ShipmentRequested | CustomsCleared) -> Iter
     sentences={
         "clearance_matches.approval": "cleared under approval {observed}, released under {limit}",
         "clearance_matches.country": "cleared in {observed}, destined for {limit}",
+        "clearance_matches.too_many": "{observed} {unit} of the shipment cleared, {limit} released: "
+        "{shortfall} too many",
     },
 )
 def clearance_matches(case: Case, data: CustomsCleared) -> Iterator[Finding]:
@@ -89,3 +91,14 @@ def clearance_matches(case: Case, data: CustomsCleared) -> Iterator[Finding]:
         yield broken(case, "clearance_matches.approval", observed=data.approval, limit=shipment.approval)
     if shipment.country is not None and data.country != shipment.country:
         yield broken(case, "clearance_matches.country", observed=data.country, limit=shipment.country)
+    cleared = shipment.cleared + data.quantity
+    released = len(shipment.serials) if shipment.stands else 0
+    if cleared > released:
+        yield broken(
+            case,
+            "clearance_matches.too_many",
+            observed=cleared,
+            limit=released,
+            shortfall=cleared - released,
+            unit="units",
+        )

@@ -220,7 +220,7 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         '{"contract":"c","shipment":"SH-1","order":"PO-1","license":"D-1","sku":"s","serials":["A","B"],'
         '"value":"54000.00","currency":"USD","state":"released","released":8,'
         '"released_at":"2027-03-01T12:00:00Z","dispatched_at":null,"dispatched":[],"received":[],'
-        '"missing":[],"damaged":[],"exporter":null,"country":null,"approval":null}',
+        '"missing":[],"damaged":[],"exporter":null,"country":null,"approval":null,"cleared":0}',
     ),
     "exporter": (Exporter(exporter="acme"), '{"exporter":"acme","contracts":0,"released":0}'),
     "document": (DocumentSeen(document="a/b/c/0/1", index=3), '{"document":"a/b/c/0/1","index":3}'),

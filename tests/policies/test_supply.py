@@ -499,6 +499,17 @@ def test_a_clearance_elsewhere_or_under_another_approval_is_flagged() -> None:
     ]  # fmt: skip
 
 
+def test_customs_cannot_clear_more_of_a_shipment_than_was_released() -> None:
+    bench = approved()
+    bench.accepted("shipment.requested", serials=serials(3), approval=NUMBER)
+    bench.accepted("customs.cleared", approval=NUMBER, quantity=3)
+    decision = bench.say("customs.cleared", approval=NUMBER, quantity=2)
+    found = next(f for f in decision.failed if f.code == "clearance_matches.too_many")
+    assert (decision.outcome, found.observed, found.limit, found.shortfall) == ("flagged", 5, 3, 2)
+    bench.accepted("shipment.requested", serials=serials(1, first=9), shipment="SH-2", approval=NUMBER)
+    bench.accepted("customs.cleared", shipment="SH-2", approval=NUMBER, quantity=1)
+
+
 # --- 21 domestic co-purchase ----------------------------------------------------------------------
 
 ONE_FOR_ONE = DomesticCopurchase.model_validate({"ratio": "1", "measure": "units", "window": "quarter"})
