@@ -69,11 +69,15 @@ class Tree:
     values: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
 
+    def written(self, path: Path) -> Path:
+        """`path`, or that of the nearest thing around it that is there."""
+        while path not in self.values:
+            path = path[:-1]
+        return path
+
     def fault(self, path: Path, words: str, *, at_key: bool = False) -> Fault:
         """A fault at `path`, or at the nearest thing around it that is there."""
-        known = path
-        while known not in self.values:
-            known = known[:-1]
+        known = self.written(path)
         place = (self.keys if at_key else self.values).get(known) or self.values[known]
         return Fault(pointer_of(path), f"{place}: {words}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
@@ -13,6 +13,7 @@ from ledger.kinds.device import LocationBound, UsageAttested
 from ledger.kinds.fleet import FleetAttested
 from ledger.values import Identifier, Many, Value, unique_by
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
+from policies.conditions.declared import LESS, MORE, Doubt, Names, Share, Use
 from policies.conditions.devices import shipments_of, suspensions
 from policies.conditions.geodesy import Place, distance_m
 from policies.conditions.parameters import Parameters, Rate
@@ -24,8 +25,15 @@ from policies.conditions.registry import condition
 
 class FleetCoverage(Parameters):
     percent: Annotated[
-        Percent, Field(description='Of the devices expected at the site, as a decimal: `"99.5"`.')
+        Percent,
+        MORE,
+        Share(100),
+        Field(description='Of the devices expected at the site, as a decimal: `"99.5"`.'),
     ]
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if not self.percent:
+            yield Doubt("error", "percent", "percent is 0, must be more: no batch could fall short of it")
 
 
 @condition(
@@ -62,8 +70,12 @@ def fleet_coverage(case: Case, parameters: FleetCoverage) -> Found:
 class AttestationValidity(Parameters):
     failures: Annotated[
         int,
+        LESS,
         Field(ge=1, le=1_000, description="So many in a row, of one device, propose a suspension."),
     ] = 3
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        return {} if "usage.attested" in kinds else {"failures": "batches of a fleet name no device"}
 
 
 def _failing_reads(event: Event, facts: Facts, parameters: AttestationValidity) -> Iterator[Key]:
@@ -137,6 +149,10 @@ class SitePlace(Value):
     longitude_e6: Annotated[int, Field(ge=-180_000_000, le=180_000_000)]
 
 
+_LIGHT_KM_PER_MS = 150
+"""Half of what light covers in a vacuum, rounded up: a round trip goes there and back."""
+
+
 class LocationConsistency(Parameters):
     sites: Annotated[
         Many[SitePlace],
@@ -145,14 +161,21 @@ class LocationConsistency(Parameters):
             "a degree north and east (WGS 84)."
         ),
         unique_by("site"),
+        Names("site", by="site"),
     ]
     km_per_ms: Annotated[
         Rate,
+        LESS,
         Field(description="How far away an observer can be for each millisecond of a round trip."),
     ]
     required: Annotated[
-        bool, Field(description="Whether an attestation without any round trip is flagged.")
+        bool, MORE, Field(description="Whether an attestation without any round trip is flagged.")
     ] = False
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if self.km_per_ms > _LIGHT_KM_PER_MS:
+            words = f"light goes {_LIGHT_KM_PER_MS} km there and back in a millisecond, and no signal farther"
+            yield Doubt("remark", "km_per_ms", f"km_per_ms is {self.km_per_ms}: {words}")
 
 
 class _Reach(NamedTuple):

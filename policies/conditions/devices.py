@@ -15,6 +15,7 @@ from ledger.kinds.shipment import DeliveryReceived, ShipmentRequested
 from ledger.kinds.withdrawal import DeviceDestroyed
 from ledger.values import Identifier, Many
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
+from policies.conditions.declared import MORE, Allows
 from policies.conditions.parameters import Parameters
 from policies.conditions.registry import condition
 
@@ -41,6 +42,7 @@ def suspensions(case: Case, serials: Iterable[str]) -> tuple[Proposes, ...]:
 class SiteAllowList(Parameters):
     sites: Annotated[
         Many[Identifier] | None,
+        Allows("site"),
         Field(description="Sites that are allowed; those of the contract, as amended, if not given."),
     ] = None
 
@@ -228,14 +230,16 @@ def _others_bear(case: Case, uuid: str, serial: str) -> bool:
 
 
 class DestructionEvidence(Parameters):
-    witnesses: Annotated[int, Field(ge=1, le=100, description="How many must have seen it.")] = 1
+    witnesses: Annotated[int, MORE, Field(ge=1, le=100, description="How many must have seen it.")] = 1
     independent: Annotated[
         bool,
+        MORE,
         Field(description="Whether a witness counts only if not of the party that reports it."),
     ] = False
-    report: Annotated[bool, Field(description="Whether the digest of a report must be given.")] = False
+    report: Annotated[bool, MORE, Field(description="Whether the digest of a report must be given.")] = False
     methods: Annotated[
         Many[Identifier] | None,
+        Allows("way of destruction", none_is_any=True),
         Field(description="Ways of destruction that count; any, if not given."),
     ] = None
 

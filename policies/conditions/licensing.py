@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Final, NamedTuple
@@ -17,6 +17,7 @@ from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, Shipment
 from ledger.kinds.transfer import TransferRequested
 from ledger.values import format_timestamp, midnight
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
+from policies.conditions.declared import LESS, RELEASED, UNIT_TPP, Below, Cap, Doubt, Use
 from policies.conditions.parameters import Duration, Limit, Parameters, limit_of
 from policies.conditions.registry import condition
 
@@ -32,11 +33,15 @@ _STOPPED: Final = ("suspended", "revoked", "expired")
 class LicenseActive(Parameters):
     in_transit_grace: Annotated[
         Duration,
+        LESS,
         Field(
             description="How long after a suspension or revocation goods dispatched before it may "
             "still arrive; what arrives later is a breach. No time at all, if not given."
         ),
     ] = timedelta(0)
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        return {} if "delivery.received" in kinds else {"in_transit_grace": "no delivery is judged"}
 
 
 @condition(
@@ -188,8 +193,16 @@ def _instant(day: date, zone: str) -> tuple[datetime, str]:
 
 class QuantityCap(Parameters):
     limit: Annotated[
-        Limit, Field(description="Units, or `{from: license.quantity}`: what the license states.")
+        Limit, LESS, Field(description="Units, or `{from: license.quantity}`: what the license states.")
     ]
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if self.limit == 0:
+            yield use.fails_always("limit", "limit is 0, must be more: not one unit could be ordered")
+
+    def caps(self) -> Iterator[Cap]:
+        if isinstance(self.limit, int):
+            yield Cap(RELEASED, self.limit, None, "limit")
 
 
 @condition(
@@ -291,10 +304,13 @@ def conditions_acknowledged(case: Case, parameters: ConditionsAcknowledged) -> F
 class PerformanceThresholds(Parameters):
     tpp_below: Annotated[
         int,
+        LESS,
+        Below(UNIT_TPP),
         Field(ge=1, le=10_000_000, description="Total processing performance of one unit must be below it."),
     ]
     bandwidth_below: Annotated[
         int | None,
+        LESS,
         Field(ge=1, le=1_000_000, description="Total DRAM bandwidth of one unit, GB/s; any, if not given."),
     ] = None
 

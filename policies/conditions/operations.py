@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from itertools import pairwise
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +16,7 @@ from ledger.kinds.inspection import ReportFiled, SlaReported
 from ledger.kinds.rma import RmaReplaced, RmaRequested
 from ledger.values import Money, Value, unique_by
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
+from policies.conditions.declared import LESS, MORE, Doubt, Share, Use
 from policies.conditions.money import EXACT, plain, share_of
 from policies.conditions.parameters import Parameters, Rounding
 from policies.conditions.percent import Percent, allowed, needed, percent_of, spelled
@@ -23,11 +27,18 @@ from policies.conditions.registry import condition
 
 class RemoteTenantKyc(Parameters):
     percent: Annotated[
-        Percent, Field(description='Of the remote tenants that must have been checked: `"100"`.')
+        Percent,
+        MORE,
+        Share(100),
+        Field(description='Of the remote tenants that must have been checked: `"100"`.'),
     ]
     required: Annotated[
-        bool, Field(description="Whether a statement that does not count its tenants is flagged.")
+        bool, MORE, Field(description="Whether a statement that does not count its tenants is flagged.")
     ] = True
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if not self.percent and not self.required:
+            yield Doubt("error", "percent", "percent is 0 and required is false, so it asks nothing")
 
 
 @condition(
@@ -81,7 +92,9 @@ class Credit(Value):
 
 
 class ServiceLevel(Parameters):
-    floor: Annotated[Percent, Field(description='Of the agreed time, as a decimal: `"99.90"`.')]
+    floor: Annotated[
+        Percent, MORE, Share(100), Field(description='Of the agreed time, as a decimal: `"99.90"`.')
+    ]
     credits: Annotated[
         tuple[Credit, ...],
         Field(
@@ -96,6 +109,54 @@ class ServiceLevel(Parameters):
         "half_up"
     )
     digits: Annotated[int, Field(ge=0, le=6, description="Digits after the point of a credit.")] = 2
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if not self.floor:
+            yield Doubt("error", "floor", "floor is 0, must be more: no service could be below it")
+        # Of all steps from the floor up only the lowest can be the lowest that applies.
+        first = min((c.below for c in self.credits if c.below >= self.floor), default=_ALL)
+        for number, credit in enumerate(self.credits):
+            field, words = f"credits/{number}/below", f"below is {spelled(credit.below)}"
+            if not credit.below:
+                yield Doubt("error", field, f"{words}, must be more: nothing is available for less")
+            elif credit.below > first:
+                words = f"{words}: never due, for that below {spelled(first)} comes first"
+                yield Doubt("error", field, words)
+            elif credit.below > self.floor:
+                words = f"{words}, the floor {spelled(self.floor)}: nothing is credited from the floor up"
+                yield Doubt("remark", field, words)
+        yield from _odd_credits(self.credits)
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        if any(credit.percent is not None for credit in self.credits):
+            return {}
+        return dict.fromkeys(("rounding", "digits"), "no credit is a percent of the fee")
+
+
+_ALL = Decimal(100)
+
+
+def _odd_credits(steps: tuple[Credit, ...]) -> Iterator[Doubt]:
+    """Amounts in two currencies; and less owed where more of the service was missing."""
+    amounts = [(n, c.amount.currency) for n, c in enumerate(steps) if c.amount is not None]
+    for number, currency in amounts[1:]:
+        if currency != amounts[0][1]:
+            words = f"currency is {currency}, that of another credit is {amounts[0][1]}"
+            yield Doubt("remark", f"credits/{number}/amount/currency", words)
+    ordered = sorted(enumerate(steps), key=lambda step: step[1].below)
+    for (number, lower), (_, higher) in pairwise(ordered):
+        (owed, unit), (more, other) = _owed(lower), _owed(higher)
+        if unit == other and owed < more:
+            words = f"{owed} {unit} is owed below {spelled(lower.below)}, and {more} {unit} below"
+            words = f"{words} {spelled(higher.below)}: less where more is missing"
+            yield Doubt("remark", f"credits/{number}", words)
+
+
+def _owed(credit: Credit) -> tuple[Decimal, str]:
+    """How much, and of what."""
+    if credit.amount is not None:
+        return credit.amount.amount, credit.amount.currency
+    return credit.percent or Decimal(0), "%"
 
 
 @condition(
@@ -149,6 +210,7 @@ def _spelled_credit(credit: Credit, fee: Money | None, parameters: ServiceLevel)
 class RmaOneForOne(Parameters):
     advance: Annotated[
         int,
+        LESS,
         Field(
             ge=0,
             le=1_000_000,
@@ -156,6 +218,9 @@ class RmaOneForOne(Parameters):
             "replace went back.",
         ),
     ] = 0
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        return {} if "rma.requested" in kinds else {"advance": "no request is judged"}
 
 
 @condition(

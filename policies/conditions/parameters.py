@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Decimal
 from difflib import get_close_matches
@@ -13,10 +13,23 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from ledger.facts import License
 from ledger.values import Amount, Value
+from policies.conditions.declared import Cap, Doubt, Use
 
 
 class Parameters(Value):
     """The parameters of one condition. Most have none."""
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        """What is wrong, or strange, with these values as they are used."""
+        return iter(())
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        """Parameters that have no effect at these kinds beside the others, and why."""
+        return {}
+
+    def caps(self) -> Iterator[Cap]:
+        """The fixed figures within which something is kept; of a duty, that it asks for."""
+        return iter(())
 
 
 def one_of(what: str, names: tuple[str, ...]) -> BeforeValidator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Annotated, Final
 
@@ -16,6 +16,7 @@ from ledger.kinds.shipment import ShipmentRequested
 from ledger.kinds.transfer import DeviceTransferred, Place, TransferRequested, licenses_of, releases_of
 from ledger.values import Country, Identifier, Many, PartyId, Role, Value
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
+from policies.conditions.declared import END_USER, FEWER, FURTHER, LESS, MORE, Allows, Doubt, Forbids, Use
 from policies.conditions.licensing import Asked, license_of
 from policies.conditions.money import EXACT
 from policies.conditions.parameters import Parameters
@@ -29,13 +30,37 @@ _LISTED: Final = (
 )
 
 
+_NAMED_AT: Final = {
+    "consignees": ("order.placed", "order.amended", "shipment.requested"),
+    "end_users": ("order.placed", "shipment.requested", "transfer.requested"),
+    "forwarders": ("shipment.requested",),
+    "skus": ("order.placed", "shipment.requested", "transfer.requested"),
+}
+"""Which kinds of event name what the lists are of."""
+
+
 class PartyItemMatch(Parameters):
-    consignees: Annotated[Many[PartyId] | None, Field(description=_LISTED.format("consignee"))] = None
-    end_users: Annotated[Many[PartyId] | None, Field(description=_LISTED.format("end user"))] = None
-    forwarders: Annotated[Many[PartyId] | None, Field(description=_LISTED.format("forwarder"))] = None
-    skus: Annotated[
-        Many[Identifier] | None, Field(description="Items allowed; that of the license, if not given.")
+    consignees: Annotated[
+        Many[PartyId] | None, Allows("consignee"), Field(description=_LISTED.format("consignee"))
     ] = None
+    end_users: Annotated[
+        Many[PartyId] | None, Allows(END_USER), Field(description=_LISTED.format("end user"))
+    ] = None
+    forwarders: Annotated[
+        Many[PartyId] | None, Allows("forwarder"), Field(description=_LISTED.format("forwarder"))
+    ] = None
+    skus: Annotated[
+        Many[Identifier] | None,
+        Allows("item"),
+        Field(description="Items allowed; that of the license, if not given."),
+    ] = None
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        return {
+            name: f"only {', '.join(named)} {'name' if len(named) > 1 else 'names'} any"
+            for name, named in _NAMED_AT.items()
+            if not set(named).intersection(kinds)
+        }
 
 
 @condition(
@@ -121,6 +146,7 @@ class Receiver(Value):
 class NoOnwardTransfer(Parameters):
     allowed: Annotated[
         tuple[Receiver, ...],
+        FEWER,
         Field(
             strict=False,
             max_length=1_000,
@@ -130,6 +156,7 @@ class NoOnwardTransfer(Parameters):
     ] = ()
     roles: Annotated[
         tuple[Role, ...],
+        FEWER,
         Field(
             strict=False,
             max_length=10,
@@ -137,6 +164,11 @@ class NoOnwardTransfer(Parameters):
             "country that the contract gives for them. None, if not given.",
         ),
     ] = ()
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if "ledger" in self.roles:
+            number = self.roles.index("ledger")
+            yield Doubt("error", f"roles/{number}", "no party of a contract has the role ledger")
 
 
 _Transferred = TransferRequested | DeviceTransferred
@@ -223,6 +255,7 @@ def _suspensions(case: Case, serials: Iterable[str]) -> tuple[Proposes, ...]:
 class ProhibitedEndUse(Parameters):
     end_uses: Annotated[
         tuple[Identifier, ...],
+        FURTHER,
         Field(
             strict=False,
             max_length=1_000,
@@ -232,17 +265,35 @@ class ProhibitedEndUse(Parameters):
     ] = ()
     projects: Annotated[
         tuple[Identifier, ...],
+        FURTHER,
         Field(strict=False, max_length=1_000, description="Projects that the devices must not work for."),
     ] = ()
     end_users: Annotated[
         tuple[PartyId, ...],
+        Forbids(END_USER),
         Field(strict=False, max_length=1_000, description="Parties that must not be the end user."),
     ] = ()
-    declared: Annotated[bool, Field(description="Whether an order must say its `end_use` at all.")] = False
+    declared: Annotated[bool, MORE, Field(description="Whether an order must say its `end_use` at all.")] = (
+        False
+    )
     percent: Annotated[
         Percent,
+        LESS,
         Field(description="Share of the time that may go to what is prohibited; none, if not given."),
     ] = Decimal(0)
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        at_order = self.end_users or self.end_uses or self.declared
+        at_work = (self.projects or self.end_uses) and self.percent < 100
+        if not ((at_order and "order.placed" in use.kinds) or (at_work and "usage.attested" in use.kinds)):
+            yield Doubt("error", "", f"nothing is prohibited at {', '.join(use.kinds)}, so it asks nothing")
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        if "order.placed" not in kinds:
+            return dict.fromkeys(("end_users", "declared"), "no order is judged")
+        if "usage.attested" not in kinds:
+            return dict.fromkeys(("projects", "percent"), "no attestation is judged")
+        return {}
 
 
 def _use_reads(event: Event, facts: Facts, parameters: ProhibitedEndUse) -> Iterator[Key]:

@@ -13,12 +13,18 @@ from ledger.facts import Contract, Facts, Key, LegalHolds, License, Retention
 from ledger.kinds.records import PurgeRequested
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
 from policies.conditions.deadlines import years_after
+from policies.conditions.declared import MORE, Doubt, Use
 from policies.conditions.parameters import Parameters
 from policies.conditions.registry import condition
 
 
 class RetentionHold(Parameters):
-    years: Annotated[int, Field(ge=1, le=100, description="How long records are kept.")]
+    years: Annotated[int, MORE, Field(ge=1, le=100, description="How long records are kept.")]
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if use.until is not None:
+            words = f"years is {self.years}, and the document ends on {use.until}"
+            yield Doubt("remark", "years", f"{words}: from then on nobody asks for it")
 
 
 class Cause(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -17,6 +18,18 @@ from ledger.kinds.shipment import ShipmentRequested
 from ledger.kinds.transfer import TransferRequested
 from ledger.values import Country, Date, Identifier, Many, Money, Value, day_of, midnight
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
+from policies.conditions.declared import (
+    CURRENCY,
+    FURTHER,
+    LESS,
+    MORE,
+    Doubt,
+    Figure,
+    Includes,
+    Severity,
+    Share,
+    Use,
+)
 from policies.conditions.money import EXACT, plain
 from policies.conditions.parameters import Duration, Parameters, one_of
 from policies.conditions.percent import Percent, spelled
@@ -27,10 +40,14 @@ from policies.conditions.registry import condition
 
 class EndUserStatement(Parameters):
     above: Annotated[
-        Money, Field(description="Value above which a statement is needed: `{amount, currency}`.")
+        Money,
+        LESS,
+        Figure(CURRENCY, by="currency"),
+        Field(description="Value above which a statement is needed: `{amount, currency}`."),
     ]
     days: Annotated[
         int,
+        MORE,
         Field(
             ge=1,
             le=PURCHASE_DAYS_KEPT,
@@ -171,6 +188,7 @@ class ScreeningClear(Parameters):
     asks: Annotated[
         Literal["both", "clear", "fresh"],
         one_of("a question", ("both", "clear", "fresh")),
+        Includes({"both": ("clear", "fresh")}),
         Field(
             description="`clear`: that nobody is a hit; `fresh`: that all were screened, on recent lists; "
             "or `both`. Bound twice, a hit can be held and a stale list refused."
@@ -178,15 +196,31 @@ class ScreeningClear(Parameters):
     ] = "both"
     score: Annotated[
         int,
+        LESS,
+        Figure("score of a hit"),
         Field(ge=1, le=1_000, description="From this score on a candidate is a hit; 1,000 is the same name."),
     ]
     list_age: Annotated[
-        Duration, Field(description="How long before the request each list may have been retrieved.")
+        Duration,
+        LESS,
+        Figure("age of a list"),
+        Field(description="How long before the request each list may have been retrieved."),
     ]
     lists: Annotated[
         tuple[Identifier, ...],
+        FURTHER,
         Field(strict=False, max_length=50, description="Lists that must have been used; any, if not given."),
     ] = ()
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if self.asks != "clear" and not self.list_age:
+            words = "list_age is no time at all, must be more: no list is as new as that"
+            yield use.fails_always("list_age", words)
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        if self.asks == "fresh":
+            return {"score": "asks is fresh"}
+        return dict.fromkeys(("list_age", "lists"), "asks is clear") if self.asks == "clear" else {}
 
 
 def _screening_reads(event: Event, facts: Facts, parameters: ScreeningClear) -> Iterator[Key]:
@@ -299,6 +333,8 @@ class OwnershipLimits(Parameters):
     percent: Annotated[
         Percent | None,
         AfterValidator(lambda percent: percent if percent is None else _more_than_none(percent)),
+        LESS,
+        Share(100),
         Field(
             description="Share that listed holders may not reach together, as a decimal in a string: "
             '`"50"`. No such rule, if not given.'
@@ -313,6 +349,7 @@ class OwnershipLimits(Parameters):
     ] = None
     countries: Annotated[
         tuple[Country, ...],
+        FURTHER,
         Field(
             strict=False,
             max_length=250,
@@ -321,8 +358,40 @@ class OwnershipLimits(Parameters):
     ] = ()
     max_age: Annotated[
         Duration | None,
+        LESS,
         Field(description="How long ago a declaration may be dated. Any time, if not given."),
     ] = None
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if self.percent is None and not self.countries:
+            yield Doubt("error", "", "neither percent nor countries is given, so it asks nothing")
+        windows = self.in_force or ()
+        outside = [w for w in windows if not _meets(w, use)]
+        severity: Severity = "error" if len(outside) == len(windows) else "remark"
+        for window in outside:
+            words = f"{_spelled_window(window)} never meets the document, in force {_spelled_force(use)}"
+            yield Doubt(severity, f"in_force/{windows.index(window)}", words)
+        ordered = sorted(windows, key=lambda w: w.from_)
+        for before, after in pairwise(ordered):
+            if before.until is None or after.from_ < before.until:
+                words = f"{_spelled_window(after)} overlaps {_spelled_window(before)}"
+                yield Doubt("remark", f"in_force/{windows.index(after)}", words)
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        return {"in_force": "no percent is given"} if self.percent is None else {}
+
+
+def _meets(window: InForce, use: Use) -> bool:
+    begun = use.until is None or window.from_ < use.until
+    return begun and (window.until is None or use.begins < window.until)
+
+
+def _spelled_window(window: InForce) -> str:
+    return f"from {window.from_}" + (f" until {window.until}" if window.until else "")
+
+
+def _spelled_force(use: Use) -> str:
+    return f"from {use.begins}" + (f" until {use.until}" if use.until else "")
 
 
 def _ownership_reads(event: Event, facts: Facts, parameters: OwnershipLimits) -> Iterator[Key]:

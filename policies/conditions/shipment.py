@@ -11,6 +11,7 @@ from ledger.facts import DeviceTest
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
 from ledger.values import Country, format_timestamp
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
+from policies.conditions.declared import MORE, TIME_TO_REPORT, Allows, Figure, Share
 from policies.conditions.money import EXACT, plain, share_of
 from policies.conditions.parameters import Duration, Parameters, Rate, Rounding
 from policies.conditions.registry import condition
@@ -32,6 +33,7 @@ class LaboratoryTest(Parameters):
     ]
     country: Annotated[
         Country | None,
+        Allows("country of the laboratory", none_is_any=True),
         Field(description="ISO 3166-1: a test made elsewhere does not count. Any, if not given."),
     ] = None
 
@@ -79,7 +81,12 @@ def _passed(test: DeviceTest | None, sku: str, country: str | None) -> bool:
 
 
 class LevySettled(Parameters):
-    rate: Annotated[Rate, Field(description='Of the value, as a decimal in a string: `"0.25"`.')]
+    rate: Annotated[
+        Rate,
+        MORE,
+        Share(1, beyond="remark"),
+        Field(description='Of the value, as a decimal in a string: `"0.25"`.'),
+    ]
     rounding: Annotated[
         Rounding, Field(description="`half_up`, `half_even` or `up`, of the whole sum that is due.")
     ]
@@ -132,7 +139,9 @@ def levy_settled(case: Case, parameters: LevySettled) -> Found:
 
 class CustodyContinuity(Parameters):
     incident_within: Annotated[
-        Duration, Field(description="How long after it is recorded a loss must be reported.")
+        Duration,
+        Figure(TIME_TO_REPORT),
+        Field(description="How long after it is recorded a loss must be reported."),
     ]
 
 

@@ -27,6 +27,7 @@ from ledger.kinds.order import OrderAmended, OrderPlaced
 from ledger.kinds.shipment import ShipmentDispatched, ShipmentRequested
 from ledger.values import Any_, Country, Identifier, Many, PartyId, Value, day_of, unique_by
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
+from policies.conditions.declared import FURTHER, LESS, MORE, UNIT_TPP, Figure, Scale, Share
 from policies.conditions.money import EXACT, plain, whole_units
 from policies.conditions.parameters import Parameters, Rate, one_of
 from policies.conditions.registry import condition
@@ -41,15 +42,27 @@ UnitTpp = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class UsRatioCap(Parameters):
-    percent: Annotated[Rate, Field(description='Of the baseline, as a decimal in a string: `"50"` is half.')]
+    percent: Annotated[
+        Rate,
+        LESS,
+        Share(100, beyond="remark"),
+        Field(description='Of the baseline, as a decimal in a string: `"50"` is half.'),
+    ]
     measure: Annotated[
-        Measure, Field(description="`tpp`: aggregate total processing performance; or `units`.")
+        Measure,
+        Scale(),
+        Field(description="`tpp`: aggregate total processing performance; or `units`."),
     ]
     countries: Annotated[
-        Many[Country], Field(description="ISO 3166-1: releases to any of these are counted together.")
+        Many[Country],
+        FURTHER,
+        Field(description="ISO 3166-1: releases to any of these are counted together."),
     ]
     unit_tpp: Annotated[
-        UnitTpp | None, Field(description="TPP of one unit of the product, where `measure` is `tpp`.")
+        UnitTpp | None,
+        Scale(),
+        Figure(UNIT_TPP),
+        Field(description="TPP of one unit of the product, where `measure` is `tpp`."),
     ] = None
 
     @model_validator(mode="after")
@@ -134,10 +147,14 @@ def _measured(baseline: Baseline, parameters: UsRatioCap) -> int | None:
 
 class SupplyCertified(Parameters):
     max_age: Annotated[
-        Days, Field(description="How old the certification may be, in days: the last ends at 24:00.")
+        Days,
+        LESS,
+        Field(description="How old the certification may be, in days: the last ends at 24:00."),
     ]
     certifications: Annotated[
-        Any_[Identifier], Field(description="What it must certify, each by name. Nothing, if not given.")
+        Any_[Identifier],
+        FURTHER,
+        Field(description="What it must certify, each by name. Nothing, if not given."),
     ] = ()
 
 
@@ -354,12 +371,16 @@ class DomesticCopurchase(Parameters):
     """Its breach is the end of a window: no event is gated by it."""
 
     ratio: Annotated[
-        Rate, Field(description='Domestic for each one imported, as a decimal in a string: `"1"` is 1:1.')
+        Rate,
+        MORE,
+        Field(description='Domestic for each one imported, as a decimal in a string: `"1"` is 1:1.'),
     ]
     measure: Annotated[Measure, Field(description="`units` or `tpp`.")]
     window: Annotated[Length, Field(description="`month`, `quarter` or `year` of the calendar.")]
     unit_tpp: Annotated[
-        UnitTpp | None, Field(description="TPP of one imported unit, where `measure` is `tpp`.")
+        UnitTpp | None,
+        Figure(UNIT_TPP),
+        Field(description="TPP of one imported unit, where `measure` is `tpp`."),
     ] = None
 
     @model_validator(mode="after")

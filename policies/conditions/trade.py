@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -17,10 +17,23 @@ from ledger.kinds.order import OrderCancelled
 from ledger.kinds.shipment import ShipmentRequested
 from ledger.values import Amount, Money, Value, day_of, midnight
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
+from policies.conditions.declared import (
+    CURRENCY,
+    LESS,
+    MORE,
+    RELEASED,
+    Allows,
+    Cap,
+    Doubt,
+    Figure,
+    Includes,
+    Share,
+    Use,
+)
 from policies.conditions.money import EXACT, plain, share_of
 from policies.conditions.parameters import Duration, Parameters, Rate, Rounding, one_of
 from policies.conditions.registry import condition
-from policies.conditions.windows import Length, Window, window_at
+from policies.conditions.windows import LENGTHS, Length, Window, window_at
 
 _NO_EXCHANGE = "the ledger knows no rate of exchange"
 
@@ -59,16 +72,32 @@ ValueLimit = Annotated[
 class ValueCap(Parameters):
     limit: Annotated[
         ValueLimit,
+        LESS,
+        Allows("currency", by="currency"),
+        Figure(CURRENCY, by="currency"),
         Field(
             description="`{amount: ..., currency: ...}`, or `{from: license.value}`: what the license states."
         ),
     ]
     tolerance: Annotated[
         Amount,
+        LESS,
+        Share(1, beyond="remark"),
         Field(
             description='Beyond the limit, as a decimal in a string: `"0.25"` is 25 %. None, if not given.'
         ),
     ] = Decimal(0)
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if isinstance(self.limit, Money) and not self.limit.amount:
+            yield use.fails_always(
+                "limit", "amount is 0, must be more: nothing of any value could be released"
+            )
+
+    def caps(self) -> Iterator[Cap]:
+        if isinstance(self.limit, Money):
+            most = EXACT.multiply(self.limit.amount, EXACT.add(Decimal(1), self.tolerance))
+            yield Cap(f"{self.limit.currency} of releases under a license", most, None, "limit")
 
 
 @condition(
@@ -135,11 +164,15 @@ def _stated(limit: Money | FromValue, license_: License) -> tuple[Decimal, str] 
 
 class Prepayment(Parameters):
     share: Annotated[
-        Rate, Field(description='Of the order\'s value, as a decimal in a string: `"1"` is all.')
+        Rate,
+        MORE,
+        Share(1, beyond="error"),
+        Field(description='Of the order\'s value, as a decimal in a string: `"1"` is all.'),
     ]
     cancellation: Annotated[
         Literal["never", "until_paid", "allowed"],
         one_of("a term of cancellation", ("never", "until_paid", "allowed")),
+        Includes({"never": ("until_paid", "allowed"), "until_paid": ("allowed",)}),
         Field(
             description="`never`; `until_paid`: while nothing has been paid for it; `allowed`: always. "
             "`never`, if not given."
@@ -151,6 +184,13 @@ class Prepayment(Parameters):
     digits: Annotated[
         int, Field(ge=0, le=6, description="Digits after the point to which it is rounded.")
     ] = 2
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if self.cancellation == "allowed" and use.kinds == ("order.cancelled",):
+            yield Doubt("error", "cancellation", "cancellation is always allowed, and nothing else is judged")
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        return {} if "order.cancelled" in kinds else {"cancellation": "no cancellation is judged"}
 
 
 @condition(
@@ -201,7 +241,14 @@ def prepayment_due(order: Order, parameters: Prepayment) -> Decimal:
 
 class WindowCap(Parameters):
     window: Annotated[Length, Field(description="`month`, `quarter` or `year` of the calendar.")]
-    cap: Annotated[int, Field(ge=0, le=1_000_000_000, description="Units in one window.")]
+    cap: Annotated[int, LESS, Field(ge=0, le=1_000_000_000, description="Units in one window.")]
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        if not self.cap:
+            yield use.fails_always("cap", "cap is 0, must be more: not one unit could be released")
+
+    def caps(self) -> Iterator[Cap]:
+        yield Cap(RELEASED, self.cap, LENGTHS[self.window], "cap")
 
 
 @condition(
@@ -257,17 +304,29 @@ def _soon(duration: timedelta) -> timedelta:
 
 
 class RevenueShare(Parameters):
-    rate: Annotated[Rate, Field(description='Of what is invoiced, as a decimal in a string: `"0.15"`.')]
+    rate: Annotated[
+        Rate,
+        MORE,
+        Share(1, beyond="error"),
+        Figure("share of revenue"),
+        Field(description='Of what is invoiced, as a decimal in a string: `"0.15"`.'),
+    ]
     within: Annotated[
         Days,
         AfterValidator(_soon),
+        LESS,
+        Figure("time to pay on a share of revenue"),
         Field(description="After the day of the invoice, in days: the last ends at 24:00."),
     ]
     rounding: Annotated[
-        Rounding, Field(description="`half_up`, `half_even` or `up`, of the whole sum that is due.")
+        Rounding,
+        Figure("rounding of a share of revenue"),
+        Field(description="`half_up`, `half_even` or `up`, of the whole sum that is due."),
     ]
     digits: Annotated[
-        int, Field(ge=0, le=6, description="Digits after the point to which it is rounded.")
+        int,
+        Figure("digits of a share of revenue"),
+        Field(ge=0, le=6, description="Digits after the point to which it is rounded."),
     ] = 2
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, Final
 
@@ -16,6 +16,7 @@ from ledger.kinds.device import UsageAttested
 from ledger.kinds.shipment import DeliveryReceived
 from ledger.values import day_of, later, midnight
 from policies.conditions.case import Case
+from policies.conditions.declared import LESS, Doubt, Use, WholeDays, late_at_once
 from policies.conditions.parameters import Duration, Parameters
 from policies.obligations.registry import Change, Meets, Obligation, Opens
 
@@ -24,7 +25,10 @@ from policies.obligations.registry import Change, Meets, Obligation, Opens
 
 class InstallWithin(Parameters):
     within: Annotated[
-        Duration, Field(description="Whole days after the day of delivery, in the contract's zone: `P30D`.")
+        Duration,
+        WholeDays(),
+        LESS,
+        Field(description="Whole days after the day of delivery, in the contract's zone: `P30D`."),
     ]
 
 
@@ -93,8 +97,15 @@ def _delivery(event: Event) -> str:
 
 
 class Heartbeat(Parameters):
-    first: Annotated[Duration, Field(description="After it is installed a device first attests within this.")]
-    every: Annotated[Duration, Field(description="Each attestation is due this long after the one before.")]
+    first: Annotated[
+        Duration, LESS, Field(description="After it is installed a device first attests within this.")
+    ]
+    every: Annotated[
+        Duration, LESS, Field(description="Each attestation is due this long after the one before.")
+    ]
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        yield from late_at_once(self, use, "first", "every")
 
 
 IN_USE: Final = frozenset({"installed", "attesting"})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from ledger.event import Event
 from ledger.facts import Facts, Key, License
@@ -12,6 +12,7 @@ from ledger.kinds.license import ConditionsAcknowledged
 from ledger.kinds.policy import PolicyActivated, PolicyActivation
 from ledger.values import later
 from policies.conditions.case import Case
+from policies.conditions.declared import LESS, Doubt, Use, late_at_once
 from policies.conditions.parameters import Parameters
 from policies.obligations.registry import Change, Meets, Obligation, Opens
 
@@ -19,7 +20,10 @@ from policies.obligations.registry import Change, Meets, Obligation, Opens
 class Acknowledged(Parameters):
     sha256: str
     """Of the document that is to be acknowledged."""
-    within: timedelta
+    within: Annotated[timedelta, LESS]
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        yield from late_at_once(self, use, "within")
 
 
 class Reacknowledgement(Obligation[Acknowledged]):
@@ -31,6 +35,7 @@ class Reacknowledgement(Obligation[Acknowledged]):
 
     name = "reacknowledgement"
     number = 7
+    of_license = False
     watches = ("policy.activated", "conditions.acknowledged")
     parameters = Acknowledged
     sentences: ClassVar[Mapping[str, str]] = {"late": "the new version was not acknowledged in time"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, ClassVar
 
@@ -19,6 +19,7 @@ from ledger.kinds.withdrawal import DeviceLost
 from ledger.values import day_of, parse_timestamp
 from policies.conditions.case import Case
 from policies.conditions.deadlines import days_after
+from policies.conditions.declared import LESS, TIME_TO_REPORT, Doubt, Figure, Use, WholeDays, late_at_once
 from policies.conditions.money import EXACT, plain
 from policies.conditions.parameters import Duration, Parameters
 from policies.conditions.trade import RevenueShare, share_due, share_late
@@ -27,7 +28,10 @@ from policies.obligations.registry import NOT_MET, Change, Meets, Obligation, Op
 
 class WithinDays(Parameters):
     within: Annotated[
-        Duration, Field(description="Whole days, the last of which ends at 24:00 in the contract's zone.")
+        Duration,
+        WholeDays(),
+        LESS,
+        Field(description="Whole days, the last of which ends at 24:00 in the contract's zone."),
     ]
 
 
@@ -132,7 +136,15 @@ def _rma_key(duty: Duty) -> str:
 
 
 class IncidentWithin(Parameters):
-    within: Annotated[Duration, Field(description="After the loss is recorded: `PT72H`.")]
+    within: Annotated[
+        Duration,
+        LESS,
+        Figure(TIME_TO_REPORT),
+        Field(description="After the loss is recorded: `PT72H`."),
+    ]
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        yield from late_at_once(self, use, "within")
 
 
 class IncidentReport(Obligation[IncidentWithin], name="incident_report"):
@@ -142,6 +154,7 @@ class IncidentReport(Obligation[IncidentWithin], name="incident_report"):
     """
 
     number = 34
+    of_license = False
     watches = ("delivery.received", "device.lost", "incident.reported")
     parameters = IncidentWithin
     sentences: ClassVar[Mapping[str, str]] = {"late": "no incident was reported in time"}
@@ -182,6 +195,7 @@ class RevenueShareDue(Obligation[RevenueShare], name="revenue_share_due"):
     """
 
     number = 36
+    of_license = False
     watches = ("invoice.issued",)
     parameters = RevenueShare
     sentences: ClassVar[Mapping[str, str]] = {

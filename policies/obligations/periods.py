@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, ClassVar, Literal, TypeVar
 
@@ -16,6 +16,7 @@ from ledger.kinds.license import LicenseGranted
 from ledger.values import Identifier
 from policies.conditions.case import Case
 from policies.conditions.deadlines import report_due
+from policies.conditions.declared import LESS, MORE, RELEASED, Cap, Doubt, Use, WholeDays
 from policies.conditions.parameters import Duration, Parameters, one_of
 from policies.conditions.supply import DomesticCopurchase as Copurchase
 from policies.conditions.supply import copurchase_in
@@ -36,7 +37,20 @@ def _begins(name: str) -> date:
 
 class WindowDue(Parameters):
     window: Annotated[Length, Field(description="`month`, `quarter`, `half_year` or `year` of the calendar.")]
-    due: Annotated[int, Field(ge=1, le=100_000_000, description="Units to be released in each.")]
+    due: Annotated[int, MORE, Field(ge=1, le=100_000_000, description="Units to be released in each.")]
+
+    def doubts(self, use: Use) -> Iterator[Doubt]:
+        """All that is due is due in a window, however few of its days lie in the document's time."""
+        edges = (use.begins,) if use.until is None else (use.begins, use.until - timedelta(days=1))
+        for window in dict.fromkeys(window_of(day, self.window) for day in edges):
+            begins, ends = max(window.begins, use.begins), min(window.ends, use.until or window.ends)
+            if (begins, ends) != (window.begins, window.ends):
+                part, whole = (ends - begins).days, (window.ends - window.begins).days
+                words = f"all {self.due} are due in {window.name}, of which the document is in force {part}"
+                yield Doubt("remark", "window", f"{words} of {whole} days")
+
+    def caps(self) -> Iterator[Cap]:
+        yield Cap(RELEASED, self.due, LENGTHS[self.window], "due")
 
 
 class BatchDue(Obligation[WindowDue], name="batch_due"):
@@ -111,6 +125,7 @@ class DomesticCopurchase(Obligation[Copurchase], name="domestic_copurchase"):
     """
 
     number = 21
+    of_license = False
     watches = ("policy.activated",)
     comes_again = True
     parameters = Copurchase
@@ -153,7 +168,12 @@ class PeriodicReport(Parameters):
         one_of("a period", tuple(LENGTHS)),
         Field(description="The period that it is for: `month`, `quarter`, `half_year` or `year`."),
     ]
-    within: Annotated[Duration, Field(description="Whole days after the period's last day: `P31D`.")]
+    within: Annotated[
+        Duration,
+        WholeDays(),
+        LESS,
+        Field(description="Whole days after the period's last day: `P31D`."),
+    ]
 
 
 class ReportDue(Obligation[PeriodicReport], name="periodic_report"):
@@ -164,6 +184,7 @@ class ReportDue(Obligation[PeriodicReport], name="periodic_report"):
     """
 
     number = 34
+    of_license = False
     watches = ("policy.activated", "report.filed")
     comes_again = True
     parameters = PeriodicReport

@@ -57,6 +57,8 @@ class Obligation(Generic[P]):
     """Kinds of event that open or meet it. `policy.activated`: its own document's activation."""
     parameters: ClassVar[type[Parameters]]
     unit: ClassVar[str] = ""
+    of_license: ClassVar[bool] = True
+    """Its duties name a license, whose suspension or revocation a step may propose."""
     comes_again: ClassVar[bool] = False
     """With each period. Met in time, it is found so when it falls due, and the next one begins then."""
     sentences: ClassVar[Mapping[str, str]]
