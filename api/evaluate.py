@@ -22,6 +22,7 @@ from ledger.kinds.policy import PolicyActivated, PolicyName, PolicyVersion
 from ledger.reader import Reader, Snapshot
 from ledger.values import Value, format_timestamp
 from policies.analysis import judge_with
+from policies.checks import sound_document
 from policies.document import PolicyDocument, parse_document
 from policies.engine import Engine
 from policies.explain import clauses_of, explain
@@ -111,7 +112,7 @@ def _document(event: Event, against: Against, facts: Facts) -> PolicyDocument:
     if not PolicyActivated.said_by.intersection(roles):
         raise Forbidden("only a party that may put a document in force may try one out")
     if against.text is not None:
-        return parse_document(against.text, pointer="/against/text")
+        return sound_document(against.text, pointer="/against/text")
     for reference in contract.policies if contract else ():
         if (reference.policy, reference.version) == (against.policy, against.version):
             return _bound(reference.sha256, facts)

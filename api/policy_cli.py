@@ -20,7 +20,7 @@ from ledger.errors import UnusableInput
 from ledger.event import submission_of
 from ledger.kinds.policy import PolicyProposed
 from ledger.values import format_timestamp, parse_timestamp
-from policies import analysis, casefile
+from policies import analysis, casefile, checks
 from policies.document import PolicyDocument, PolicyDocumentError, parse_document
 from policies.explain import clauses_of, explain
 
@@ -37,23 +37,39 @@ Candidate = Annotated[Path, typer.Argument(help="The candidate document.")]
 
 @policy_app.command()
 def check(files: Annotated[list[Path], typer.Argument(help="Policy documents.")]) -> None:
-    """Read policy documents and name every fault, with line and column. Exit status 1: there are some."""
-    wrong = 0
-    for path in files:
-        text = _text(path)
-        try:
-            document = parse_document(text)
-        except PolicyDocumentError as error:
-            wrong += 1
-            for fault in error.faults:
-                say(f"{path}: {fault.detail}")
-        else:
-            say(
-                f"{path}: {document.policy} version {document.version},"
-                f" {len(document.conditions)} conditions, sha256 {document.sha256}"
-            )
-    if wrong:
+    """Read policy documents and name every fault, with line and column. Exit status 1: there are some.
+
+    An error: the document cannot mean what it says, and cannot be proposed. A remark is worth a look.
+    """
+    sound = [_check(path) for path in files]
+    if not all(sound):
         raise typer.Exit(FAILED)
+
+
+def _check(path: Path) -> bool:
+    """Whether the document can be proposed; what is wrong with it is told."""
+    text = _text(path)
+    try:
+        document = parse_document(text)
+    except PolicyDocumentError as error:
+        for fault in error.faults:
+            say(f"{path}: {fault.detail}")
+        return False
+    if not _sound(path, text, document):
+        return False
+    say(
+        f"{path}: {document.policy} version {document.version},"
+        f" {len(document.conditions)} conditions, sha256 {document.sha256}"
+    )
+    return True
+
+
+def _sound(path: Path, text: str, document: PolicyDocument, *, to: Console = console) -> bool:
+    """Whether the static checks find no error; what they find is told."""
+    found = checks.check(text, document)
+    for one in found:
+        to.print(printable(f"{path}: {one.severity}: {one}"), soft_wrap=True)
+    return all(one.severity != "error" for one in found)
 
 
 @policy_app.command()
@@ -76,11 +92,12 @@ def propose(
 ) -> None:
     """Print the event that proposes a document, to be submitted to `/v1/events`.
 
-    Exit status 1, and no event, unless every case holds and every condition has a passing and a
-    failing one.
+    Exit status 1, and no event, unless every case holds, every condition has a passing and a failing
+    one, and `check` finds no error.
     """
     holds, source, document = _test(cases, to=errors)
-    if not holds:
+    sound = _sound(cases.parent / casefile.document_of(_text(cases)), source, document, to=errors)
+    if not (holds and sound):
         raise typer.Exit(FAILED)
     event = {
         "id": str(uuid.uuid4()),

@@ -21,7 +21,7 @@ from ledger.event import EVENT_BYTES_MAX, Submission, submission_of
 from ledger.kinds.policy import CarriedPolicy
 from ledger.sequencer import Committed, Result, Sequencer
 from ledger.values import format_timestamp
-from policies.document import parse_document
+from policies.checks import sound_document
 from policies.explain import explain
 
 EVENT_BODY_BYTES_MAX = EVENT_BYTES_MAX + 65_536  # room for white space
@@ -92,7 +92,7 @@ class Door:
                 Fault("/occurred_at", f"is in the future, must not be after {format_timestamp(latest)}")
             )
         if isinstance(event.data, CarriedPolicy):
-            parse_document(event.data.text, pointer="/data/text")
+            sound_document(event.data.text, pointer="/data/text")
         return submission
 
     def _admit_all(self, values: Sequence[object], caller: Caller) -> list[Submission]:

@@ -37,7 +37,8 @@ class Finding:
     words: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {', '.join((*self.concerns, ''))[:-2]}: {self.words}"
+        """The words name whatever else is concerned."""
+        return ": ".join((str(self.place), *self.concerns[:1], self.words))
 
 
 def check(text: str, document: PolicyDocument) -> tuple[Finding, ...]:

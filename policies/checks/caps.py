@@ -55,8 +55,7 @@ def _redundant(one: _Capped, other: _Capped) -> Iterator[Found]:
     if GRAVITY[theirs] < GRAVITY[ours] or ours == "shadow" or answered:
         return
     within = _within(strict, lax.months)
-    # Of two that come to the same, the one with the shorter window stays.
-    if within is None or within > lax.most or (within == lax.most and _length(strict) > _length(lax)):
+    if within is None or within > lax.most:
         return
     words = f"{lax.field} is {spelled(lax.most)} {_each(lax)}, and {other.item.id} leaves {spelled(within)}"
     words = f"{words} at most: it is never reached ({lax.what})"
@@ -93,10 +92,6 @@ def _within(cap: Cap, months: int | None) -> int | Decimal | None:
     if months is None:
         return None
     return cap.most * max(1, months // cap.months)
-
-
-def _length(cap: Cap) -> int:
-    return 10**6 if cap.months is None else cap.months
 
 
 def _each(cap: Cap) -> str:

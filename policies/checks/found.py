@@ -66,7 +66,7 @@ def obligations_of(document: PolicyDocument) -> Iterator[ObligationItem]:
     begins, until = _force(document)
     for number, bound in enumerate(document.obligations):
         slack = bound.grace + bound.steps[0].after
-        path: Path = ("transition",) if bound.id == REACKNOWLEDGE else ("obligations", number)
+        path: Path = ("transition", REACKNOWLEDGE) if bound.id == REACKNOWLEDGE else ("obligations", number)
         yield Item(path, bound.obligation.name, bound, Use((), False, begins, until, slack))
 
 
@@ -107,7 +107,8 @@ def spelled(value: object) -> str:
         case tuple():
             return ", ".join(map(spelled, value)) or "nothing"
         case BaseModel():
-            return " ".join(spelled(getattr(value, name)) for name in type(value).model_fields)
+            given = (getattr(value, name) for name in type(value).model_fields)
+            return " ".join(spelled(one) for one in given if one is not None)
         case None:
             return "not given"
     return str(value)

@@ -116,7 +116,7 @@ def _idle(item: ConditionItem, conditions: tuple[ConditionItem, ...]) -> Iterato
     ]
     whole = len(idle) == len(item.bound.at)
     never = whole and not any(found.twin or found.covers.scaled for found in idle)
-    for beside in dict.fromkeys(found.beside for found in idle):
+    for beside in {found.beside.path: found.beside for found in idle}.values():
         here = [found for found in idle if found.beside is beside]
         at = "" if whole and len(here) == len(idle) else f" at {', '.join(found.kind for found in here)}"
         words = _words(item, here[0]) + at
@@ -281,11 +281,9 @@ def _figures(items: tuple[Item[Any], ...]) -> Iterator[Found]:
                 yield Found("remark", one.item.at(one.name), (one.item.id, before.item.id), words)
                 break
     for item in items:
-        for name, limit, word in declared(item.parameters, Below):
+        for _, limit, word in declared(item.parameters, Below):
             for one in (one for one in fixed if one.what == word.what and one.value >= limit):
-                words = (
-                    f"{one.what} is {spelled(one.value)}, must be below {spelled(limit)}: {name} of {item.id}"
-                )
+                words = f"{one.what} is {spelled(one.value)}, must be below {spelled(limit)} of {item.id}"
                 severity: Severity = "error" if item.use.denies else "remark"
                 yield Found(severity, one.item.at(one.name), (one.item.id, item.id), words)
 
@@ -311,7 +309,7 @@ def _alike(item: ObligationItem, other: ObligationItem) -> Iterator[Found]:
     ours, theirs = _offsets(item), _offsets(other)
     if not all(any(at <= when and grave >= how for at, grave in theirs) for when, how in ours):
         return
-    if not covers.stricter and ours == theirs and int(other.path[-1]) > int(item.path[-1]):
+    if not covers.stricter and ours == theirs and other.path > item.path:
         return
     steps = ", ".join(spelled(when) for when, _ in ours)
     how = "; ".join(covers.stricter) or f"the same, with its steps {steps} after the due date"
