@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from ledger.errors import Fault
 from policies.checks import alone, caps, together
@@ -46,8 +47,14 @@ def check(text: str, document: PolicyDocument) -> tuple[Finding, ...]:
 
     FINDINGS_MAX at most. The text is read again only where something is found.
     """
-    found = [*alone.check(document), *together.check(document), *caps.check(document)]
-    return _placed(found, text) if found else ()
+    kept: dict[Severity, list[Found]] = {"error": [], "remark": []}
+    for found in chain(alone.check(document), together.check(document), caps.check(document)):
+        if len(kept[found.severity]) < FINDINGS_MAX:
+            kept[found.severity].append(found)
+        elif found.severity == "error":
+            break  # whatever else there is, it is refused
+    findings = [*kept["error"], *kept["remark"]]
+    return _placed(findings, text) if findings else ()
 
 
 def sound_document(text: str, *, pointer: str | None = None) -> PolicyDocument:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
@@ -75,10 +76,16 @@ def _force(document: PolicyDocument) -> tuple[date, date | None]:
     return day_of(document.begins, document.zone), None if ends is None else day_of(ends, document.zone)
 
 
-def declared(parameters: BaseModel, kind: type[M]) -> Iterator[tuple[str, Any, M]]:
+@cache
+def declarations(parameters: type[Parameters]) -> tuple[tuple[str, tuple[object, ...]], ...]:
+    """Each parameter, and what is declared beside its type."""
+    return tuple((name, tuple(field.metadata)) for name, field in parameters.model_fields.items())
+
+
+def declared(parameters: Parameters, kind: type[M]) -> Iterator[tuple[str, Any, M]]:
     """Each parameter beside whose type a word of that kind stands: its name, its value, the word."""
-    for name, field in type(parameters).model_fields.items():
-        for word in field.metadata:
+    for name, words in declarations(type(parameters)):
+        for word in words:
             if isinstance(word, kind):
                 yield name, getattr(parameters, name), word
 

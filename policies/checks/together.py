@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
-from itertools import combinations, permutations
+from functools import cache, partial
+from itertools import islice, permutations
 from typing import Any, Final, NamedTuple
 
 from ledger.values import Money
@@ -16,6 +17,7 @@ from policies.checks.found import (
     Item,
     ObligationItem,
     conditions_of,
+    declarations,
     declared,
     obligations_of,
     spelled,
@@ -51,24 +53,31 @@ def check(document: PolicyDocument) -> Iterator[Found]:
 class _Covers(NamedTuple):
     """What fails under one set of parameters fails under another: how the other differs."""
 
-    stricter: tuple[str, ...]
+    stricter: tuple[tuple[str, Any, Any], ...]
+    """Of each parameter that differs, its name, its value and the stricter one."""
     scaled: bool
     """Only if both are counted at a figure that the document fixes."""
 
+    def words(self) -> str:
+        differ = (
+            f"{name} is {spelled(ours)}, there {spelled(theirs)}" for name, ours, theirs in self.stricter
+        )
+        return "; ".join(differ)
 
-def _covers(strict: Item[Any], lax: Item[Any], kinds: tuple[str, ...]) -> _Covers | None:
-    unread = lax.parameters.unread(kinds)
+
+def _covers(strict: Item[Any], lax: Item[Any], unread: Collection[str] = ()) -> _Covers | None:
+    """`unread`: the parameters of `lax` that do not count."""
     stricter, scaled = [], False
-    for name, field in type(lax.parameters).model_fields.items():
+    for name, words in declarations(type(lax.parameters)):
         one, other = getattr(strict.parameters, name), getattr(lax.parameters, name)
-        if name in unread or one == other:
+        if one == other or name in unread:
             continue
-        if any(isinstance(word, Scale) for word in field.metadata):
+        if any(isinstance(word, Scale) for word in words):
             if one is not None and other is not None and not isinstance(one, str):
                 return None
             scaled = True
-        elif any(_is_stricter(word, one, other) for word in field.metadata):
-            stricter.append(f"{field.alias or name} is {spelled(other)}, there {spelled(one)}")
+        elif any(_is_stricter(word, one, other) for word in words):
+            stricter.append((name, other, one))
         else:
             return None
     return _Covers(tuple(stricter), scaled)
@@ -89,7 +98,7 @@ def _is_stricter(word: object, one: Any, other: Any) -> bool:
         case Allows(_, _, none_is_any):
             if one is None or other is None:
                 return other is None and none_is_any
-            return _listed(one, "") <= _listed(other, "")
+            return set(_many(one)) <= set(_many(other))
         case Stricter("further") | Forbids():
             return set(one) >= set(other)
         case Includes(others):
@@ -109,11 +118,17 @@ def _idle(item: ConditionItem, conditions: tuple[ConditionItem, ...]) -> Iterato
     same = [other for other in conditions if other.uses == item.uses and other is not item]
     if not same:
         return
-    idle = [
-        found
-        for kind in item.bound.at
-        if (found := next(filter(None, (_decided(item, o, kind) for o in same)), None)) is not None
-    ]
+
+    # Kinds at which the same parameters are read are compared once: lists can be long.
+    @cache
+    def covers(number: int, unread: frozenset[str]) -> _Covers | None:
+        return _covers(same[number], item, unread)
+
+    idle = []
+    for kind in item.bound.at:
+        unread = frozenset(item.parameters.unread((kind,)))
+        decided = (_decided(item, o, kind, partial(covers, n, unread)) for n, o in enumerate(same))
+        idle += islice(filter(None, decided), 1)
     whole = len(idle) == len(item.bound.at)
     never = whole and not any(found.twin or found.covers.scaled for found in idle)
     for beside in {found.beside.path: found.beside for found in idle}.values():
@@ -125,7 +140,7 @@ def _idle(item: ConditionItem, conditions: tuple[ConditionItem, ...]) -> Iterato
 
 def _words(item: ConditionItem, found: _Idle) -> str:
     beside, covers = found.beside, found.covers
-    how = "; ".join(covers.stricter) or "the parameters are the same"
+    how = covers.words() or "the parameters are the same"
     if covers.scaled:
         figures = (
             f"{spelled(value)} {figure.what}"
@@ -140,12 +155,14 @@ def _words(item: ConditionItem, found: _Idle) -> str:
     return f"decides nothing: {beside.id} {does} whatever it would find ({how})"
 
 
-def _decided(item: ConditionItem, other: ConditionItem, kind: str) -> _Idle | None:
+def _decided(
+    item: ConditionItem, other: ConditionItem, kind: str, covered: Callable[[], _Covers | None]
+) -> _Idle | None:
     ours, theirs = item.bound, other.bound
     if kind not in theirs.at:
         return None
     weight, beside = weight_at(ours, kind), weight_at(theirs, kind)
-    covers = _covers(other, item, (kind,)) if GRAVITY[beside] >= GRAVITY[weight] else None
+    covers = covered() if GRAVITY[beside] >= GRAVITY[weight] else None
     if covers is None:
         return None
     same = not covers.stricter and not covers.scaled
@@ -179,16 +196,19 @@ class _Listed(NamedTuple):
     listed: frozenset[Any]
 
 
+def _many(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _listed(value: Any, by: str) -> frozenset[Any]:
-    many = value if isinstance(value, tuple) else (value,)
-    return frozenset(getattr(one, by, None) if by else one for one in many) - {None}
+    return frozenset(getattr(one, by, None) if by else one for one in _many(value)) - {None}
 
 
 def _lists(conditions: tuple[ConditionItem, ...]) -> Iterator[Found]:
     allows, forbids, names = (_all_listed(conditions, kind) for kind in (Allows, Forbids, Names))
-    for one, other in combinations(allows, 2):
-        if kinds := _common(one, other):
-            yield from _disjoint(one, other, kinds)
+    for number, other in enumerate(allows):
+        # One that it shares nothing with says it all.
+        yield from next(filter(None, (_disjoint(one, other) for one in allows[:number])), ())
     for allowed in allows:
         for forbidden in forbids:
             if kinds := _common(allowed, forbidden):
@@ -226,12 +246,13 @@ def _refuses(one: _Listed, other: _Listed, kinds: tuple[str, ...]) -> Severity:
     return "error" if any(both) else "remark"
 
 
-def _disjoint(one: _Listed, other: _Listed, kinds: tuple[str, ...]) -> Iterator[Found]:
-    if not one.listed & other.listed:
-        words = f"{other.what} must be of {_of(other.listed)}, and {one.item.id} allows {_of(one.listed)}"
-        words = f"{words}: nothing passes both at {', '.join(kinds)}"
-        path = other.item.at(other.name)
-        yield Found(_refuses(one, other, kinds), path, (other.item.id, one.item.id), words)
+def _disjoint(one: _Listed, other: _Listed) -> tuple[Found, ...]:
+    if not one.listed.isdisjoint(other.listed) or not (kinds := _common(one, other)):
+        return ()
+    words = f"{other.what} must be of {_of(other.listed)}, and {one.item.id} allows {_of(one.listed)}"
+    words = f"{words}: nothing passes both at {', '.join(kinds)}"
+    path = other.item.at(other.name)
+    return (Found(_refuses(one, other, kinds), path, (other.item.id, one.item.id), words),)
 
 
 def _forbidden(allowed: _Listed, forbidden: _Listed, kinds: tuple[str, ...]) -> Iterator[Found]:
@@ -304,7 +325,7 @@ _STEP_GRAVITY: Final = {"flag": 0, "propose_suspension": 1, "propose_revocation"
 
 def _alike(item: ObligationItem, other: ObligationItem) -> Iterator[Found]:
     """Whether another obligation of the name has been broken, as gravely, whenever this one is."""
-    if item.uses != other.uses or (covers := _covers(other, item, ())) is None or covers.scaled:
+    if item.uses != other.uses or (covers := _covers(other, item)) is None or covers.scaled:
         return
     ours, theirs = _offsets(item), _offsets(other)
     if not all(any(at <= when and grave >= how for at, grave in theirs) for when, how in ours):
@@ -312,7 +333,7 @@ def _alike(item: ObligationItem, other: ObligationItem) -> Iterator[Found]:
     if not covers.stricter and ours == theirs and other.path > item.path:
         return
     steps = ", ".join(spelled(when) for when, _ in ours)
-    how = "; ".join(covers.stricter) or f"the same, with its steps {steps} after the due date"
+    how = covers.words() or f"the same, with its steps {steps} after the due date"
     words = f"whoever breaks it has broken {other.id}, no later and as gravely ({how})"
     yield Found("remark", item.path, (item.id, other.id), words)
 

@@ -126,6 +126,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "against both": ({"event": None, "against": {"text": "x", "policy": "x", "version": 1}}, "/against"),
     "against half a name": ({"event": None, "against": {"policy": "x"}}, "/against"),
     "against what is no document": ({"event": None, "against": {"text": "policy: x\n"}}, "/against/text"),
+    "against what nothing passes": (
+        {"event": None, "against": {"text": policy(condition("quantity_cap", limit=0))}},
+        "/against/text",
+    ),
     "against a list": ({"event": None, "against": []}, "/against"),
 }
 

@@ -226,6 +226,34 @@ def test_a_document_is_checked(tmp_path: Path) -> None:
     assert run("policy", "check", tmp_path / "none").status == 2
 
 
+def test_a_document_that_cannot_mean_what_it_says_is_1_and_one_with_remarks_is_0(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    more = """\
+  - id: more
+    uses: quantity_cap
+    at: [order.placed]
+    limit: {}
+    action: deny
+    clause: "license face"
+"""
+    path.write_text(TEXT + more.format(10))
+    remarked = run("policy", "check", path)
+    assert remarked.status == 0
+    [remark, summary] = remarked.out.splitlines()
+    line = TEXT.count("\n") + 1
+    assert remark == f"{path}: remark: line {line}, column 5: more: says once more what cap says"
+    assert summary.startswith(f"{path}: small version 1, 2 conditions")
+    path.write_text(TEXT + more.format(11))
+    wrong = run("policy", "check", path, H200)
+    assert wrong.status == 1
+    [error, other] = wrong.out.splitlines()
+    assert error == (
+        f"{path}: error: line {line}, column 5: more: decides nothing: cap denies whatever it would find"
+        " (limit is 11, there 10)"
+    )
+    assert other.startswith(f"{H200}: us-h200-china version ")
+
+
 def test_cases_that_hold_are_0(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(TEXT)
     path = tmp_path / "small.cases.yaml"
@@ -281,6 +309,23 @@ def test_a_document_with_an_untested_condition_is_not_proposed(tmp_path: Path) -
     cases.write_text(CASES.replace("outcome: denied", "outcome: accepted"))
     refused = run("policy", "propose", cases, *PROPOSER)
     assert (refused.status, refused.out) == (1, "")
+
+
+def test_a_document_that_cannot_mean_what_it_says_is_not_proposed(tmp_path: Path) -> None:
+    cases = tmp_path / "small.cases.yaml"
+    cases.write_text(CASES)
+    (tmp_path / "small.yaml").write_text(
+        TEXT.replace("approvals: [authority]", "approvals: [authority, authority]")
+    )
+    remarked = run("policy", "propose", cases, *PROPOSER)
+    assert remarked.status == 0
+    assert "small.yaml: remark: line 6, column " in remarked.err
+    assert submission_of(json.loads(remarked.out)).event.kind == "policy.proposed"
+    (tmp_path / "small.yaml").write_text(TEXT + "transition: {reacknowledge: PT0S}\n")
+    refused = run("policy", "propose", cases, *PROPOSER)
+    assert (refused.status, refused.out) == (1, "")
+    assert "2 of 2 cases hold" in refused.err
+    assert "small.yaml: error: line " in refused.err
 
 
 def test_the_case_files_of_the_repository_hold() -> None:

@@ -14,7 +14,7 @@ from ledger.note import Verifier
 from ledger.receipt import Receipt
 from tests.api.contract import LiveContract
 from tests.service import Service
-from tests.workbench import BUYER, EXPORTER, activation, wire
+from tests.workbench import AUTHORITY, BUYER, EXPORTER, activation, condition, policy, wire
 
 
 def size(service: Service) -> int:
@@ -374,6 +374,22 @@ def test_a_policy_that_cannot_be_read_is_refused_at_the_door_with_line_and_colum
     assert {error["pointer"] for error in errors} == {"/data/text"}
     [unknown] = [e["detail"] for e in errors if "line 5, column 1" in e["detail"]]
     assert "conditions" in unknown
+
+
+@pytest.mark.parametrize("kind", ["policy.activated", "policy.proposed"])
+def test_a_policy_that_cannot_mean_what_it_says_is_refused_at_the_door(service: Service, kind: str) -> None:
+    contract = LiveContract(service).open()
+    limit = condition("quantity_cap", limit=10)
+    idle = activation(policy(limit, {**limit, "id": "mark", "action": "flag"}, version=2), version=2)
+    answer = contract.say(kind, by=(AUTHORITY, "authority"), **idle)
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == "/data/text"
+    assert error["detail"].startswith("line 1, column ")
+    assert "mark: decides nothing: quantity_cap denies whatever it would find" in error["detail"]
+    # A remark is none of the door's business, and nothing of the refused one was kept.
+    twice = activation(policy(limit, {**limit, "id": "again"}, version=2), version=2)
+    assert contract.say(kind, by=(AUTHORITY, "authority"), **twice).status_code == 201
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(live: LiveContract) -> None:

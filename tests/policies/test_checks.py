@@ -72,6 +72,10 @@ ANSWERED = {
         quantity(10, action="hold", released_by=["authority"]),
         quantity(11, "more", action="hold", released_by=["exporter"]),
     ),
+    "a window beside a quantity that is only marked": (quantity(3, action="flag"), window(4)),
+    "a window beside a quantity that can be overridden": (
+        quantity(3, overridden_by=["authority"]), window(4),
+    ),
     "what is refused beyond what is held": (
         quantity(10, action="hold", released_by=["authority"]), quantity(11, "more"),
     ),
