@@ -124,7 +124,7 @@ def _idle(item: ConditionItem, conditions: tuple[ConditionItem, ...]) -> Iterato
     def covers(number: int, unread: frozenset[str]) -> _Covers | None:
         return _covers(same[number], item, unread)
 
-    idle = []
+    idle: list[_Idle] = []
     for kind in item.bound.at:
         unread = frozenset(item.parameters.unread((kind,)))
         decided = (_decided(item, o, kind, partial(covers, n, unread)) for n, o in enumerate(same))
