@@ -198,7 +198,7 @@ class QuantityCap(Parameters):
 
     def doubts(self, use: Use) -> Iterator[Doubt]:
         if self.limit == 0:
-            yield use.fails_always("limit", "limit is 0, must be more: not one unit could be ordered")
+            yield use.fails_always("limit", "limit is 0, must be more: there is room for not one unit")
 
     def caps(self) -> Iterator[Cap]:
         if isinstance(self.limit, int):

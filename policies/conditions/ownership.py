@@ -76,7 +76,7 @@ class OwnershipLimits(Parameters):
     def doubts(self, use: Use) -> Iterator[Doubt]:
         if self.percent is None and not self.countries:
             yield Doubt("error", "", "neither percent nor countries is given, so it asks nothing")
-        windows = self.in_force or ()
+        windows = self.in_force or () if self.percent is not None else ()
         outside = [w for w in windows if not _meets(w, use)]
         severity: Severity = "error" if len(outside) == len(windows) else "remark"
         for window in outside:

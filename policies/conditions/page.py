@@ -34,6 +34,10 @@ answers `pass`, `fail` or `not_applicable`, and `error` where it cannot be judge
 Every condition is written with `id`, `uses` (the name), `at` (kinds), `action`, `clause` (where the contract,
 the license or the law says so), `clock` if the document wants to say it, and its own parameters. `hold`
 needs `released_by`; what denies or holds may name roles in `overridden_by`, which can let it count as a flag.
+
+A document that is proposed must mean something: what can never decide anything, refuses everything or can
+never be met is an error, and is refused. What is said twice, has no effect or is unusual is a remark.
+`chipledger policy check` tells both.
 """
 _OBLIGATIONS = """\
 

@@ -265,12 +265,12 @@ FAULTS: dict[str, tuple[str, Told, str]] = {
     # --- what refuses everything, or cannot be met ---
     "no units": (
         policy(quantity(0)),
-        ("error", "/conditions/0/limit", "limit is 0, must be more: not one unit could be ordered"),
+        ("error", "/conditions/0/limit", "limit is 0, must be more: there is room for not one unit"),
         policy(quantity(1)),
     ),
     "no units, held": (
         policy(quantity(0, **_HELD)),
-        ("remark", "/conditions/0/limit", "limit is 0, must be more: not one unit could be ordered"),
+        ("remark", "/conditions/0/limit", "limit is 0, must be more: there is room for not one unit"),
         policy(quantity(1, **_HELD)),
     ),
     "no units in a window": (
@@ -591,6 +591,14 @@ FAULTS: dict[str, tuple[str, Told, str]] = {
             "in_force is 2027-02-01, and nobody reads it: no percent is given",
         ),
         policy(owned(countries=["KP"], percent="50", in_force=[{"from": "2027-02-01"}])),
+    ),
+    "a range long past, without its rule": (
+        policy(owned(countries=["KP"], in_force=[{"from": "2025-02-01", "until": "2025-03-01"}])),
+        (
+            "remark", "/conditions/0/in_force",
+            "in_force is 2025-02-01 2025-03-01, and nobody reads it: no percent is given",
+        ),
+        policy(owned(countries=["KP"])),
     ),
     "forwarders of an order": (
         policy(condition("party_item_match", at=["order.placed"], forwarders=["swift"])),

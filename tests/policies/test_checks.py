@@ -37,6 +37,8 @@ def told(text: str) -> list[Told]:
 def test_a_fault_is_found_in_words_and_its_neighbour_has_none(name: str) -> None:
     faulty, expected, neighbour = FAULTS[name]
     assert expected in told(faulty)
+    # What is no more than remarkable does not keep a document from being proposed.
+    assert any(severity == "error" for severity, _, _ in told(faulty)) == (expected[0] == "error")
     assert told(neighbour) == []
 
 
@@ -51,7 +53,7 @@ def test_a_finding_says_where_it_stands_in_the_text() -> None:
     [finding] = check(changed := text.replace(limit, "    limit: 0\n"), parse_document(changed))
     line = changed.splitlines().index("    limit: 0") + 1
     assert str(finding) == (
-        f"line {line}, column 12: quantity: limit is 0, must be more: not one unit could be ordered"
+        f"line {line}, column 12: quantity: limit is 0, must be more: there is room for not one unit"
     )
     assert (finding.severity, finding.concerns) == ("error", ("quantity",))
 
