@@ -145,7 +145,7 @@ def test_an_unlisted_forwarder_is_refused() -> None:
         "party_item_match.party", 2, 3, 1, ("forwarder slow-freight",),
     )  # fmt: skip
     assert sentence(decision, "party_item_match") == (
-        "party_item_match: 1 of 3 parties are not allowed in that role: forwarder slow-freight."
+        "party_item_match: 1 of 3 parties is not allowed in that role: forwarder slow-freight."
     )
 
 
