@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api import audit, operate, problems, proofs
+from api import audit, explanation, operate, problems, proofs
 from api.auth import Keyring
 from api.database import Logins
 from api.evaluate import Evaluation
@@ -94,6 +94,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
     )
     app.state.service = service
     app.include_router(audit.router)
+    app.include_router(explanation.router)
     app.include_router(proofs.router)
     app.include_router(operate.router)
     if clock is not None:

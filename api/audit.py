@@ -86,6 +86,18 @@ async def _sight(request: Request, caller: Caller, query: Reading) -> Sight:
 # --- entries --------------------------------------------------------------------------------------
 
 
+async def readable_entry(
+    request: Request, index: int, caller: Caller, query: Reading
+) -> tuple[Reader, StoredEntry]:
+    """The entry, and where it was read. NotFound, if there is none or the caller may not read it."""
+    sight = await _sight(request, caller, query)
+    stored = await sight.reader.entry(index)
+    if not sight.sees(stored.entry.header.contract):
+        # In the same words as for an entry that is not there: its existence is not theirs to know.
+        raise NotFound(f"there is no entry {index}")
+    return sight.reader, stored
+
+
 @router.get(
     "/entries/{index}",
     response_model=EntryView,
@@ -99,11 +111,7 @@ async def get_entry(
     query: Annotated[Reading, Query()],
 ) -> Response:
     """One entry: header, leaf hash, event and decision with their salts."""
-    sight = await _sight(request, caller, query)
-    stored = await sight.reader.entry(index)
-    if not sight.sees(stored.entry.header.contract):
-        # In the same words as for an entry that is not there: its existence is not theirs to know.
-        raise NotFound(f"there is no entry {index}")
+    _, stored = await readable_entry(request, index, caller, query)
     # An entry never changes; a body of it may be erased.
     erased = "".join(f"-{name}" for name, body in stored.entry.bodies.items() if body is None)
     etag = f'"{stored.entry.leaf.hex()}{erased}"'

@@ -26,8 +26,10 @@ from api.console import (
 )
 from api.embedded import Embedded
 from api.policy_cli import policy_app
+from api.schemas import INDEX_MAX
 from ledger.errors import UnusableInput, VerificationError
 from ledger.rebuild import Difference
+from policies.words import LANGUAGES, Tag
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -137,6 +139,31 @@ def replay(
         say(line)
     if outcome.difference is not None or facts:
         raise typer.Exit(TAMPERED)
+
+
+@app.command()
+def explain(
+    index: Annotated[int, typer.Argument(help="Which entry, from 0.", min=0, max=INDEX_MAX)],
+    lang: Annotated[Tag, typer.Option(help="English or Chinese.")] = "en",
+    file: Annotated[
+        Path | None, typer.Option(help="An export; by default the log of the database.", exists=False)
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Say in plain words what was decided on an entry, by which clauses, and what follows from it.
+
+    Whether an export holds is for `verify`. Exit status 2: there is no such entry, or it is withheld.
+    """
+    from api.explain_cli import entry_in_database, entry_in_file, say_explanation
+
+    with explained():
+        if file is not None:
+            told = entry_in_file(file, index)
+        else:
+            settings = settings_of(home)
+            with database.opened(settings) as logins:
+                told = asyncio.run(entry_in_database(logins.reader, index))
+        say_explanation(told, LANGUAGES[lang])
 
 
 @facts_app.command("check")

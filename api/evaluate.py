@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from api.auth import Forbidden
 from api.exchange import Answer, Exchange
+from api.language import accepted_language
 from api.submit import EVENT_BODY_BYTES_MAX, JSON_TYPES, Door, media_type_of
 from ledger.canonical import parse
 from ledger.decision import Decision
@@ -64,16 +65,18 @@ class Evaluation:
         async with self.reader.snapshot() as snapshot:
             now = max(self.door.now(), snapshot.head.recorded_at)
             decision, documents = await _judged(submission.event, against, snapshot, at=now)
+        language = accepted_language(exchange.accept_language)
         return Answer(
             200,
             orjson.dumps(
                 {
                     "decision": decision.value(),
-                    "explained": explain(decision.value(), clauses_of(documents)),
+                    "explained": explain(decision.value(), clauses_of(documents), language),
                     "tree_size": snapshot.head.size,
                     "at": format_timestamp(now),
                 }
             ),
+            headers={"content-language": language.tag},
         )
 
 

@@ -39,6 +39,10 @@ class Exchange:
         self.key_id: str | None = None
 
     @property
+    def accept_language(self) -> str:
+        return self.headers.get(b"accept-language", b"").decode("latin-1")
+
+    @property
     def answered(self) -> bool:
         return self._cycle.response_started
 

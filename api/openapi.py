@@ -147,6 +147,7 @@ def _submit_event() -> dict[str, Any]:
     return {
         "tags": ["events"],
         "operationId": "submit_event",
+        "parameters": [_LANGUAGE],
         "summary": "Submit an event",
         "description": "Judged against its contract, committed, and answered with a receipt.",
         "security": [{"key": []}],
@@ -200,6 +201,7 @@ def _submit_batch() -> dict[str, Any]:
     return {
         "tags": ["events"],
         "operationId": "submit_batch",
+        "parameters": [_LANGUAGE],
         "summary": "Submit up to 1,000 events",
         "description": (
             "If anything is malformed nothing is written. Each event is judged on its own, in order."
@@ -260,6 +262,7 @@ def _evaluate_event() -> dict[str, Any]:
     return {
         "tags": ["events"],
         "operationId": "evaluate_event",
+        "parameters": [_LANGUAGE],
         "summary": "Ask how an event would be decided",
         "description": "Judged as if it were submitted now, by the documents in force or by another."
         " Nothing is committed: only a receipt says that an event was accepted.",
@@ -271,6 +274,13 @@ def _evaluate_event() -> dict[str, Any]:
         },
     }
 
+
+_LANGUAGE: dict[str, Any] = {
+    "name": "Accept-Language",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "In which language a decision is told: `en`, which is the default, or `zh`.",
+}
 
 _RECEIPT: dict[str, Any] = {
     "type": "object",

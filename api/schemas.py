@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.values import UUID_PATTERN, Identifier, Timestamp
+from policies.words import Tag
 
 INDEX_MAX = 2**53 - 1
 """The largest integer that every JSON reader takes exactly."""
@@ -40,6 +41,10 @@ class EntryQuery(Reading):
     outcome: Literal["accepted", "flagged", "held", "denied"] | None = None
     since: Annotated[Timestamp | None, Field(description="Recorded at or after.")] = None
     until: Annotated[Timestamp | None, Field(description="Recorded before.")] = None
+
+
+class ExplanationQuery(Reading):
+    lang: Annotated[Tag | None, Field(description="English or Chinese; else by `Accept-Language`.")] = None
 
 
 class LinkQuery(Reading):
@@ -78,6 +83,37 @@ class ConsistencyQuery(BaseModel):
 
 # --- answers --------------------------------------------------------------------------------------
 
+EXPLANATION_EXAMPLE: Final[dict[str, Any]] = {
+    "index": 17,
+    "kind": "shipment.requested",
+    "party": "acme",
+    "recorded_at": "2027-02-27T12:00:00.000000Z",
+    "contract": "11111111-2222-4333-8444-555555555555",
+    "outcome": "denied",
+    "language": "zh",
+    "policies": [{"policy": "constitution", "version": 1}, {"policy": "us-h200-china", "version": 1}],
+    "summary": "已拒绝：事件已入账，但不产生效力；有1项条件未满足。",
+    "sentences": [
+        {
+            "about": "finding",
+            "text": "levy：已缴关税6,000,000.00 USD，应缴6,750,000.00 USD：尚欠750,000.00 USD。"
+            "条款：tariff of 25 % ad valorem（us-h200-china第1版）。",
+            "condition": "levy",
+            "policy": "us-h200-china",
+            "version": 1,
+            "result": "fail",
+            "action": "deny",
+            "clause": "tariff of 25 % ad valorem",
+            "numbers": {
+                "observed": "6000000.00",
+                "limit": "6750000.00",
+                "shortfall": "750000.00",
+                "unit": "USD",
+            },
+        }
+    ],
+}
+
 
 class BodyView(BaseModel):
     salt: Annotated[
@@ -101,6 +137,47 @@ class EntryView(BaseModel):
 class EntryPage(BaseModel):
     entries: list[EntryView]
     next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
+
+
+class CitedView(BaseModel):
+    policy: str
+    version: int
+    sha256: str | None = None
+
+
+class SentenceView(BaseModel):
+    about: Annotated[
+        Literal["event", "finding", "hold", "duty", "shadow"],
+        Field(description="What the ledger itself says; a condition; who may release; a duty; a shadow."),
+    ]
+    text: str
+    condition: Annotated[str | None, Field(description="Id of the condition, rule or obligation.")]
+    policy: str | None
+    version: int | None
+    result: Annotated[
+        str | None,
+        Field(description="pass, fail, error, not_applicable; of a duty opened, discharged, breached, ..."),
+    ]
+    action: str | None
+    clause: Annotated[str | None, Field(description="In the document's own language.")]
+    numbers: Annotated[
+        dict[str, int | str], Field(description="observed, limit, shortfall, headroom, unit: as committed.")
+    ]
+
+
+class ExplanationView(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": EXPLANATION_EXAMPLE})
+
+    index: int
+    kind: str
+    party: str
+    recorded_at: str
+    contract: str
+    outcome: str
+    language: Tag
+    policies: Annotated[list[CitedView], Field(description="By which it was judged.")]
+    summary: Annotated[str, Field(description="The outcome in a sentence.")]
+    sentences: list[SentenceView]
 
 
 class ChainView(BaseModel):

@@ -13,6 +13,7 @@ import orjson
 from api import problems
 from api.auth import Caller, Forbidden, Keyring
 from api.exchange import Answer, Exchange
+from api.language import accepted_language
 from api.problems import UnsupportedMedia
 from api.telemetry import Metrics
 from ledger.canonical import DEPTH_MAX, parse
@@ -23,6 +24,7 @@ from ledger.sequencer import Committed, Result, Sequencer
 from ledger.values import format_timestamp
 from policies.checks import sound_document
 from policies.explain import explain
+from policies.words import Language
 
 EVENT_BODY_BYTES_MAX = EVENT_BYTES_MAX + 65_536  # room for white space
 BATCH_BODY_BYTES_MAX = 16 << 20
@@ -51,7 +53,7 @@ class Door:
         submission = self.admit(value, caller)
         [result] = await self.sequencer.append([submission])
         self.metrics.count(_counted(result))
-        return _rendered(result, exchange.request_id)
+        return _rendered(result, exchange)
 
     async def submit_batch(self, exchange: Exchange) -> Answer:
         """`POST /v1/events:batch`: all of it is well formed, or nothing is written."""
@@ -63,7 +65,7 @@ class Door:
         results = await self.sequencer.append(submissions)
         for outcome, number in Counter(map(_counted, results)).items():
             self.metrics.count(outcome, number)
-        items = [_item(s, r) for s, r in zip(submissions, results, strict=True)]
+        items = [_item(s, r, exchange) for s, r in zip(submissions, results, strict=True)]
         return Answer(200, b'{"results":[' + b",".join(items) + b"]}")
 
     async def caller(self, exchange: Exchange) -> Caller:
@@ -139,7 +141,7 @@ def _lines(raw: bytes) -> list[object]:
     return values
 
 
-def _denied(committed: Committed, request_id: str = "") -> bytes:
+def _denied(committed: Committed, language: Language, request_id: str = "") -> bytes:
     """The problem of a refusal: its failed conditions in codes and words, and the receipt."""
     receipt = committed.receipt
     decision: dict[str, Any] = orjson.loads(receipt.decision)
@@ -150,7 +152,9 @@ def _denied(committed: Committed, request_id: str = "") -> bytes:
     ]
     body = problems.body_of(
         problems.DENIED,
-        detail=" ".join(explain({**decision, "conditions": failed})),
+        detail=language.phrases["between"].join(
+            explain({**decision, "conditions": failed}, language=language)
+        ),
         request_id=request_id,
         index=receipt.index,
         failed=failed,
@@ -165,18 +169,20 @@ def _counted(result: Result) -> str:
     return "replayed" if result.replayed else result.outcome
 
 
-def _rendered(result: Result, request_id: str) -> Answer:
+def _rendered(result: Result, exchange: Exchange) -> Answer:
     if isinstance(result, LedgerError):
         raise result
     headers = {"location": f"/v1/entries/{result.receipt.index}"}
     if result.replayed:
         headers["idempotent-replayed"] = "true"
     if result.outcome == "denied":
-        return Answer(422, _denied(result, request_id), problems.MEDIA_TYPE, headers)
+        language = accepted_language(exchange.accept_language)
+        headers["content-language"] = language.tag
+        return Answer(422, _denied(result, language, exchange.request_id), problems.MEDIA_TYPE, headers)
     return Answer(200 if result.replayed else 201, result.receipt.encode(), headers=headers)
 
 
-def _item(submission: Submission, result: Result) -> bytes:
+def _item(submission: Submission, result: Result, exchange: Exchange) -> bytes:
     """One result of a batch, as its event alone would have been answered."""
     head = f'{{"id":"{submission.event.id}",'
     if isinstance(result, LedgerError):
@@ -185,7 +191,8 @@ def _item(submission: Submission, result: Result) -> bytes:
         return f'{head}"status":{problem["status"]},'.encode() + body + b"}"
     index = result.receipt.index
     if result.outcome == "denied":
-        return f'{head}"status":422,"index":{index},"problem":'.encode() + _denied(result) + b"}"
+        problem_of_it = _denied(result, accepted_language(exchange.accept_language))
+        return f'{head}"status":422,"index":{index},"problem":'.encode() + problem_of_it + b"}"
     status = 200 if result.replayed else 201
     receipt = result.receipt.encode()
     return f'{head}"status":{status},"index":{index},"receipt":'.encode() + receipt + b"}"

@@ -32,7 +32,7 @@ COMMANDS = [
     [], ["serve"], ["demo"], ["export"], ["verify"], ["facts"], ["facts", "check"], ["facts", "rebuild"],
     ["db"], ["db", "status"], ["db", "stop"], ["db", "upgrade"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
-    ["replay"], ["policy"], ["policy", "check"], ["policy", "test"], ["policy", "propose"],
+    ["replay"], ["explain"], ["policy"], ["policy", "check"], ["policy", "test"], ["policy", "propose"],
     ["policy", "evaluate"],
     ["policy", "backtest"], ["policy", "affected"], ["policy", "coverage"], ["policy", "diff"],
 ]  # fmt: skip

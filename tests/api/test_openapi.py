@@ -143,8 +143,8 @@ def session() -> Iterator[requests.Session]:
 NOTHING_TO_ASK = ["list_kinds", "get_checkpoint", "livez", "readyz", "metrics"]
 """No parameter and no body: one request is all that can be tried."""
 OPERATIONS = [
-    "get_entry", "list_entries", "get_contract", "list_orders", "list_shipments", "list_duties",
-    "list_holds", "get_device", "get_kind", "prove_complete",
+    "get_entry", "list_entries", "explain_entry", "get_contract", "list_orders", "list_shipments",
+    "list_duties", "list_holds", "get_device", "get_kind", "prove_complete",
     "prove_inclusion", "prove_consistency", "problem_page", "set_clock", "submit_event", "submit_batch",
     "evaluate_event",
 ]  # fmt: skip
