@@ -214,7 +214,7 @@ class _Telling:
     def _own(self, kind: str, data: Json) -> str:
         template = self._language.own[kind]
         shown = {
-            name: shown_value(value, "" if name.endswith("count") or name.startswith("units") else "entry")
+            name: shown_value(value, "entry" if name in ("cause", "step") else "")
             for name, value in data.items()
             if isinstance(value, int | str)
         }

@@ -73,6 +73,8 @@ PHRASES: Final[Mapping[str, str]] = {
 
 OWN: Final[Mapping[str, str]] = {
     "ledger.opened": "The log {origin} begins, in entry format {format}, fold {fold} and engine {engine}.",
+    "contracts.summarised": "The ends of {contracts} chains are summarised under root {root}; the next "
+    "summary is due {hours} hours later.",
     "hold.placed": "{target} of entry {cause} is held: nothing may follow from it before it is released.",
     "suspension.proposed": "Suspension of license {license} is proposed because of {condition}, "
     "entry {cause}; a person with authority confirms or dismisses it.",
@@ -98,7 +100,8 @@ OWN: Final[Mapping[str, str]] = {
 
 _SINGULAR: Final = {
     "acknowledgements": "acknowledgement", "approvals": "approval", "attestations": "attestation",
-    "conditions": "condition", "days": "day", "devices": "device", "entries": "entry", "holds": "hold",
+    "chains": "chain", "conditions": "condition", "days": "day", "devices": "device", "entries": "entry",
+    "holds": "hold", "hours": "hour",
     "licenses": "license", "orders": "order", "parties": "party", "replacements": "replacement",
     "seconds": "second", "serials": "serial", "shipments": "shipment", "sites": "site",
     "statements": "statement", "tenants": "tenant", "units": "unit", "versions": "version",

@@ -384,6 +384,17 @@ def test_the_end_of_a_license_is_told() -> None:
     ]
 
 
+def test_a_summary_of_the_chains_is_told() -> None:
+    event = {"kind": "contracts.summarised", "actor": {"role": "ledger"},
+             "data": {"contracts": 1_200, "root": "7a", "hours": 1}}  # fmt: skip
+    decision = {"outcome": "accepted", "policies": [], "conditions": []}
+    said = [explanation(event, decision, (), language).sentences[0].text for language in LANGUAGES.values()]
+    assert said == [
+        "The ends of 1,200 chains are summarised under root 7a; the next summary is due 1 hour later.",
+        "汇总1,200条合同链的末端，根值为7a；下一次汇总在1小时之后。",
+    ]
+
+
 # --- nothing but words and what was committed -----------------------------------------------------
 
 
