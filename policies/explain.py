@@ -13,7 +13,7 @@ SUBJECTS_SHOWN: Final = 5
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DECIMAL = re.compile(r"(-?)(\d+)((?:\.\d+)?)")
-_VOCABULARY: Final[Mapping[str, tuple[str, ...]]] = {
+VOCABULARY: Final[Mapping[str, tuple[str, ...]]] = {
     "license_active.pass": ("observed",),
     "import_approved.class": ("observed",),
     "no_onward_transfer.not_allowed": ("subjects",),
@@ -130,7 +130,7 @@ def filled(template: str, found: Mapping[str, Any], language: Language) -> str:
     words = {name: "?" if value is None else shown_value(value, unit) for name, value in values.items()}
     subjects = list(found.get("subjects", ()))
     code = found.get("code") or f"{found['uses']}.pass"
-    for name in _VOCABULARY.get(code, ()):
+    for name in VOCABULARY.get(code, ()):
         if name == "subjects":
             subjects = [_subject(subject, language) for subject in subjects]
         else:

@@ -10,7 +10,7 @@ import pytest
 
 from ledger.event import KINDS
 from policies.conditions import CONDITIONS
-from policies.explain import explain
+from policies.explain import VOCABULARY, explain
 from policies.obligations import OBLIGATIONS
 from policies.obligations.documents import REACKNOWLEDGEMENT
 from policies.rules import SENTENCES
@@ -84,6 +84,11 @@ def test_a_unit_that_a_condition_counts_in_has_a_chinese_word() -> None:
         if any("{unit}" in words for words in used.sentences.values())
     }
     assert measured - {"currency", "measure", "TPP"} <= CHINESE.units.keys()
+
+
+def test_where_a_value_is_a_word_of_ours_a_code_that_is_found_says_it() -> None:
+    found = {f"{name}.{code}" for name, used in CONDITIONS.items() for code in used.sentences}
+    assert VOCABULARY.keys() <= found | SENTENCES.keys()
 
 
 def test_what_has_no_words_in_a_language_is_told_by_its_code() -> None:
