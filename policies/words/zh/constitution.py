@@ -120,6 +120,7 @@ RULES: Final[Mapping[str, str]] = {
     "approval_known.withdrawn": "该进口批件已被声明有误",
     "clearance_matches.approval": "清关使用进口批件{observed}，放行使用进口批件{limit}",
     "clearance_matches.country": "清关地为{observed}，目的地为{limit}",
+    "clearance_matches.too_many": "该批货物已清关{observed}{unit}，放行{limit}：超出{shortfall}",
     "dated_ahead.day": "日期为{observed}，晚于入账日期{limit}",
     "dated_ahead.list": "名单取得时间晚于筛查的入账时间{limit}，按该时间计：{subjects}",
     "period_past.ahead": "期间于{observed}结束，而申报日期为{limit}",
