@@ -169,6 +169,8 @@ class Shadow(NamedTuple):
     sha256: str
     outcome: Outcome
     failed: tuple[Finding, ...]
+    cel: str | None = None
+    """Version of the CEL library, where it has custom conditions."""
 
     def value(self) -> dict[str, Any]:
         return {
@@ -177,6 +179,7 @@ class Shadow(NamedTuple):
             "sha256": self.sha256,
             "outcome": self.outcome,
             "conditions": [finding.value() for finding in self.failed],
+            **({} if self.cel is None else {"cel": self.cel}),
         }
 
 
@@ -185,7 +188,8 @@ class Decision:
     outcome: Outcome
     engine: int
     policies: tuple[Mapping[str, Any], ...]
-    """{policy, version, sha256} of each document that was asked, the constitution first."""
+    """{policy, version, sha256} of each document that was asked, the constitution first; and `cel`, the
+    version of the CEL library, where a document has custom conditions."""
     findings: tuple[Finding, ...] = ()
     proposals: tuple[Proposal, ...] = ()
     awaited: tuple[Awaited, ...] = ()

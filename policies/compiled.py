@@ -41,7 +41,7 @@ class Asked:
 class Compiled:
     document: PolicyDocument
     reference: Mapping[str, Any]
-    """How a decision cites it: policy, version, sha256."""
+    """How a decision cites it: policy, version, sha256; and cel, where it has custom conditions."""
     table: Mapping[str, tuple[Asked, ...]]
     obligations: Mapping[str, tuple[BoundObligation, ...]]
     """By kind of event that opens or meets them."""
@@ -59,9 +59,10 @@ class Compiled:
 def compile_document(document: PolicyDocument) -> Compiled:
     kinds = dict.fromkeys(kind for bound in document.conditions for kind in bound.at)
     watched = dict.fromkeys(kind for bound in document.obligations for kind in bound.obligation.watches)
+    cited = {"policy": document.policy, "version": document.version, "sha256": document.sha256}
     return Compiled(
         document,
-        {"policy": document.policy, "version": document.version, "sha256": document.sha256},
+        cited if document.cel is None else {**cited, "cel": document.cel},
         {k: tuple(_asked(b, k) for b in document.conditions if k in b.at) for k in kinds},
         {k: tuple(b for b in document.obligations if k in b.obligation.watches) for k in watched},
     )

@@ -24,7 +24,8 @@ from ledger.decision import Action, StepAction
 from ledger.errors import Fault
 from ledger.event import KINDS, Kind
 from ledger.values import EVERY_ROLE, Date, Many, Role, Text, Value, Zone, midnight
-from policies.conditions import CONDITIONS, Condition
+from policies.conditions import CONDITIONS, Condition, Misfit
+from policies.conditions.cel.program import version as cel_version
 from policies.conditions.parameters import Duration, Parameters, nearest, one_of
 from policies.obligations import OBLIGATIONS, Obligation
 from policies.obligations.documents import REACKNOWLEDGEMENT, Acknowledged
@@ -60,6 +61,12 @@ class Bound:
     """Roles that may release what it holds."""
     overridden_by: tuple[str, ...] = ()
     """Roles that may let it count as a flag, by an event of its own."""
+
+    @property
+    def cited(self) -> str:
+        """Its clause, and what it demands where the document says that in an expression."""
+        expression = getattr(self.parameters, "expression", None)
+        return self.clause if expression is None else f"{self.clause}: {' '.join(expression.split())}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,8 @@ class PolicyDocument:
     conditions: tuple[Bound, ...]
     obligations: tuple[BoundObligation, ...]
     sha256: str
+    cel: str | None = None
+    """Version of the CEL library that judges its custom conditions; None where it has none."""
 
     def obligation(self, name: str) -> BoundObligation | None:
         """The obligation of that id."""
@@ -238,6 +247,7 @@ def _parse(text: str) -> PolicyDocument:
         conditions=conditions,
         obligations=(*obligations, *_implied(written.transition, digest(text))),
         sha256=digest(text),
+        cel=cel_version() if any(bound.condition.name == "custom" for bound in conditions) else None,
     )
 
 
@@ -328,6 +338,12 @@ def _condition(value: dict[str, Any], path: Path, tree: Tree, faults: list[Fault
     _check_release(frame, path, tree, faults)
     if parameters is None or len(faults) > before:
         return None
+    if used.fit is not None:
+        fitted = used.fit(parameters, frame.at)
+        if isinstance(fitted, Misfit):
+            faults.append(tree.fault((*path, fitted.field), fitted.words))
+            return None
+        parameters = fitted
     return Bound(
         frame.id,
         used,

@@ -165,11 +165,11 @@ class Engine:
         for shadow in self._library.shadows(case.contract, case.facts, case.at):
             found = _Asking(case).about(shadow, 0)
             outcome = outcome_of(found)
-            policy = shadow.document.policy
+            policy, version, sha256 = shadow.document.policy, shadow.document.version, shadow.document.sha256
             numbers = [n for n, d in enumerate(documents, 1) if d.document.policy == policy]
             if outcome != outcome_of([f for f in findings if f.policy in numbers]):
                 failed = tuple(f for f in found if f.weight is not None)
-                yield Shadow(policy, shadow.document.version, shadow.document.sha256, outcome, failed)
+                yield Shadow(policy, version, sha256, outcome, failed, shadow.document.cel)
 
     # --- duties that fall due ---------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ Clauses = Mapping[tuple[int, str], str]
 def clauses_of(documents: Sequence[PolicyDocument]) -> dict[tuple[int, str], str]:
     """The clauses of the documents that a decision lists after the constitution, in its order."""
     return {
-        (number, bound.id): bound.clause
+        (number, bound.id): bound.cited
         for number, document in enumerate(documents, 1)
         for bound in document.conditions
     }

@@ -29,6 +29,7 @@ from ledger.fold import extend_chain
 from ledger.merkle import leaf_hash
 from ledger.values import parse_timestamp
 from ledger.verify import EXPORT, LINE_BYTES_MAX
+from policies.conditions.cel.program import LIBRARY
 from policies.explain import explain
 from policies.history import History
 
@@ -73,6 +74,7 @@ class Difference:
         if len(places) > SHOWN_MAX:
             lines.append(f"  and {len(places) - SHOWN_MAX} places more")
         if self.what == "decision":
+            lines += [f"  {words}" for words in _engines(_json(self.committed), _json(self.recomputed))]
             lines += [f"  recomputed: {sentence}" for sentence in _reasons(_json(self.recomputed))]
         return lines
 
@@ -431,6 +433,16 @@ def _reasons(decision: Any) -> list[str]:
     """Why the recomputed decision is what it is: its failed conditions in words."""
     failed = [f for f in decision["conditions"] if f["result"] in ("fail", "error")]
     return explain({**decision, "conditions": failed})
+
+
+def _engines(committed: Any, recomputed: Any) -> Iterator[str]:
+    """Of documents whose expressions another version of the CEL library judged."""
+    for then, now in zip(committed["policies"], recomputed["policies"], strict=False):
+        if then.get("cel") != now.get("cel"):
+            yield (
+                f"policy {then['policy']} was judged with CEL {then.get('cel', 'none')}, and is here with "
+                f"{now.get('cel', 'none')}: replay it where {LIBRARY} is of the version that judged it"
+            )
 
 
 def _json(raw: bytes | None) -> Any:

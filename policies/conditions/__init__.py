@@ -5,6 +5,7 @@ Importing this knows them all. `policies/CONDITIONS.md` is generated from it (`p
 
 from policies.conditions import (
     attestation,
+    custom,
     devices,
     licensing,
     operations,
@@ -17,15 +18,17 @@ from policies.conditions import (
     trade,
 )
 from policies.conditions.case import Case, Found, Proposes
-from policies.conditions.registry import CONDITIONS, Condition
+from policies.conditions.registry import CONDITIONS, Condition, Misfit
 
 __all__ = [
     "CONDITIONS",
     "Case",
     "Condition",
     "Found",
+    "Misfit",
     "Proposes",
     "attestation",
+    "custom",
     "devices",
     "licensing",
     "operations",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from math import isqrt
 from typing import Any
 
+from policies.conditions.cel import dialect, variables
 from policies.conditions.parameters import SOURCES, Parameters
 from policies.conditions.registry import CONDITIONS, Condition
 from policies.obligations import OBLIGATIONS, Obligation
@@ -38,6 +40,28 @@ needs `released_by`; what denies or holds may name roles in `overridden_by`, whi
 A document that is proposed must mean something: what can never decide anything, refuses everything or can
 never be met is an error, and is refused. What is said twice, has no effect or is unusual is a remark.
 `chipledger policy check` tells both.
+"""
+_DIALECT = f"""\
+## The dialect of custom
+
+An expression is CEL (cel.dev), of these types: bool, int (64 bits), string, timestamp, duration, and lists
+of one of them. There are no maps, floats, `dyn`, regular expressions or named time zones, and no clock. It is
+typed when the document is parsed, must come to true or false, and knows what all of its kinds say alike.
+
+{chr(10).join(f"- {words}" for words in dialect.WRITTEN)}
+
+What an event does not say is not there: to ask for it is an error, and `has(event.x)` asks whether it is. A
+decimal `x` is the integer `x_micros`, x × 1,000,000. A date is text, 2027-03-01. Of a list of objects each
+field that all of them have is a list of its own. `license.…`, `order.…` and `shipment.…` are those that the
+event names, or that what it names leads to, as they were before it.
+
+An error is never a pass: under `deny` it denies. So is more than one of these limits, each fixed:
+
+- {dialect.EXPRESSION_CHARS_MAX:,} characters, {dialect.DEPTH_MAX} levels of nesting;
+- fewer than {dialect.ITERATIONS_MAX:,} rounds of loops in one judgement;
+- {dialect.COST_MAX:,} steps in one judgement: each name, constant and call, in a loop once for each round;
+  `in`, and `==` and `+` of lists, one more for each item; `filter` and `map` the square of their list, which
+  leaves lists of about {isqrt(dialect.COST_MAX)}.
 """
 _OBLIGATIONS = """\
 
@@ -73,6 +97,8 @@ def page() -> str:
             _OPENING,
             f"Read from the license: {sources}.",
             *map(_condition, conditions),
+            _DIALECT,
+            *_variables(),
             _OBLIGATIONS,
             *map(_obligation, obligations),
         ]
@@ -93,6 +119,23 @@ def _condition(condition: Condition) -> str:
         *_sentences(condition.sentences, condition.name),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _variables() -> Iterator[str]:
+    yield "| at | names, and their types |"
+    yield "|---|---|"
+    yield f"| every kind | {_typed(variables.ALWAYS.values())} |"
+    for kind in variables.JUDGED:
+        own = [v for v in variables.of_kind(kind).values() if v.fact is None]
+        leads = dict.fromkeys(v.fact for v in variables.of_kind(kind).values())
+        more = "".join(f"; `{fact.name}.…`" for fact in leads if fact is not None)
+        yield f"| `{kind}` | {_typed(own)}{more} |"
+    for fact, named in variables.FACTS.items():
+        yield f"| `{fact.name}.…` | {', '.join(f'`{name}` {type_}' for name, type_ in named.items())} |"
+
+
+def _typed(named: Iterable[variables.Variable]) -> str:
+    return ", ".join(f"`{variable.name}` {variable.typed}" for variable in named)
 
 
 def _obligation(obligation: Obligation[Any]) -> str:

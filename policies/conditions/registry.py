@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import cleandoc
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from ledger.event import Event
 from ledger.facts import Facts, Key
@@ -20,6 +20,17 @@ Clock = Literal["recorded_at", "none"]
 
 Reads = Callable[[Event, Facts, Any], Iterable[Key]]
 """(event, facts, parameters): asked again once what it names is loaded, until it names nothing new."""
+
+
+class Misfit(NamedTuple):
+    """Why parameters are none for the kinds of event that they are bound to."""
+
+    field: str
+    words: str
+
+
+Fit = Callable[[Any, tuple[str, ...]], Parameters | Misfit]
+"""(parameters, kinds): the parameters as they are judged at these kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,8 @@ class Condition:
     """What it demands and where that comes from."""
     reads: Reads | None
     """The facts it looks at beyond those that the kinds of event name themselves."""
+    fit: Fit | None = None
+    """Where what the parameters mean depends on the kinds."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -62,6 +75,7 @@ def condition(
     unit: str,
     sentences: Mapping[str, str],
     reads: Reads | None = None,
+    fit: Fit | None = None,
 ) -> Callable[[Callable[[Case, P], Found]], Callable[[Case, P], Found]]:
     """Enter a function under its own name; its docstring is the text of the catalogue."""
 
@@ -71,7 +85,7 @@ def condition(
             raise TypeError(f"condition {name} is declared twice")
         CONDITIONS[name] = Condition(
             name, number, parameters, requests, facts, clock, unit, sentences, check,
-            cleandoc(check.__doc__ or ""), reads,
+            cleandoc(check.__doc__ or ""), reads, fit,
         )  # fmt: skip
         return check
 

@@ -157,6 +157,7 @@ def test_a_fact_of_whoever_may_say_it_is_never_denied(kind: str) -> None:
             "sites": [{"site": "SHA-1", "latitude_e6": 31_230_000, "longitude_e6": 121_470_000}],
         },
         "retention_hold": {"years": 5},
+        "custom": {"expression": "contract.zone == 'UTC'"},
         "performance_thresholds": {"tpp_below": 1, "bandwidth_below": 1},
         "end_user_statement": {"above": {"amount": "0", "currency": "USD"}},
         "screening_clear": {"score": 1, "list_age": "PT0S"},
