@@ -25,6 +25,7 @@ from ledger.errors import Fault
 from ledger.event import KINDS, Kind
 from ledger.values import EVERY_ROLE, Date, Many, Role, Text, Value, Zone, midnight
 from policies.conditions import CONDITIONS, Condition, Misfit
+from policies.conditions.cel.dialect import CUSTOM_MAX
 from policies.conditions.cel.program import version as cel_version
 from policies.conditions.parameters import Duration, Parameters, nearest, one_of
 from policies.obligations import OBLIGATIONS, Obligation
@@ -33,6 +34,7 @@ from policies.tree import Path, PolicyDocumentError, Tree, read
 
 LANGUAGE = 1
 CONDITIONS_MAX = 200
+CUSTOM = "custom"
 REACKNOWLEDGE = "reacknowledge"
 FAULTS_MAX = 20
 
@@ -232,6 +234,7 @@ def _parse(text: str) -> PolicyDocument:
     conditions = _items(tree, "conditions", _condition, faults)
     obligations = _items(tree, "obligations", _obligation, faults)
     _distinct(tree, faults)
+    _check_custom(tree, conditions, faults)
     if written is not None:
         _check_force(written.force, tree, faults)
     if faults or written is None:
@@ -247,7 +250,7 @@ def _parse(text: str) -> PolicyDocument:
         conditions=conditions,
         obligations=(*obligations, *_implied(written.transition, digest(text))),
         sha256=digest(text),
-        cel=cel_version() if any(bound.condition.name == "custom" for bound in conditions) else None,
+        cel=cel_version() if any(bound.condition.name == CUSTOM for bound in conditions) else None,
     )
 
 
@@ -290,6 +293,14 @@ def _items(
         if isinstance(value, dict):
             items.append(read_one(value, (section, number), tree, faults))
     return tuple(item for item in items if item is not None)
+
+
+def _check_custom(tree: Tree, conditions: tuple[Bound, ...], faults: list[Fault]) -> None:
+    """Each may take some milliseconds under the lock, and memory of its own."""
+    count = sum(bound.condition.name == CUSTOM for bound in conditions)
+    if count > CUSTOM_MAX:
+        words = f"has {count} custom conditions, must have at most {CUSTOM_MAX}"
+        faults.append(tree.fault(("conditions",), words))
 
 
 def _distinct(tree: Tree, faults: list[Fault]) -> None:

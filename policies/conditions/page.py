@@ -41,6 +41,7 @@ A document that is proposed must mean something: what can never decide anything,
 never be met is an error, and is refused. What is said twice, has no effect or is unusual is a remark.
 `chipledger policy check` tells both.
 """
+_SQUARE = isqrt(dialect.COST_MAX)
 _DIALECT = f"""\
 ## The dialect of custom
 
@@ -55,13 +56,20 @@ decimal `x` is the integer `x_micros`, x × 1,000,000. A date is text, 2027-03-0
 field that all of them have is a list of its own. `license.…`, `order.…` and `shipment.…` are those that the
 event names, or that what it names leads to, as they were before it.
 
-An error is never a pass: under `deny` it denies. So is more than one of these limits, each fixed:
+An error is never a pass: under `deny` it denies. Beside an error `||` is true all the same where its other
+side is, and `&&` false. Limits, all of them fixed:
 
-- {dialect.EXPRESSION_CHARS_MAX:,} characters, {dialect.DEPTH_MAX} levels of nesting;
-- fewer than {dialect.ITERATIONS_MAX:,} rounds of loops in one judgement;
-- {dialect.COST_MAX:,} steps in one judgement: each name, constant and call, in a loop once for each round;
-  `in`, and `==` and `+` of lists, one more for each item; `filter` and `map` the square of their list, which
-  leaves lists of about {isqrt(dialect.COST_MAX)}.
+| | at most |
+|---|---|
+| custom conditions in a document | {dialect.CUSTOM_MAX} |
+| characters of an expression | {dialect.EXPRESSION_CHARS_MAX:,} |
+| levels of nesting | {dialect.DEPTH_MAX} |
+| rounds of loops in one judgement; more is an error | {dialect.ITERATIONS_MAX - 1:,} |
+| steps in one judgement; more is an error | {dialect.COST_MAX:,} |
+
+A step is each name, constant and call, in a loop once for each round. `in`, and `==` and `+` of lists, are
+one more for each item; `filter` and `map` the square of their list, which leaves lists of about {_SQUARE}; a
+function of texts one more for 32 characters, and `contains` for 32 × 32.
 """
 _OBLIGATIONS = """\
 

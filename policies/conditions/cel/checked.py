@@ -27,7 +27,7 @@ class Node:
     form: str
     """constant, name, call, list, loop, or other."""
     name: str
-    """Of a variable in full, `event.received`; of a function, `_<=_`."""
+    """Of a variable in full, `event.received`; of a function, `_<=_`; of a text, the text."""
     type: str
     """In CEL's own words: `list(string)`."""
     at: int | None
@@ -70,7 +70,7 @@ class _Reader:
         if variable:
             return "name", variable, ()
         if 3 in fields:
-            return "constant", "", ()
+            return "constant", _bytes(_message(_bytes(fields, 3)), 6).decode(), ()
         if 4 in fields:
             return "name", _bytes(_message(_bytes(fields, 4)), 1).decode(), ()
         if 6 in fields:

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+CUSTOM_MAX: Final = 20
+"""Custom conditions in one document."""
 EXPRESSION_CHARS_MAX: Final = 1_000
 DEPTH_MAX: Final = 32
 """Levels of nesting. The library's parser is built with it, and refuses a deeper expression."""
 ITERATIONS_MAX: Final = 10_000
 """Rounds of all loops of one judgement. The library counts them, and fails at this one."""
 COST_MAX: Final = 250_000
-"""Steps of one judgement at most: each name, constant and call is one, in a loop once for each round. `in`,
-and `==` and `+` of lists, are one more for each item; `filter` and `map` the square of their list. Worked out
-from the lists that are there, before anything is evaluated. It is some ten milliseconds."""
+"""Steps of one judgement at most (`cost`): some ten milliseconds."""
 
 MACROS: Final = ("all", "exists", "exists_one", "filter", "map")
 
@@ -35,7 +35,7 @@ FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "_>_": tuple(f"greater_{name}" for name in _ORDERED),
     "_>=_": tuple(f"greater_equals_{name}" for name in _ORDERED),
     "_+_": (
-        "add_int64", "add_string", "add_list", "add_timestamp_duration", "add_duration_timestamp",
+        "add_int64", "add_list", "add_timestamp_duration", "add_duration_timestamp",
         "add_duration_duration",
     ),
     "_-_": (
@@ -68,7 +68,7 @@ FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 
 WRITTEN: Final = (
     "`&&` `||` `!` `? :`", "`==` `!=` `<` `<=` `>` `>=`", "`+` `-` `*` `/` `%` of integers",
-    "`+` of texts, of lists, of a time and a duration; `-` of times and durations",
+    "`+` of lists, of a time and a duration; `-` of times and durations",
     "`in`", "`list[0]`", "`size(x)`", "`contains` `startsWith` `endsWith`",
     "`all` `exists` `exists_one` `filter` `map` over a list", "`has(event.x)`",
     '`timestamp("2027-03-01T00:00:00Z")`', '`duration("72h")`', "`int(time)`, seconds since 1970",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
 from threading import Lock
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ledger.facts import Fact
 from policies.conditions.cel import checked
 from policies.conditions.cel.checked import Node
+from policies.conditions.cel.cost import steps
 from policies.conditions.cel.dialect import COST_MAX, DEPTH_MAX, FUNCTIONS, MACROS, config, spelled
 from policies.conditions.cel.variables import HAS, Subject, Variable, presence, variables
 from policies.conditions.parameters import nearest
@@ -26,7 +27,9 @@ _TOO_DEAR: Final = "the expression costs more than is allowed, whatever the even
 
 _SCALAR: Final = ("bool", "int", "string", "timestamp", "duration")
 _TYPES: Final = frozenset((*_SCALAR, *(f"list({name})" for name in _SCALAR)))
-_COMPARISONS: Final = frozenset({"_<=_", "_<_", "_>=_", "_>_", "_==_", "_!=_"})
+_MIRRORED: Final = {
+    "_<=_": "_>=_", "_<_": "_>_", "_>=_": "_<=_", "_>_": "_<_", "_==_": "_==_", "_!=_": "_!=_",
+}  # fmt: skip
 
 # A literal or a comment is passed over, so that what it holds is never taken for code.
 _HAS: Final = re.compile(
@@ -57,7 +60,7 @@ class Program:
     """`_<=_` and the like, where it compares two integers and does nothing else: they are its value."""
     loops: Node | None
     """The whole of it, where it has a loop; what has none is as cheap as its text is short."""
-    compiled: cel.Expression
+    compiled: cel.Expression = field(compare=False, repr=False)
 
     def evaluate(self, subject: Subject) -> bool | tuple[int, int] | None:
         """What it comes to; of a comparison, both sides. None: an error, or it costs too much."""
@@ -65,7 +68,7 @@ class Program:
         for variable in self.named:
             if (value := variable.read(subject)) is not None:
                 bound[variable.name] = value
-        if self.loops is not None and _cost(self.loops, bound) > COST_MAX:
+        if self.loops is not None and steps(self.loops, bound) > COST_MAX:
             return None
         try:
             found = self.compiled.eval(data=bound).plain_value()
@@ -92,16 +95,11 @@ _lock = Lock()
 
 def read(expression: str, kinds: tuple[str, ...]) -> Program | Refusal:
     """Type-check an expression for all of these kinds of event."""
-    known = variables(kinds)
-    asked: list[str] = []
-    written = _with_presence(expression, asked)
+    known = variables(tuple(sorted(kinds)))
+    every = dict(known)
+    written = _with_presence(expression, every)
     if isinstance(written, Refusal):
         return written
-    present = {name: presence(known, name) for name in asked}
-    for name, variable in present.items():
-        if variable is None:
-            return Refusal(f"{_place(expression, expression.find(name))}{_unknown(name, known)}")
-    every = {**known, **{v.name: v for v in present.values() if v is not None}}
     with _lock:
         environment = _environment(tuple((v.name, v.typed) for v in every.values()))
         if environment is None:
@@ -113,8 +111,13 @@ def read(expression: str, kinds: tuple[str, ...]) -> Program | Refusal:
         tree = checked.read(whole.serialize())
         if (refusal := _refused(tree, expression)) is not None:
             return refusal
-        sides = _sides(tree, written, environment)
-        compiled = whole if sides is None else sides
+        comparison, sides = _sides(tree, written)
+        compiled = whole
+        if comparison is not None:
+            try:
+                compiled = environment.compile(sides)
+            except RuntimeError:
+                comparison = None  # the whole of it stands in brackets
         try:
             compiled.eval(data={})  # makes the program, so that no thread has to
         except RuntimeError:
@@ -123,7 +126,7 @@ def read(expression: str, kinds: tuple[str, ...]) -> Program | Refusal:
     return Program(
         named,
         frozenset(fact for fact in (variable.fact for variable in named) if fact is not None),
-        tree.name if sides is not None else None,
+        comparison,
         tree if any(node.form == "loop" for node in tree.walk()) else None,
         compiled,
     )
@@ -145,8 +148,11 @@ def _environment(names: tuple[tuple[str, str], ...]) -> cel.Env | None:
     )
 
 
-def _with_presence(expression: str, asked: list[str]) -> str | Refusal:
-    """`has(event.x)` as a name of its own, `has.event.x`, and of the same length, so that columns stay."""
+def _with_presence(expression: str, known: dict[str, Variable]) -> str | Refusal:
+    """`has(event.x)` as a name of its own, `has.event.x`, of the same length, so that columns stay.
+
+    These names are added to those that are known.
+    """
     pieces, end = [], 0
     for match in _HAS.finditer(expression):
         if match["has"] is None:
@@ -154,7 +160,10 @@ def _with_presence(expression: str, asked: list[str]) -> str | Refusal:
         if match["name"] is None:
             return Refusal(f"{_place(expression, match.start())}has must be written has(event.name)")
         name = re.sub(r"\s", "", match["name"])
-        asked.append(name)
+        variable = presence(known, name)
+        if variable is None:
+            return Refusal(_place(expression, match.start("name")) + _unknown(name, known))
+        known[variable.name] = variable
         pieces += [expression[end : match.start()], (HAS + name).ljust(match.end() - match.start())]
         end = match.end()
     return "".join((*pieces, expression[end:]))
@@ -169,35 +178,34 @@ def _refused(tree: Node, expression: str) -> Refusal | None:
         return Refusal(f"{place}is of type {first.type}; there are {', '.join(_SCALAR)}, and lists of one")
     if tree.type != "bool":
         return Refusal(f"the expression comes to {tree.type}, must come to true or false")
-    return Refusal(_TOO_DEAR) if _cost(tree, {}) > COST_MAX else None
+    return Refusal(_TOO_DEAR) if steps(tree, {}) > COST_MAX else None
 
 
-def _sides(tree: Node, written: str, environment: cel.Env) -> cel.Expression | None:
-    """Both sides of a comparison of integers, as a list: then one evaluation gives both."""
-    if tree.form != "call" or tree.name not in _COMPARISONS or tree.at is None:
-        return None
+def _sides(tree: Node, written: str) -> tuple[str | None, str]:
+    """Of a comparison of two integers, which one it is, and both as a list: one evaluation then gives both.
+
+    The limit comes last: `500 >= size(event.received)` is turned round.
+    """
+    if tree.form != "call" or tree.name not in _MIRRORED or tree.at is None:
+        return None, ""
     if any(side.type != "int" for side in tree.parts):
-        return None
-    left, right = written[: tree.at], written[tree.at + len(spelled(tree.name)) :]
-    try:
-        return environment.compile(f"[{left}\n,{right}\n]")  # a line may end with a comment
-    except RuntimeError:
-        return None  # the whole of it stands in brackets
+        return None, ""
+    sides = [written[: tree.at], written[tree.at + len(spelled(tree.name)) :]]
+    varies = [any(node.form == "name" for node in side.walk()) for side in tree.parts]
+    turned = varies == [False, True]
+    # A side may end with a comment, which goes to the end of its line.
+    listed = f"[{sides[turned]}\n,{sides[not turned]}\n]"
+    return _MIRRORED[tree.name] if turned else tree.name, listed
 
 
 # --- in words -------------------------------------------------------------------------------------
 
 
 def _place(expression: str, at: int | None) -> str:
-    if at is None or at < 0:
+    if at is None:
         return "the expression "
     before = expression[:at]
-    line, column = before.count("\n") + 1, at - (before.rfind("\n") + 1) + 1
-    return (
-        f"column {column} of the expression: "
-        if line == 1
-        else f"line {line}, column {column} of the expression: "
-    )
+    return _at(before.count("\n") + 1, at - before.rfind("\n"))
 
 
 def _reason(message: str, expression: str, known: Mapping[str, Variable]) -> str:
@@ -205,18 +213,24 @@ def _reason(message: str, expression: str, known: Mapping[str, Variable]) -> str
     if "recursion" in message:
         return f"the expression is nested deeper than {DEPTH_MAX} levels"
     fault = _FAULT.search(message)
-    if fault is None:
+    if fault is None or int(fault[1]) < 1:
         return f"the expression cannot be read: {message.splitlines()[0][:200]}"
     line, column = int(fault[1]), int(fault[2])
-    place = f"column {column} of the expression: "
-    if line > 1:
-        place = f"line {line}, {place}"
+    text = expression.split("\n")[line - 1]
     if (undeclared := _UNDECLARED.match(fault[3])) is not None:
-        called = expression.splitlines()[line - 1][column - 1 : column] == "("
-        return place + (_no_function(undeclared[1]) if called else _unknown(undeclared[1], known))
+        name = undeclared[1]
+        if text[column - 1 : column] == "(":
+            return _at(line, column) + _no_function(name)
+        if text[: column - 1].endswith(before := name.rpartition(".")[0]):  # it is given at its last dot
+            column -= len(before)
+        return _at(line, column) + _unknown(name, known)
     if (overload := _NO_OVERLOAD.match(fault[3])) is not None:
-        return f"{place}{spelled(overload[1])} does not take ({overload[2]})"
-    return f"{place}{fault[3].partition(' expecting {')[0][:200]}"
+        return f"{_at(line, column)}{spelled(overload[1])} does not take ({overload[2]})"
+    return f"{_at(line, column)}{fault[3].partition(' expecting {')[0][:200]}"
+
+
+def _at(line: int, column: int) -> str:
+    return f"{f'line {line}, ' if line > 1 else ''}column {column} of the expression: "
 
 
 def _unknown(name: str, known: Mapping[str, Variable]) -> str:
@@ -228,36 +242,3 @@ def _no_function(name: str) -> str:
         return f"{name} is not called so: of a time it takes nothing else, and no time zone"
     names = (*(function for function in FUNCTIONS if function.isalpha()), *MACROS, "has")
     return f"{name} is no function of the dialect; {nearest(name, names)}"
-
-
-# --- cost -----------------------------------------------------------------------------------------
-
-
-def _cost(node: Node, bound: Mapping[str, Any]) -> int:
-    """Steps at most, with the lists that are bound (`dialect.COST_MAX`)."""
-    costs = [_cost(part, bound) for part in node.parts]
-    if node.form != "loop":
-        lists = sum(_size(part, bound) for part in node.parts) if node.name in _WALKS else 0
-        return 1 + sum(costs) + lists
-    over, start, condition, step, result = costs
-    rounds = _size(node.parts[0], bound)
-    # Each item that `filter` or `map` adds makes the library walk what it has: 10,000 would take seconds.
-    grown = rounds * rounds if node.type.startswith("list") else 0
-    return over + start + rounds * (condition + step) + grown + result
-
-
-_WALKS: Final = frozenset({"@in", "_==_", "_!=_", "_+_"})
-"""Functions that walk the lists they are given."""
-
-
-def _size(node: Node, bound: Mapping[str, Any]) -> int:
-    """Items of a list at most; 0 of anything else."""
-    if not node.type.startswith("list"):
-        return 0
-    if node.form == "name":
-        return len(bound.get(node.name, ()))
-    if node.form == "list":
-        return len(node.parts)
-    if node.form == "loop":
-        return _size(node.parts[0], bound)
-    return sum(_size(part, bound) for part in node.parts)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal
-from functools import cache
+from decimal import Context, Decimal
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
@@ -36,6 +36,8 @@ _LISTS: Final[Mapping[Scalar, Type]] = {
     "bool": "list(bool)", "int": "list(int)", "string": "list(string)", "timestamp": "list(timestamp)",
 }  # fmt: skip
 _MICROS: Final = Decimal(1_000_000)
+# Wide enough for any sum that an amount's own limits allow; never the caller's ambient context.
+_EXACT: Final = Context(prec=80)
 HAS: Final = "has."
 """Before the name of a variable: whether it is there."""
 
@@ -77,11 +79,13 @@ def _follow(value: Any, path: Path) -> Any:
 
 def plain(value: object) -> object:
     """As CEL takes it."""
+    if isinstance(value, tuple):  # of one type: mostly text, and then as long as 10,000 serials
+        return list(value) if value and isinstance(value[0], str) else list(map(plain, value))
     if isinstance(value, Decimal):
-        return int(value * _MICROS)
+        return int(_EXACT.multiply(value, _MICROS))
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
-    return list(map(plain, value)) if isinstance(value, tuple) else value
+    return value
 
 
 def _fields_of(model: type[Value], name: str = "event", path: Path = ()) -> Iterator[Variable]:
@@ -263,7 +267,7 @@ ALWAYS: Final[Mapping[str, Variable]] = {variable.name: variable for variable in
 """What an expression may name at every kind of event."""
 
 
-@cache
+@lru_cache(maxsize=64)
 def variables(kinds: tuple[str, ...]) -> Mapping[str, Variable]:
     """What an expression may name at all of these kinds: the same name, of the same type."""
     return {**_alike([of_kind(kind) for kind in kinds]), **ALWAYS}
