@@ -10,14 +10,17 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.decision import Decision, Finding
-from ledger.event import KINDS
+from ledger.event import KINDS, parse_event
+from ledger.facts import Contract, License, Order, Shipment
 from policies import document as documents
+from policies.conditions import Case
 from policies.conditions.cel import program as programs
 from policies.conditions.cel.dialect import (
     COST_MAX,
@@ -28,13 +31,14 @@ from policies.conditions.cel.dialect import (
     ITERATIONS_MAX,
 )
 from policies.conditions.cel.program import Program, Refusal, read
-from policies.conditions.cel.variables import JUDGED, Subject, of_kind
+from policies.conditions.cel.variables import ALWAYS, JUDGED, Subject, of_kind, plain
 from policies.document import PolicyDocument, PolicyDocumentError, parse_document
 from policies.engine import Engine
 from policies.explain import clauses_of, explain
 from policies.replay import replay_export
 from tests.policies.told_log import AUTHORITY, BUYER, EXPORTER, LICENSE, ROLES, ToldLog, order
-from tests.workbench import Workbench, activation, condition, finding, policy, serials, usd
+from tests.workbench import CONTRACT, Workbench, activation, condition, finding, policy, serials, usd, wire
+from tests.workbench import LICENSE as LICENSE_NUMBER
 
 ROOT = Path(__file__).parents[2]
 RECEIVED = ("delivery.received",)
@@ -227,6 +231,38 @@ def test_every_name_of_every_kind_is_known_to_the_library() -> None:
             assert isinstance(read(f"has({name}) && {name} == {name}", (kind,)), Program), (kind, name)
 
 
+def test_every_name_has_the_type_that_it_is_declared_with() -> None:
+    """Of the example of every kind, and of facts of a year: what is there can be compared to itself."""
+    bench = Workbench().open()
+    bench.order(2)
+    bench.test(serials(2))
+    bench.release(serials(2))
+    bench.dispatch(serials(2))
+    bench.receive(serials(1), lost=serials(2)[1:])
+    facts = {
+        License: bench.fact(License, LICENSE_NUMBER),
+        Order: bench.fact(Order, f"{CONTRACT}/PO-4711"),
+        Shipment: bench.fact(Shipment, f"{CONTRACT}/SH-1"),
+    }
+    seen = set()
+    for kind in JUDGED:
+        event = parse_event(wire(kind))
+        case = Case(event, bench.facts, bench.fact(Contract, CONTRACT), at=event.occurred_at)
+        for name, variable in (of_kind(kind) | ALWAYS).items():
+            asks = read(f"has({name}) && {name} == {name}", (kind,))
+            assert isinstance(asks, Program)
+            there = variable.read(Subject(case, facts)) is not None
+            assert asks.evaluate(Subject(case, facts)) is there, (kind, name)
+            seen |= {(kind, name)} if there else set()
+    every = {(kind, name) for kind in JUDGED for name in of_kind(kind)}
+    assert len(every - seen) < len(every) // 8  # the examples say nearly all there is to say
+
+
+def test_amounts_are_exact_however_large() -> None:
+    assert plain(Decimal("27000.000001")) == 27_000_000_001
+    assert plain(Decimal("123456789012345678901234567890.123456")) == 123456789012345678901234567890123456
+
+
 def test_every_function_that_is_kept_can_be_called() -> None:
     """A name that the library did not know would leave out more than was meant."""
     calls = {
@@ -358,6 +394,17 @@ def test_facts_are_those_that_the_event_leads_to() -> None:
     assert through.result == "pass"
     known = asked("has(license.state) && license.state == 'active'", "order.placed")
     assert known.ask("order.placed").outcome == "accepted"
+
+
+@pytest.mark.parametrize(
+    "kind", ["acceptance.signed", "customs.cleared", "export.filed", "invoice.issued", "payment.received"]
+)
+def test_facts_that_a_kind_does_not_read_itself_are_loaded(kind: str) -> None:
+    bench = asked("has(license.state) && license.state == 'active' && order.units == 2", kind)
+    bench.order(2)
+    bench.release(serials(2))
+    bench.restart()
+    assert found(bench.ask(kind)).result == "pass"
 
 
 def test_times_are_instants_and_no_clock_is_read() -> None:
