@@ -437,11 +437,12 @@ def _reasons(decision: Any) -> list[str]:
 
 def _engines(committed: Any, recomputed: Any) -> Iterator[str]:
     """Of documents whose expressions another version of the CEL library judged."""
-    for then, now in zip(committed["policies"], recomputed["policies"], strict=False):
-        if then.get("cel") != now.get("cel"):
+    then = _at(committed, "policies")
+    for cited, now in zip(then if isinstance(then, list) else (), recomputed["policies"], strict=False):
+        if _at(cited, "sha256") == now.get("sha256") and _at(cited, "cel") != now.get("cel"):
             yield (
-                f"policy {then['policy']} was judged with CEL {then.get('cel', 'none')}, and is here with "
-                f"{now.get('cel', 'none')}: replay it where {LIBRARY} is of the version that judged it"
+                f"policy {now['policy']} was judged with CEL {_at(cited, 'cel')}, and is here with "
+                f"{now.get('cel')}: replay it where {LIBRARY} is of the version that judged it"
             )
 
 

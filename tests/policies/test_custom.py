@@ -623,3 +623,11 @@ def test_a_difference_of_versions_is_explained(log: ToldLog, monkeypatch: pytest
         "cel-expr-python is of the version that judged it"
     )
     assert json.loads(difference.committed or b"")["policies"][1]["cel"] == "0.1.3"
+
+
+@pytest.mark.parametrize("policies", [7, [], [7], [{}], None])
+def test_a_decision_without_its_policies_is_a_difference_like_any_other(log: ToldLog, policies: Any) -> None:
+    doctored = log.doctored(4, "decision", log.decision(4) | {"policies": policies})
+    difference = replay_export(io.BytesIO(doctored), Engine()).difference
+    assert difference is not None
+    assert difference.lines()[0] == "entry 4, order.placed: the decision differs"

@@ -83,7 +83,7 @@ def spelled(function: str) -> str:
 
 
 def config() -> str:
-    """The dialect as the library reads it (YAML, which JSON is too)."""
+    """The dialect as the library is configured with it, in YAML."""
     lines = ["stdlib:", f"  include_macros: [{', '.join(MACROS)}]", "  include_functions:"]
     for name, overloads in FUNCTIONS.items():
         lines += [f'    - name: "{name}"', "      overloads:"]

@@ -4,7 +4,7 @@ A variable has a dotted name and is bound alone, and only if the expression name
 not say is not bound, and an expression that asks for it comes to an error; `has(event.name)` asks whether
 it is there. A decimal `x` is the integer `x_micros`, x × 10⁶, which is exact since a decimal has at most six
 fraction digits. A date is text, 2027-03-01. Of a list of objects each field that all of them have is
-a list of its own: `event.results.passed`.
+a list of its own: `event.results.result`.
 """
 
 from __future__ import annotations
