@@ -237,7 +237,7 @@ _NOT_COMPARED = {
     "prepayment.rounding", "prepayment.digits", "service_level.credits",
     "service_level.rounding", "service_level.digits", "window_cap.window", "batch_due.window",
     "domestic_copurchase.measure", "domestic_copurchase.window", "periodic_report.report",
-    "periodic_report.every",
+    "periodic_report.every", "custom.expression",
 }  # fmt: skip
 """Parameters of which neither value asks more than another."""
 

@@ -227,4 +227,15 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "legal_hold": "本合同项下有{observed}项证据保全令有效：{subjects}",
         "retained": "入账时间为{observed}，记录须保存至{limit}，自最晚的起算事由起算：{subjects}",
     },
+    # --- a document's own -------------------------------------------------------------------------
+    "custom": {
+        "pass": "所要求的条件成立",
+        "above": "为{observed}，不得超过{limit}（多出{shortfall}）",
+        "not_below": "为{observed}，必须小于{limit}（多出{shortfall}）",
+        "below": "为{observed}，不得少于{limit}（不足{shortfall}）",
+        "not_above": "为{observed}，必须大于{limit}（不足{shortfall}）",
+        "other": "为{observed}，必须为{limit}",
+        "same": "为{observed}，必须为其他值",
+        "false": "所要求的条件不成立",
+    },
 }
