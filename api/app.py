@@ -51,9 +51,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
     clock = SimulatedClock(datetime(2027, 1, 1, tzinfo=UTC)) if settings.clock == "simulated" else None
     metrics = Metrics()
     store = CheckpointStore(settings.store_path, signer.name)
-    sequencer = Sequencer(
-        logins.writer, reader=reader, judge=Engine(), signer=signer, clock=clock, store=store
-    )
+    sequencer = Sequencer(logins.writer, judge=Engine(), signer=signer, clock=clock, store=store)
     service = Service(
         reader=reader,
         sequencer=sequencer,

@@ -145,12 +145,8 @@ class Reader:
 
     async def entries_at(self, indexes: Sequence[int]) -> list[StoredEntry]:
         """The entries of these indexes, ascending."""
-        rows = await self._rows(
-            f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
-            " WHERE e.index = ANY(%s) ORDER BY e.index",
-            [list(indexes)],
-        )
-        return [_stored(row) for row in rows]
+        async with self._connection() as connection:
+            return await entries_at(connection, indexes)
 
     async def entries(self, wanted: Filter) -> list[StoredEntry]:
         """A page by key set: `wanted.limit` entries after index `wanted.after`, ascending."""
@@ -314,6 +310,18 @@ class Reader:
         """The bytes of tiles. A partial one is put together from what lies under it."""
         async with self._connection() as connection:
             return await load_tiles(connection, wanted)
+
+
+async def entries_at(
+    connection: AsyncConnection[tuple[Any, ...]], indexes: Sequence[int]
+) -> list[StoredEntry]:
+    """The entries of these indexes, ascending."""
+    cursor = await connection.execute(
+        f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+        " WHERE e.index = ANY(%s) ORDER BY e.index",
+        [list(indexes)],
+    )
+    return [_stored(row) for row in await cursor.fetchall()]
 
 
 def _order(wanted: Filter) -> str:

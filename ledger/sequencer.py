@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,6 @@ from ledger.errors import (
     AppendFailed,
     Conflict,
     LedgerError,
-    NotFound,
     OutcomeUnknown,
     QueueFull,
     RefusesToWrite,
@@ -41,9 +40,9 @@ from ledger.fold import Entailed, due_needs, missing, own_submission
 from ledger.kinds.ledger import LedgerOpened
 from ledger.merkle import EMPTY_ROOT, Growth
 from ledger.note import Signer
-from ledger.reader import Reader, StoredEntry
+from ledger.reader import StoredEntry, entries_at
 from ledger.receipt import Receipt
-from ledger.store import Head, Locked, NewEntry, Writer
+from ledger.store import Head, Locked, NewEntry, Writer, load_tiles
 
 BATCH_EVENTS_MAX = 1_000
 BATCH_BYTES_MAX = 4 << 20
@@ -76,7 +75,7 @@ class Committed(NamedTuple):
 
 
 Result = Committed | LedgerError
-"""Of one event. The errors are Conflict and AppendFailed; with any other the whole batch fails."""
+"""Of one event: Conflict, AppendFailed, or why what stands cannot be read. Others fail the whole batch."""
 
 
 @dataclass(slots=True)
@@ -104,7 +103,6 @@ class Sequencer:
         self,
         writer_url: str,
         *,
-        reader: Reader,
         judge: Judge,
         signer: Signer,
         clock: Clock | None = None,
@@ -112,7 +110,6 @@ class Sequencer:
     ) -> None:
         self._url = writer_url
         self._store = store
-        self._reader = reader
         self._judge = judge
         self._signer = signer
         self._clock = clock
@@ -239,7 +236,8 @@ class Sequencer:
         again with the same id finds it.
         """
         try:
-            with _bounded(await self._connected()) as writer:
+            writer = await self._connected()
+            with _bounded(writer):
                 placed, head, growth = await self._transact(writer, submissions, duties)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
             await self._evict_frozen()
@@ -253,19 +251,16 @@ class Sequencer:
             raise
         self.batches += growth is not None
         self.size = head.size
-        try:
-            return await self._answers(placed, head, growth)
-        except (Unavailable, NotFound, VerificationError) as error:
-            # The reader's: it may be a replica that lags, and has no such entry yet, or less of a tile.
-            raise OutcomeUnknown("committed, but a receipt cannot be read now; ask again") from error
+        return await self._answers(writer, placed, head, growth)
 
     async def _transact(
         self, writer: Writer, submissions: Sequence[Submission], duties: Sequence[str]
     ) -> tuple[list[_Placed], Head, Growth | None]:
         """One transaction: lock, read, judge, write, commit."""
-        cached = Facts(self._cache)
-        lacking = [s for s in submissions if missing(s.event, cached, self._judge)]
-        keys = {key for s in lacking for key in missing(s.event, cached, self._judge)}
+        cached, needs = Facts(self._cache), _Needs(self._judge)
+        lacked = [(s, needs.missing(s, cached)) for s in submissions]
+        lacking = [s for s, keys in lacked if keys or needs.failed(s)]
+        keys = {key for _, keys in lacked for key in keys}
         ids = list({(s.event.actor.party, s.event.id) for s in submissions})
         locked = await writer.begin(ids, sorted(key for key in keys if key[0] not in LOOKED_UP))
         if locked is None:
@@ -275,9 +270,10 @@ class Sequencer:
             # Somebody else wrote since, or we lost sight of what we wrote.
             self._cache.clear()
             lacking = list(submissions)
-        facts = await self._facts(writer, locked, lacking)
+        needs = _Needs(self._judge)  # anew: what was asked of facts that may have been old counts for nothing
+        facts = await self._facts(writer, locked, lacking, needs)
         batch = Batch(locked.head, facts, self._judge, at=self._now(locked))
-        placed = await self._place(writer, submissions, locked, batch)
+        placed = await self._place(writer, submissions, locked, batch, needs)
         await self._fall_due(writer, duties, batch)
         if not batch.entries:
             await writer.commit_unchanged()
@@ -295,19 +291,26 @@ class Sequencer:
         self._remember(facts, head)
         return placed, head, growth
 
-    async def _facts(self, writer: Writer, locked: Locked, lacking: Sequence[Submission]) -> Facts:
+    async def _facts(
+        self, writer: Writer, locked: Locked, lacking: Sequence[Submission], needs: _Needs
+    ) -> Facts:
         """The facts that the batch touches, as of the locked head."""
         self._cache_state = None
         facts = Facts(self._cache)
         facts.load(locked.facts)
         # A fact may name further ones: ask again, until nobody lacks anything.
-        while keys := {key for s in lacking for key in missing(s.event, facts, self._judge)}:
+        while keys := {key for s in lacking for key in needs.missing(s, facts)}:
             facts.load(await writer.load(sorted(keys)))
         self._cache_state = locked.head.state
         return facts
 
     async def _place(
-        self, writer: Writer, submissions: Sequence[Submission], locked: Locked, batch: Batch
+        self,
+        writer: Writer,
+        submissions: Sequence[Submission],
+        locked: Locked,
+        batch: Batch,
+        needs: _Needs,
     ) -> list[_Placed]:
         """Judge each event in order, unless its id is taken."""
         placed: list[_Placed] = []
@@ -322,9 +325,10 @@ class Sequencer:
                 placed.append(index if same else Conflict(party=name[0], event_id=name[1], index=index))
                 continue
             # An event before it in the batch may have made a fact that names another.
-            while batch.relinked and (keys := missing(event, batch.facts, self._judge)):
+            while batch.relinked and (keys := needs.missing(submission, batch.facts)):
                 batch.facts.load(await writer.load(keys))
             try:
+                needs.check(submission)
                 new = batch.append(submission)
             except AppendFailed as error:
                 log.exception("append_failed", kind=event.kind)
@@ -339,10 +343,20 @@ class Sequencer:
 
     async def _fall_due(self, writer: Writer, duties: Sequence[str], batch: Batch) -> None:
         """After the events of the batch: what one of these has met is not late."""
-        facts = batch.facts
-        while keys := facts.missing(due_needs(duties, facts, self._judge)):
-            facts.load(await writer.load(keys))
-        if failed := batch.fall_due(duties):
+        facts, failed = batch.facts, []
+        asked = list(dict.fromkeys(duties))
+        while True:
+            keys: set[Key] = set()
+            for key in tuple(asked):
+                try:
+                    keys.update(facts.missing(due_needs([key], facts, self._judge)))
+                except Exception:
+                    asked.remove(key)
+                    failed.append(key)
+            if not keys:
+                break
+            facts.load(await writer.load(sorted(keys)))
+        if failed := failed + batch.fall_due(asked):
             log.error("duties_failed", duties=failed)
 
     def _now(self, locked: Locked) -> datetime:
@@ -365,13 +379,16 @@ class Sequencer:
 
     # --- answers ----------------------------------------------------------------------------------
 
-    async def _answers(self, placed: Sequence[_Placed], head: Head, growth: Growth | None) -> list[Result]:
+    async def _answers(
+        self, writer: Writer, placed: Sequence[_Placed], head: Head, growth: Growth | None
+    ) -> list[Result]:
         # Sign after COMMIT: a signed head that the database then lost would be equivocation.
         try:
             checkpoint = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
         except Exception as error:
             raise SigningFailed("committed, but the checkpoint could not be signed; ask again") from error
-        replayed = await self._replayed({one for one in placed if isinstance(one, int)}, head, checkpoint)
+        again = sorted({one for one in placed if isinstance(one, int)})
+        replayed = await self._replayed(writer, again, head, checkpoint) if again else {}
         results: list[Result] = []
         for one in placed:
             if isinstance(one, LedgerError):
@@ -383,21 +400,22 @@ class Sequencer:
                 results.append(replayed[one])
         return results
 
-    async def _replayed(self, indexes: Collection[int], head: Head, checkpoint: str) -> dict[int, Committed]:
-        """Of entries that stand already, all read at once: while the committer reads, nobody commits."""
-        if not indexes:
-            return {}
-        entries = await self._reader.entries_at(sorted(indexes))
-        if len(entries) != len(indexes):
-            raise NotFound(f"{len(indexes) - len(entries)} entries cannot be read yet")
-        wanted = {at for index in indexes for at in tiles.tiles_for_inclusion(index, head.size)}
-        found = await self._reader.hashes(wanted)
-        return {
-            stored.index: Committed(
-                _receipt_again(stored, head, found, checkpoint), stored.outcome, replayed=True
-            )
-            for stored in entries
-        }
+    async def _replayed(
+        self, writer: Writer, indexes: Sequence[int], head: Head, checkpoint: str
+    ) -> Mapping[int, Result]:
+        """Of entries that stand already, all read at once: while the committer reads, it commits nothing.
+
+        From where they are written, for a replica may not have them yet; and after the commit, which
+        waited for the standbys and let the head go: what is read never changes.
+        """
+        try:
+            with _bounded(writer):
+                return await _read_again(writer, indexes, head, checkpoint)
+        except VerificationError as error:
+            return dict.fromkeys(indexes, error)
+        except psycopg.Error:
+            await self._disconnect()
+            return dict.fromkeys(indexes, OutcomeUnknown("it stands, and cannot be read now; ask again"))
 
     # --- the head ---------------------------------------------------------------------------------
 
@@ -522,6 +540,31 @@ async def _refuse_rollback(writer: Writer, kept: Checkpoint | None) -> None:
         )
 
 
+class _Needs:
+    """What events need. One that breaks an assumption of ours as it is asked fails alone."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._failed: dict[int, Exception] = {}
+
+    def missing(self, submission: Submission, facts: Facts) -> list[Key]:
+        try:
+            return missing(submission.event, facts, self._judge)
+        except Exception as error:
+            self._failed[id(submission)] = error
+            return []
+
+    def failed(self, submission: Submission) -> bool:
+        return id(submission) in self._failed
+
+    def check(self, submission: Submission) -> None:
+        """Raises AppendFailed: on facts of which some may not be loaded nothing is judged."""
+        if (error := self._failed.get(id(submission))) is not None:
+            raise AppendFailed(
+                f"event {submission.event.id} could not be judged and was not committed"
+            ) from error
+
+
 @contextmanager
 def _bounded(writer: Writer) -> Iterator[Writer]:
     """A server that neither answers nor goes away must not hold the committer for ever."""
@@ -550,6 +593,22 @@ def _receipt_of(new: NewEntry, growth: Growth, checkpoint: str) -> Receipt:
         hashes=growth.prove_inclusion(entry.header.index),
         checkpoint=checkpoint,
     )
+
+
+async def _read_again(
+    writer: Writer, indexes: Sequence[int], head: Head, checkpoint: str
+) -> dict[int, Result]:
+    entries = await entries_at(writer.connection, indexes)
+    if len(entries) != len(indexes):
+        raise VerificationError(f"{len(indexes) - len(entries)} entries whose ids are taken are not there")
+    wanted = {at for index in indexes for at in tiles.tiles_for_inclusion(index, head.size)}
+    found = await load_tiles(writer.connection, wanted)
+    return {
+        stored.index: Committed(
+            _receipt_again(stored, head, found, checkpoint), stored.outcome, replayed=True
+        )
+        for stored in entries
+    }
 
 
 def _receipt_again(

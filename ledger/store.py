@@ -184,6 +184,11 @@ class Writer:
     def usable(self) -> bool:
         return not self._connection.closed and not self._connection.broken
 
+    @property
+    def connection(self) -> AsyncConnection[tuple[Any, ...]]:
+        """For reading what is committed, between two batches."""
+        return self._connection
+
     async def close(self) -> None:
         await self._connection.close()
 

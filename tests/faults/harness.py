@@ -137,6 +137,11 @@ class Postgres:
             ).fetchall()
         return [pid for (pid,) in rows]
 
+    def waiting_for_standby(self, pid: int) -> bool:
+        with psycopg.connect(self.url(), autocommit=True, connect_timeout=5) as connection:
+            asked = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
+            return connection.execute(asked, [pid]).fetchone() is not None
+
     def answers(self) -> bool:
         try:
             psycopg.connect(self.url(), connect_timeout=2).close()

@@ -8,8 +8,12 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -18,10 +22,9 @@ from ledger import sequencer
 from ledger.errors import LedgerError, OutcomeUnknown, Unavailable
 from ledger.event import submission_of
 from ledger.note import Signer
-from ledger.reader import Reader
 from ledger.sequencer import Sequencer
 from policies.engine import Engine
-from tests.faults.harness import ROUNDS, Load, Postgres, cluster, trade, traffic, under
+from tests.faults.harness import ROUNDS, Load, Postgres, cluster, trade, traffic, under, wait_for
 from tests.faults.proxy import Proxy
 from tests.workbench import wire
 
@@ -77,9 +80,7 @@ def test_a_database_that_falls_silent_is_answered_in_bounded_time(
     signer = Signer("silent.example/log", Ed25519PrivateKey.generate())
 
     async def play() -> None:
-        reader = Reader(logins.reader)
-        await reader.open()
-        ledger = Sequencer(logins.writer, reader=reader, judge=Engine(), signer=signer)
+        ledger = Sequencer(logins.writer, judge=Engine(), signer=signer)
         await ledger.open()
         try:
             [first] = await ledger.append([submission_of(wire("order.placed"))])
@@ -99,6 +100,73 @@ def test_a_database_that_falls_silent_is_answered_in_bounded_time(
             assert second.receipt.index == first.receipt.index + 1
         finally:
             await ledger.close()
-            await reader.close()
 
     asyncio.run(play())
+
+
+@contextmanager
+def no_standby(postgres: Postgres) -> Iterator[None]:
+    """Every commit waits for a standby that does not exist."""
+
+    def commits_wait() -> bool:
+        with ThreadPoolExecutor(1) as thread, psycopg.connect(postgres.url(), autocommit=True) as probe:
+            pid = probe.info.backend_pid
+            asked = thread.submit(probe.execute, "SELECT pg_logical_emit_message(true, 'probe', '')")
+            while not asked.done():
+                if postgres.waiting_for_standby(pid):
+                    probe.cancel_safe()
+                    asked.result()
+                    return True
+            return False
+
+    with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        try:
+            admin.execute("SELECT pg_reload_conf()")
+            wait_for("commits wait", commits_wait, seconds_max=30)
+            yield
+        finally:
+            admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            admin.execute("SELECT pg_reload_conf()")
+
+
+def test_a_commit_that_no_standby_has_is_never_acknowledged(postgres: Postgres) -> None:
+    """Cancelled as it waits for a standby, COMMIT reports success with a notice: nobody knows if it lasts.
+
+    The same event again finds its entry, and waits for the standby as the first attempt did.
+    """
+    name = f"alone_{os.getpid()}"
+    database.create_database(postgres.url(), name)
+    logins = database.prepared(postgres.url(name))
+    signer = Signer("alone.example/log", Ed25519PrivateKey.generate())
+
+    async def play() -> None:
+        ledger = Sequencer(logins.writer, judge=Engine(), signer=signer)
+        await ledger.open()
+        event = submission_of(wire("order.placed"))
+        try:
+            with no_standby(postgres):
+                for _ in range(2):  # as a new entry, and as a replay
+                    asked = asyncio.create_task(ledger.append([event]))
+                    await asyncio.to_thread(cancel_its_wait, postgres, name)
+                    with pytest.raises(OutcomeUnknown, match="not known to be replicated"):
+                        await asked
+            [again] = await ledger.append([event])
+            assert not isinstance(again, LedgerError)
+            assert (again.replayed, again.receipt.index) == (True, 1)
+        finally:
+            await ledger.close()
+
+    asyncio.run(play())
+
+
+def cancel_its_wait(postgres: Postgres, name: str) -> None:
+    """As an administrator would who does not know what the writer waits for."""
+
+    def waits() -> bool:
+        return any(map(postgres.waiting_for_standby, postgres.backends("chipledger-writer", name)))
+
+    wait_for("the commit waits for a standby", waits, seconds_max=20)
+    [pid] = postgres.backends("chipledger-writer", name)
+    with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        admin.execute("SELECT pg_cancel_backend(%s)", [pid])

@@ -93,9 +93,7 @@ async def live(
     """A sequencer that is open until the block ends, with a reader of its own."""
     reader = Reader(reader_url or logins.reader)
     await reader.open()
-    sequencer = Sequencer(
-        logins.writer, reader=reader, judge=judge or Engine(), signer=signer, clock=clock, store=store
-    )
+    sequencer = Sequencer(logins.writer, judge=judge or Engine(), signer=signer, clock=clock, store=store)
     try:
         await sequencer.open()
         try:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from api.database import Logins
 from ledger.canonical import parse
 from ledger.errors import Unavailable
-from ledger.facts import Duty
+from ledger.facts import Duty, Facts, Key
 from ledger.reader import Filter
 from ledger.scheduler import Scheduler
 from ledger.values import parse_timestamp
+from policies.engine import Engine
 from tests.ledger.live_log import LiveLog, in_loop, live, simulated
 from tests.workbench import CONTRACT, condition, policy, serials
 
@@ -84,6 +86,29 @@ async def test_several_schedulers_in_several_processes_say_each_step_once(ledger
         assert [step for _, _, step in sorted(steps)] == [1, 2]
         assert len(await said(one, "suspension.proposed")) == 1
         assert len(await said(one, "obligation.satisfied")) == 1  # all of them stand in their racks
+
+
+class AskingJudge(Engine):
+    """Breaks as it is asked what a duty about SN000002 reads."""
+
+    def due_reads(self, duty: Duty, facts: Facts) -> Iterable[Key]:
+        if duty.subject == "SN000002":
+            raise ZeroDivisionError("a bug of ours")
+        yield from super().due_reads(duty, facts)
+
+
+@in_loop
+async def test_a_duty_of_which_nobody_knows_what_it_reads_keeps_no_other(ledger: Logins) -> None:
+    clock = simulated(START)
+    async with live(ledger, clock=clock, judge=AskingJudge()) as log:
+        await installed(log, serials(3))
+        clock.set(parse_timestamp(DUE))
+        due = await log.reader.duties_due("2027-03-15T11:00:00.000000Z", 10)
+        assert len(due) == 3
+        await asyncio.gather(log.sequencer.fall_due(due), log.accepted("order.placed", order="PO-2", units=1))
+        [breach] = await said(log, "obligation.breached")
+        assert breach["about"] == ["SN000001", "SN000003"]
+        assert await log.reader.duties_due("2027-03-15T11:00:00.000000Z", 10) == [due[1]]
 
 
 @in_loop

@@ -26,6 +26,7 @@ from ledger.entry import ZERO_HASH, Body, Entry, Header
 from ledger.errors import (
     AppendFailed,
     Conflict,
+    NotFound,
     OutcomeUnknown,
     QueueFull,
     RefusesToWrite,
@@ -34,7 +35,7 @@ from ledger.errors import (
     VerificationError,
 )
 from ledger.event import Event, Submission, submission_of
-from ledger.facts import Facts, License, Order
+from ledger.facts import Facts, Key, License, Order
 from ledger.kinds.order import LevySettled
 from ledger.merkle import EMPTY_ROOT, Frontier, Growth, check_consistency, check_inclusion
 from ledger.note import Signer
@@ -108,7 +109,7 @@ async def test_the_first_entry_names_the_log_its_key_and_its_clock(ledger: Login
 async def test_sequencers_that_open_at_once_write_one_genesis(ledger: Logins) -> None:
     reader = Reader(ledger.reader)
     await reader.open()
-    rivals = [Sequencer(ledger.writer, reader=reader, judge=Engine(), signer=SIGNER) for _ in range(8)]
+    rivals = [Sequencer(ledger.writer, judge=Engine(), signer=SIGNER) for _ in range(8)]
     await asyncio.gather(*(rival.open() for rival in rivals))
     assert [entry.kind for entry in await reader.entries(Filter())] == ["ledger.opened"]
     for rival in rivals:
@@ -338,59 +339,75 @@ async def test_an_id_is_unique_for_its_party_alone(ledger: Logins) -> None:
         assert not (await log.commit(theirs)).replayed
 
 
-class CountingReader(Reader):
-    reads = 0
+class Statements:
+    """What a connection was asked, one after another."""
 
-    async def entries_at(self, indexes: Any) -> list[StoredEntry]:
-        self.reads += 1
-        return await super().entries_at(indexes)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        execute = psycopg.AsyncConnection.execute
 
-    async def hashes(self, wanted: Iterable[tiles.Coordinates]) -> dict[tiles.Coordinates, bytes]:
-        self.reads += 1
-        return await super().hashes(wanted)
+        async def counted(connection: Any, query: Any, *rest: Any, **options: Any) -> Any:
+            self.asked.append(str(query))
+            return await execute(connection, query, *rest, **options)
+
+        monkeypatch.setattr(psycopg.AsyncConnection, "execute", counted)
 
 
 @in_loop
-async def test_a_thousand_replays_are_read_at_once(ledger: Logins) -> None:
+async def test_a_thousand_replays_are_read_at_once(ledger: Logins, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the committer reads, nobody commits: one key with an old batch must not stop the rest."""
-    reader = CountingReader(ledger.reader)
-    await reader.open()
-    sequencer = Sequencer(ledger.writer, reader=reader, judge=Engine(), signer=SIGNER)
-    await sequencer.open()
-    submissions = submitted(1_000)
-    await sequencer.append(submissions)
-    assert reader.reads == 0
-    results = [committed(r) for r in await sequencer.append(submissions)]
-    assert reader.reads == 2
-    assert all(r.replayed for r in results)
-    for result in results[::37]:
-        result.receipt.check(SIGNER.verifier)
-    await sequencer.close()
-    await reader.close()
+    async with live(ledger) as log:
+        submissions = submitted(1_000)
+        await log.sequencer.append(submissions)
+        statements = Statements(monkeypatch)
+        results = [committed(r) for r in await log.sequencer.append(submissions)]
+        assert sum("header" in query for query in statements.asked) == 1
+        assert sum("tiles" in query or "string_agg" in query for query in statements.asked) <= 5
+        assert all(r.replayed for r in results)
+        for result in results[::37]:
+            result.receipt.check(SIGNER.verifier)
 
 
 @in_loop
-async def test_a_reader_that_lags_gives_no_receipt_and_no_lie(
-    logins: Logins, owner: str, server: str
-) -> None:
-    """A replay needs a read; from a replica that is behind the answer is: committed, ask again."""
-    submissions = submitted(5)
-    async with live(logins) as log:
-        await log.sequencer.append(submissions)
+async def test_a_replay_waits_for_no_replica(logins: Logins, owner: str, server: str) -> None:
+    """What is read stands where it was written: readers that lag by the whole log change no answer."""
+    submissions = submitted(300)
     name = psycopg.conninfo.conninfo_to_dict(owner)["dbname"]
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}_behind TEMPLATE {name}")
     try:
         async with live(logins, reader_url=on(logins.reader, f"{name}_behind")) as log:
-            new = submitted(1)
-            assert not committed((await log.sequencer.append(new))[0]).replayed
-            for known in (submissions[:1], new, [*submitted(1), submissions[3]]):
-                with pytest.raises(OutcomeUnknown, match="committed, but a receipt cannot be read now"):
-                    await log.sequencer.append(known)
+            first = [committed(r) for r in await log.sequencer.append(submissions)]
+            for known in (submissions[:1], submissions[250:], [*submitted(1), submissions[3]]):
+                for result in map(committed, await log.sequencer.append(known)):
+                    result.receipt.check(SIGNER.verifier)
+            [again] = await log.sequencer.append(submissions[:1])
+            assert committed(again).replayed
+            assert committed(again).receipt.header == first[0].receipt.header
+            with pytest.raises(NotFound):
+                await log.reader.head()
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name}_behind WITH (FORCE)")
     await audit(logins)
+
+
+@in_loop
+async def test_a_replay_of_what_the_database_lost_says_so_and_spoils_no_other(
+    logins: Logins, owner: str
+) -> None:
+    """The id is taken and half of the entry is gone: an integrity error, of that event alone."""
+    async with live(logins) as log:
+        [known] = submitted(1)
+        await log.sequencer.append([known])
+        alter(
+            owner,
+            "ALTER TABLE tiles DISABLE TRIGGER ALL; ALTER TABLE entries DISABLE TRIGGER ALL;"
+            "UPDATE entries SET leaf = '' WHERE index = 0",
+        )
+        broken, fine = await log.sequencer.append([known, *submitted(1)])
+        assert isinstance(broken, VerificationError)
+        assert not committed(fine).replayed
 
 
 # --- one event that breaks something of ours ------------------------------------------------------
@@ -428,6 +445,34 @@ async def test_an_event_that_cannot_be_judged_fails_alone(ledger: Logins) -> Non
         # The id is not taken: once the bug is gone, the same event is judged.
         judge.bad = ()
         assert (await log.commit(orders[1])).outcome == "denied"
+
+
+class AskingJudge(Engine):
+    """Breaks as it is asked what it reads: of an event `at once`, of one `later`, once facts are loaded."""
+
+    def __init__(self, at_once: str, later: str) -> None:
+        super().__init__()
+        self.at_once, self.later = at_once, later
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        if event.id == self.at_once or (event.id == self.later and facts.loaded((License.name, LICENSE))):
+            raise ZeroDivisionError("a bug of ours")
+        yield License.name, LICENSE
+        yield from super().reads(event, facts)
+
+
+@in_loop
+async def test_an_event_of_which_nobody_knows_what_it_reads_fails_alone(ledger: Logins) -> None:
+    fine, at_once, later, also_fine = submitted(4)
+    async with live(ledger, judge=AskingJudge(at_once.event.id, later.event.id)) as log:
+        for _ in range(2):  # the second time its facts are in the cache
+            first, *broken, last = await log.sequencer.append([fine, at_once, later, also_fine])
+            assert [type(one) for one in broken] == [AppendFailed, AppendFailed]
+            assert [committed(one).receipt.index for one in (first, last)] == [1, 2]
+        assert (await log.reader.head()).size == 3
+    async with live(ledger) as log:  # once the bug is mended the same ids are free
+        results = await log.sequencer.append([at_once, later])
+        assert [committed(r).receipt.index for r in results] == [3, 4]
 
 
 @in_loop
