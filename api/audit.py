@@ -129,7 +129,10 @@ async def get_entry(
 async def list_entries(
     request: Request, caller: KeyHolder, query: Annotated[EntryQuery, Query()]
 ) -> Response:
-    """A page of entries, in order of index. It ends early where it grows past 8 MiB: go by `next`."""
+    """A page of entries, in order of index: go by `next`.
+
+    It ends early, or is empty, where it grows past 8 MiB or few of many entries match.
+    """
     sight = await _sight(request, caller, query)
     if not sight.sees(query.contract):
         raise Forbidden("a submitter lists the entries of one of its own contracts: give `contract`")
@@ -144,16 +147,15 @@ async def _page(reader: Reader, wanted: Filter) -> tuple[list[bytes], int | None
     page: list[bytes] = []
     size, last = 0, wanted.after
     while True:
-        # One more than is asked for tells whether there is a next page.
-        limit = min(wanted.limit - len(page) + 1, SLICE_ENTRIES)
-        found = await reader.entries(replace(wanted, after=last, limit=limit))
+        limit = min(wanted.limit - len(page), SLICE_ENTRIES)
+        found, following = await reader.entries(replace(wanted, after=last, limit=limit))
         for stored in found:
-            if len(page) == wanted.limit or size > PAGE_BYTES_MAX:
+            if size > PAGE_BYTES_MAX:
                 return page, last
             page.append(_entry(stored))
             size, last = size + len(page[-1]), stored.index
-        if len(found) < limit:
-            return page, None
+        if following is None or len(found) < limit or len(page) == wanted.limit:
+            return page, following
 
 
 def _entry(stored: StoredEntry) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from ledger.values import UUID_PATTERN, Identifier, Timestamp
+from policies.conditions.parameters import Duration
 from policies.words import Tag
 
 INDEX_MAX = 2**53 - 1
@@ -41,6 +42,11 @@ class EntryQuery(Reading):
     outcome: Literal["accepted", "flagged", "held", "denied"] | None = None
     since: Annotated[Timestamp | None, Field(description="Recorded at or after.")] = None
     until: Annotated[Timestamp | None, Field(description="Recorded before.")] = None
+    backdated: Annotated[
+        Duration | None,
+        Field(description="Recorded more than this after it occurred, such as PT24H."),
+        WithJsonSchema({"type": "string", "examples": ["PT24H"]}),
+    ] = None
 
 
 class ExplanationQuery(Reading):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
@@ -25,6 +25,11 @@ from ledger.summary import Tail
 STATEMENT_TIMEOUT_MS = 30_000
 POOL_SIZE_MAX = 8
 POOL_WAIT_S = 5.0
+SCANNED_MAX = 20_000
+"""Entries that one page looks at: a rare kind must not make it read the whole log."""
+SCANNED_BODIES_MAX = 2_000
+"""Where it looks into the events: one may be 1 MiB."""
+INDEX_END = 1 << 62
 
 READER_OPTIONS = (
     f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on "
@@ -64,6 +69,14 @@ class Filter:
     outcome: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    backdated: timedelta | None = None
+    """Recorded more than this after it occurred, as its submitter claims."""
+
+
+class Page(NamedTuple):
+    entries: list[StoredEntry]
+    following: int | None
+    """After which index the next page begins; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,34 +161,40 @@ class Reader:
         async with self._connection() as connection:
             return await entries_at(connection, indexes)
 
-    async def entries(self, wanted: Filter) -> list[StoredEntry]:
-        """A page by key set: `wanted.limit` entries after index `wanted.after`, ascending."""
-        clauses, parameters = ["e.index > %s"], [wanted.after]
-        for column, operator, value in (
-            ("contract", "=", wanted.contract),
-            ("kind", "=", wanted.kind),
-            ("party", "=", wanted.party),
-            ("outcome", "=", wanted.outcome),
-            ("recorded_at", ">=", wanted.since),
-            ("recorded_at", "<", wanted.until),
-        ):
-            if value is not None:
-                clauses.append(f"e.{column} {operator} %s")
-                parameters.append(value)  # type: ignore[arg-type]
-        if wanted.contract is not None and wanted.after >= 0:
-            # The next page begins behind an entry of this chain: without its place in the chain the
-            # whole of it, from its first entry, would be read and left out.
-            clauses.append(
-                "e.contract_index > coalesce("
-                "(SELECT a.contract_index FROM entries a WHERE a.index = %s AND a.contract = %s), -1)"
+    async def entries(self, wanted: Filter) -> Page:
+        """A page by key set: `wanted.limit` entries after index `wanted.after` at most, ascending.
+
+        It looks at so many entries at most, and ends early where few of them match.
+        """
+        async with self._connection() as connection:
+            # The log is gapless and its time never runs backwards: an instant is an index.
+            first = max(wanted.after + 1, await _first_at(connection, wanted.since, otherwise=0))
+            end = await _first_at(connection, wanted.until, otherwise=INDEX_END)
+            among, parameters, order = _among(wanted)
+            scope = f"FROM entries e WHERE {among} AND e.index >= %s AND e.index < %s ORDER BY {order}"
+            bounds = [*parameters, first, end]
+            if wanted.contract is not None:
+                # Without its place in the chain the whole of it, from its first entry, would be left out.
+                scope = scope.replace(" ORDER", " AND e.contract_index >= %s ORDER")
+                bounds.append(await _place_in_chain(connection, wanted.contract, first))
+            matches, values = _matches(wanted)
+            scanned = SCANNED_MAX if wanted.backdated is None else SCANNED_BODIES_MAX
+            rows = await connection.execute(
+                f"SELECT e.index FROM (SELECT * {scope} LIMIT {scanned}) e WHERE {matches} LIMIT %s",
+                [*bounds, *values, wanted.limit + 1],
             )
-            parameters += [wanted.after, wanted.contract]  # type: ignore[list-item]
-        rows = await self._rows(
-            f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
-            f" WHERE {' AND '.join(clauses)} ORDER BY {_order(wanted)} LIMIT %s",
-            [*parameters, wanted.limit],
-        )
-        return [_stored(row) for row in rows]
+            found = [index for (index,) in await rows.fetchall()]
+            following: int | None = None
+            if len(found) > wanted.limit:
+                found = found[: wanted.limit]
+                following = found[-1] if found else wanted.after
+            else:
+                rows = await connection.execute(
+                    f"SELECT e.index {scope} OFFSET {scanned - 1} LIMIT 1", bounds
+                )
+                last = await rows.fetchone()
+                following = None if last is None else last[0]
+            return Page(await entries_at(connection, found), following)
 
     async def links(
         self, serial: str, *, after: int = -1, limit: int = 1_000, contracts: Collection[str] | None = None
@@ -203,7 +222,7 @@ class Reader:
             await cursor.execute(
                 f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
                 " WHERE e.index < %s ORDER BY e.index",
-                [size if size is not None else 1 << 62],
+                [size if size is not None else INDEX_END],
             )
             yield _each(cursor)
 
@@ -324,9 +343,81 @@ async def entries_at(
     return [_stored(row) for row in await cursor.fetchall()]
 
 
-def _order(wanted: Filter) -> str:
-    # With a contract given, its own chain has the entries in the same order, under an index.
-    return "e.contract_index" if wanted.contract is not None else "e.index"
+def _among(wanted: Filter) -> tuple[str, list[Any], str]:
+    """What an index answers of a filter: clause, parameters, and the order in which it gives them."""
+    if wanted.contract is not None:
+        # Its own chain has the entries in the same order.
+        return "e.contract = %s", [wanted.contract], "e.contract_index"
+    if wanted.outcome not in (None, "accepted"):
+        return "e.outcome = %s AND e.outcome <> 'accepted'", [wanted.outcome], "e.index"
+    return "true", [], "e.index"
+
+
+_OCCURRED_AT = (
+    # Offsets go to 23:59 in RFC 3339, and to 15:59 in PostgreSQL.
+    "CASE WHEN right(said, 1) = 'Z' THEN said::timestamptz"
+    " ELSE (left(said, -6) || 'Z')::timestamptz - right(said, 6)::interval END"
+)
+
+
+def _matches(wanted: Filter) -> tuple[str, list[Any]]:
+    """The rest of a filter, asked of one entry after another."""
+    clauses, values = ["true"], list[Any]()
+    for column, value in (("kind", wanted.kind), ("party", wanted.party), ("outcome", wanted.outcome)):
+        if value is not None:
+            clauses.append(f"e.{column} = %s")
+            values.append(value)
+    if wanted.backdated is not None:
+        clauses.append(
+            f"e.recorded_at - (SELECT {_OCCURRED_AT} FROM (SELECT convert_from(b.event, 'UTF8')::json"
+            " ->> 'occurred_at' AS said FROM bodies b WHERE b.index = e.index) o) > %s"
+        )
+        values.append(wanted.backdated)
+    return " AND ".join(clauses), values
+
+
+async def _first_at(
+    connection: AsyncConnection[tuple[Any, ...]], instant: datetime | None, *, otherwise: int
+) -> int:
+    """The first index that was recorded at or after an instant; the size of the log if none was."""
+    if instant is None:
+        return otherwise
+    return await _halved(
+        connection,
+        "SELECT max(index) FROM entries",
+        "SELECT e.recorded_at >= %(bound)s AS beyond FROM entries e WHERE e.index = (lo + hi) / 2",
+        {"bound": instant},
+    )
+
+
+async def _place_in_chain(connection: AsyncConnection[tuple[Any, ...]], contract: str, index: int) -> int:
+    """The first place in the contract's chain that has at least this index."""
+    return await _halved(
+        connection,
+        "SELECT max(contract_index) FROM entries WHERE contract = %(contract)s",
+        "SELECT e.index >= %(bound)s AS beyond FROM entries e"
+        " WHERE e.contract = %(contract)s AND e.contract_index = (lo + hi) / 2",
+        {"contract": contract, "bound": index},
+    )
+
+
+async def _halved(
+    connection: AsyncConnection[tuple[Any, ...]], last: str, probe: str, parameters: Mapping[str, Any]
+) -> int:
+    """The first of a gapless ascending run that lies beyond a bound, by halves: a look-up each."""
+    row = await (
+        await connection.execute(
+            f"WITH RECURSIVE halves (lo, hi) AS ("
+            f"SELECT -1::int8, coalesce(({last}), -1) + 1 UNION ALL"
+            " SELECT CASE WHEN beyond THEN lo ELSE (lo + hi) / 2 END,"
+            " CASE WHEN beyond THEN (lo + hi) / 2 ELSE hi END"
+            f" FROM halves, LATERAL ({probe}) AS probed WHERE hi - lo > 1"
+            ") SELECT hi FROM halves WHERE hi - lo <= 1",
+            parameters,
+        )
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _body(salt: bytes | None, value: bytes | None) -> Body | None:

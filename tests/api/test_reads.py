@@ -6,6 +6,7 @@ import hashlib
 from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx2 as httpx
@@ -13,11 +14,13 @@ import jsonschema_rs
 import pytest
 
 from api import audit
+from ledger import reader
 from ledger.canonical import canonical
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.event import KINDS, parse_event
 from ledger.merkle import check_consistency, check_inclusion, root
 from ledger.note import Verifier
+from ledger.values import parse_timestamp
 from tests.api.contract import LiveContract
 from tests.service import Service
 from tests.workbench import BUYER, EXPORTER, FORWARDER, wire
@@ -39,7 +42,15 @@ def live(service: Service) -> LiveContract:
     assert contract.say("delivery.received", **delivered).json()["decision"]["outcome"] == "flagged"
     assert contract.order(20_000, order="PO-MUCH").status_code == 422
     service.set_clock(LATER)
-    orders = [contract.event("order.placed", order=f"PO-{n:04}", units=1) for n in range(1, ORDERS)]
+    # Told a day late, and at once, with the offsets that are farthest from UTC.
+    told = {
+        1: {"occurred_at": "2027-03-02T11:00:00+23:30"},
+        2: {"occurred_at": "2027-03-01T12:00:00.5-23:59"},
+    }
+    orders = [
+        contract.event("order.placed", order=f"PO-{n:04}", units=1, **told.get(n, {}))
+        for n in range(1, ORDERS)
+    ]
     with service.client("submitter", BUYER) as client:
         assert client.post("/v1/events:batch", json=orders).status_code == 200
     assert LiveContract(service).open().order(1).status_code == 201
@@ -155,8 +166,20 @@ FILTERS: dict[str, Keeps] = {
     f"since={LATER}": lambda e: e["recorded_at"] >= "2027-03-02T12:00:00.000000Z",
     f"until={LATER}": lambda e: e["recorded_at"] < "2027-03-02T12:00:00.000000Z",
     "since=2027-03-01T13:00:00%2B02:00&kind=lab.tested": lambda e: e["kind"] == "lab.tested",
+    f"outcome=denied&until={LATER}": lambda e: (
+        e["outcome"] == "denied" and e["recorded_at"] < "2027-03-02T12:00:00.000000Z"
+    ),
+    "backdated=PT3H": lambda e: backdated(e) > timedelta(hours=3),
+    "backdated=P1D&kind=order.placed": lambda e: (
+        backdated(e) > timedelta(days=1) and e["kind"] == "order.placed"
+    ),
     "kind=no.such": lambda e: False,
 }
+
+
+def backdated(entry: dict[str, Any]) -> timedelta:
+    occurred_at = parse_timestamp(entry["event"]["value"]["occurred_at"])
+    return parse_timestamp(entry["recorded_at"]) - occurred_at
 
 
 @pytest.mark.parametrize("query", FILTERS)
@@ -167,6 +190,60 @@ def test_a_filter_gives_what_it_names_and_all_of_it(
     assert expected or query == "kind=no.such"
     found = walked(auditor, f"/v1/entries?limit=60&{query}", "entries")
     assert [entry["index"] for entry in found if entry["index"] < len(log)] == expected
+
+
+@pytest.mark.parametrize("scanned", [1, 7, 40])
+@pytest.mark.parametrize("query", FILTERS)
+def test_a_page_looks_at_so_many_entries_and_tells_where_to_go_on(
+    auditor: httpx.Client,
+    log: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    query: str,
+    scanned: int,
+) -> None:
+    monkeypatch.setattr(reader, "SCANNED_MAX", scanned)
+    monkeypatch.setattr(reader, "SCANNED_BODIES_MAX", scanned)
+    page = auditor.get(f"/v1/entries?limit=60&{query}").json()
+    assert len(page["entries"]) <= scanned
+    found = walked(auditor, f"/v1/entries?limit=60&{query}", "entries")
+    expected = [entry["index"] for entry in log if FILTERS[query](entry)]
+    assert [entry["index"] for entry in found if entry["index"] < len(log)] == expected
+
+
+def test_where_nothing_is_left_to_look_at_there_is_no_next(
+    auditor: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "SCANNED_MAX", 10)
+    assert auditor.get("/v1/entries?kind=no.such&after=3").json() == {"entries": [], "next": 13}
+    size = auditor.get("/readyz").json()["tree_size"]
+    assert auditor.get(f"/v1/entries?kind=no.such&after={size - 11}").json()["next"] == size - 1
+    assert auditor.get(f"/v1/entries?kind=no.such&after={size - 10}").json()["next"] is None
+
+
+@pytest.mark.parametrize("scanned", [3, 1_000])
+def test_a_contract_may_be_read_from_anywhere(
+    auditor: httpx.Client,
+    live: LiveContract,
+    log: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    scanned: int,
+) -> None:
+    """From behind an entry of another contract, too, and between two instants."""
+    monkeypatch.setattr(reader, "SCANNED_MAX", scanned)
+    chain = [e for e in log if e["header"]["contract"] == live.contract]
+    ours = {e["index"] for e in chain}
+    strangers = [index for index in range(len(log)) if index not in ours]
+    for after in (strangers[0], strangers[-1], chain[5]["index"], chain[-1]["index"]):
+        found = walked(auditor, f"/v1/entries?contract={live.contract}&after={after}", "entries")
+        assert found == [e for e in chain if e["index"] > after]
+    query = f"contract={live.contract}&since={LATER}&outcome=accepted"
+    expected = [
+        e for e in chain if e["recorded_at"] >= "2027-03-02T12:00:00.000000Z" and e["outcome"] == "accepted"
+    ]
+    assert walked(auditor, f"/v1/entries?{query}", "entries") == expected
+    assert walked(auditor, f"/v1/entries?contract={live.contract}&until={LATER}", "entries") == [
+        e for e in chain if e["recorded_at"] < "2027-03-02T12:00:00.000000Z"
+    ]
 
 
 def test_the_entries_of_a_contract_are_its_chain(

@@ -30,6 +30,7 @@ VERSION = "alembic_version"
 SHAPE = """
     SELECT c.relname, 'column', a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
         || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
+        || coalesce(' ' || (SELECT collname FROM pg_collation o WHERE o.oid = a.attcollation), '')
         || coalesce(' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), '') || ' ' || a.attidentity::text
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum

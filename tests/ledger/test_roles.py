@@ -26,12 +26,12 @@ from ledger.store import Writer
 from tests.conftest import on
 from tests.ledger.live_log import denied, in_loop, live
 
-TABLES = ("head", "entries", "bodies", "device_links", "facts", "tiles", "api_keys")
+TABLES = ("head", "entries", "bodies", "device_links", "facts", "tiles", "api_keys", "key_uses")
 LOG = ("entries", "bodies", "device_links", "tiles")
 """What is append-only, for everybody."""
 COLUMN = {
     "head": "size", "entries": "leaf", "bodies": "event", "device_links": "serial", "facts": "data",
-    "tiles": "hashes", "api_keys": "label",
+    "tiles": "hashes", "api_keys": "label", "key_uses": "used_at",
 }  # fmt: skip
 
 ON_TABLE: dict[str, str] = {
@@ -55,11 +55,11 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     "writer": {
         "SELECT": {*TABLES} - {"api_keys"},
         "INSERT": {*TABLES} - {"api_keys"},
-        "UPDATE": {"head", "facts"},
+        "UPDATE": {"head", "facts", "key_uses"},
         # PostgreSQL lets whoever may UPDATE a table lock it.
-        "LOCK": {"head", "facts"},
+        "LOCK": {"head", "facts", "key_uses"},
     },
-    "reader": {"SELECT": {*TABLES}},
+    "reader": {"SELECT": {*TABLES} - {"key_uses"}},
 }
 """All that a role may do; everything else must be refused."""
 BY_ITSELF = {
@@ -107,6 +107,7 @@ def written(server: str, template: str) -> Iterator[str]:
         connection.execute("INSERT INTO device_links VALUES ('SN000001', 1)")
         connection.execute("INSERT INTO tiles VALUES (0, 0, '', '')")
         connection.execute("INSERT INTO api_keys VALUES ('a', '', 'auditor', NULL, '', now())")
+        connection.execute("INSERT INTO key_uses VALUES ('a', now())")
         for table in TABLES:
             connection.execute(f"CREATE TABLE {_empty(table)} (LIKE {table})")
             connection.execute(f"GRANT SELECT ON {_empty(table)} TO PUBLIC")

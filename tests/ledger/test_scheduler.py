@@ -43,7 +43,7 @@ async def installed(log: LiveLog, devices: list[str], *, standing: int | None = 
 
 
 async def said(log: LiveLog, kind: str) -> list[dict[str, Any]]:
-    found = await log.reader.entries(Filter(kind=kind))
+    found, _ = await log.reader.entries(Filter(kind=kind))
     bodies = (entry.entry.bodies["event"] for entry in found)
     return [parse(body.value)["data"] for body in bodies if body is not None]
 
@@ -137,7 +137,7 @@ async def test_a_simulated_clock_stops_at_every_due_instant(ledger: Logins) -> N
         to = parse_timestamp("2027-12-31T00:00:00Z")
         await scheduler.advance(to, clock.set)
         assert clock() == to
-        found = await log.reader.entries(Filter(kind="obligation.breached"))
+        found, _ = await log.reader.entries(Filter(kind="obligation.breached"))
         assert [entry.recorded_at for entry in found] == [
             parse_timestamp(at) for at in (DUE, "2027-03-19T11:00:00Z", "2027-04-01T04:00:00Z")
         ]

@@ -83,7 +83,7 @@ def alter(owner: str, statement: str, *parameters: Any) -> None:
 
 
 async def stands(log: LiveLog) -> list[StoredEntry]:
-    return await log.reader.entries(Filter(limit=10_000))
+    return (await log.reader.entries(Filter(limit=10_000))).entries
 
 
 # --- genesis --------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ async def test_sequencers_that_open_at_once_write_one_genesis(ledger: Logins) ->
     await reader.open()
     rivals = [Sequencer(ledger.writer, judge=Engine(), signer=SIGNER) for _ in range(8)]
     await asyncio.gather(*(rival.open() for rival in rivals))
-    assert [entry.kind for entry in await reader.entries(Filter())] == ["ledger.opened"]
+    assert [entry.kind for entry in (await reader.entries(Filter())).entries] == ["ledger.opened"]
     for rival in rivals:
         [result] = await rival.append(submitted(1))
         assert not committed(result).replayed
