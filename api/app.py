@@ -21,7 +21,9 @@ from api import audit, explanation, operate, problems, proofs
 from api.auth import Keyring
 from api.database import Logins
 from api.evaluate import Evaluation
+from api.key_uses import KeyUses
 from api.openapi import DESCRIPTION, described
+from api.quotas import Quotas
 from api.settings import Settings
 from api.submit import Door
 from api.telemetry import Edge, Metrics
@@ -52,17 +54,20 @@ def build(settings: Settings, logins: Logins) -> Edge:
     metrics = Metrics()
     store = CheckpointStore(settings.store_path, signer.name)
     sequencer = Sequencer(logins.writer, judge=Engine(), signer=signer, clock=clock, store=store)
+    keyring = Keyring(reader)
+    uses = KeyUses(logins.writer, keyring)
+    quotas = Quotas(events_per_minute=settings.events_per_minute, denials_per_hour=settings.denials_per_hour)
     service = Service(
         reader=reader,
         sequencer=sequencer,
         scheduler=Scheduler(sequencer, reader, clock or system_clock),
         publisher=Publisher(reader, signer, store),
-        keyring=Keyring(reader),
+        keyring=keyring,
         signer=signer,
         metrics=metrics,
         clock=clock,
     )
-    door = Door(service.keyring, service.sequencer, metrics, service.now)
+    door = Door(keyring, quotas, sequencer, metrics, service.now)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -75,11 +80,13 @@ def build(settings: Settings, logins: Logins) -> Edge:
                 raise
             service.scheduler.open()
             service.publisher.open()
+            uses.open()
             yield
         finally:
             await service.scheduler.close()
             await service.sequencer.close()
             await service.publisher.close()
+            await uses.close()
             await reader.close()
 
     app = FastAPI(

@@ -35,6 +35,9 @@ class Caller:
     key_id: str
     role: str
     party: str | None
+    events_per_minute: int | None = None
+    """Its own quotas, where it has some."""
+    denials_per_hour: int | None = None
 
     @property
     def reads_everything(self) -> bool:
@@ -57,6 +60,8 @@ class Keyring:
         """By the key's id."""
         self._proven: dict[bytes, _Known] = {}
         """By the digest of a header that has shown its key."""
+        self.used: set[str] = set()
+        """Ids of keys that were used; `KeyUses` writes them down and empties it."""
 
     async def caller(self, authorization: str) -> Caller:
         """Whom the header names. Raises Unauthenticated, in the same words for every reason."""
@@ -70,7 +75,8 @@ class Keyring:
         key = known.key
         if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
             raise _unauthenticated()
-        return Caller(key.id, key.role, key.party)
+        self.used.add(key.id)
+        return Caller(key.id, key.role, key.party, key.events_per_minute, key.denials_per_hour)
 
     async def _prove(self, authorization: str) -> _Known:
         scheme, _, token = authorization.partition(" ")

@@ -241,13 +241,27 @@ def keys_create(
     party: Annotated[str | None, typer.Option(help="Whom it speaks for.")] = None,
     label: Annotated[str, typer.Option(help="For people to recognise it by.")] = "",
     days: Annotated[int | None, typer.Option(help="Days until it expires.", min=1, max=36_500)] = None,
+    rate: Annotated[
+        int | None, typer.Option(help="Events a minute that it may send.", min=1, max=10**9)
+    ] = None,
+    denials: Annotated[
+        int | None, typer.Option(help="Refusals an hour that it may cause.", min=1, max=10**9)
+    ] = None,
     home: Home = None,
 ) -> None:
     """Make a key. It is shown once: only its digest is kept."""
     expires = datetime.now(UTC) + timedelta(days=days) if days is not None else None
     with explained(), database.owner_url(settings_of(home)) as url:
         database.prepared(url)
-        new = keys.create(url, role, party=party, label=label, expires_at=expires)
+        new = keys.create(
+            url,
+            role,
+            party=party,
+            label=label,
+            expires_at=expires,
+            events_per_minute=rate,
+            denials_per_hour=denials,
+        )
     errors.print(f"key {new.id}, shown once:")
     say(new.token)
 
@@ -258,11 +272,15 @@ def keys_list(home: Home = None) -> None:
     with explained(), database.owner_url(settings_of(home)) as url:
         database.prepared(url)
         found = keys.listed(url)
-    table = Table("id", "role", "party", "label", "created", "expires", "revoked", box=None)
+    table = Table(
+        "id", "role", "party", "label", "created", "expires", "revoked", "last used", "events/min",
+        "denials/h", box=None,
+    )  # fmt: skip
     for key in found:
-        times = (key.created_at, key.expires_at, key.revoked_at)
+        times = (key.created_at, key.expires_at, key.revoked_at, key.used_at)
         cells = (time.strftime("%Y-%m-%d %H:%M") if time else "" for time in times)
-        table.add_row(key.id, key.role, key.party or "", printable(key.label), *cells)
+        quotas = (f"{quota}" if quota else "" for quota in (key.events_per_minute, key.denials_per_hour))
+        table.add_row(key.id, key.role, key.party or "", printable(key.label), *cells, *quotas)
     show(table)
 
 

@@ -35,6 +35,10 @@ class ListedKey:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    used_at: datetime | None
+    """To the minute."""
+    events_per_minute: int | None
+    denials_per_hour: int | None
 
 
 def digest(secret: str) -> bytes:
@@ -49,8 +53,13 @@ def create(
     party: str | None = None,
     label: str = "",
     expires_at: datetime | None = None,
+    events_per_minute: int | None = None,
+    denials_per_hour: int | None = None,
 ) -> NewKey:
-    """Raises UnusableInput for an unknown role, or a submitter or regulator without a party."""
+    """Raises UnusableInput for an unknown role, or a submitter or regulator without a party.
+
+    None of a quota: as the service is set.
+    """
     if role not in get_args(KeyRole):
         raise UnusableInput(f"role is {role}, must be one of {', '.join(get_args(KeyRole))}")
     if role in ("submitter", "regulator") and not party:
@@ -62,9 +71,19 @@ def create(
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     with psycopg.connect(url) as connection:
         connection.execute(
-            "INSERT INTO api_keys (id, secret_sha256, role, party, label, created_at, expires_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            [key_id, digest(secret), role, party, label, datetime.now(UTC), expires_at],
+            "INSERT INTO api_keys (id, secret_sha256, role, party, label, created_at, expires_at,"
+            " events_per_minute, denials_per_hour) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                key_id,
+                digest(secret),
+                role,
+                party,
+                label,
+                datetime.now(UTC),
+                expires_at,
+                events_per_minute,
+                denials_per_hour,
+            ],
         )
     return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}")
 
@@ -72,7 +91,8 @@ def create(
 def listed(url: str) -> list[ListedKey]:
     with psycopg.connect(url) as connection:
         rows = connection.execute(
-            "SELECT id, role, party, label, created_at, expires_at, revoked_at FROM api_keys"
+            "SELECT id, role, party, label, created_at, expires_at, revoked_at, used_at,"
+            " events_per_minute, denials_per_hour FROM api_keys LEFT JOIN key_uses ON key_id = id"
             " ORDER BY created_at, id"
         ).fetchall()
     return [ListedKey(*row) for row in rows]

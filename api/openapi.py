@@ -137,7 +137,7 @@ def _write_problems() -> dict[str, Any]:
         "413": _problem("Too large."),
         "415": _problem("Unsupported media type."),
         "422": _problem("Malformed (nothing written), or refused by policy (type /problems/denied)."),
-        "429": _problem("Too many events are waiting; see Retry-After."),
+        "429": _problem("Too many events are waiting, or the key has used its quota; see Retry-After."),
         "503": _problem("The database is away; see Retry-After and try again."),
     }
 
@@ -258,7 +258,7 @@ def _evaluate_event() -> dict[str, Any]:
             "at": {"type": "string", "format": "date-time"},
         },
     }
-    refusals = {status: words for status, words in _write_problems().items() if status not in ("409", "429")}
+    refusals = {status: words for status, words in _write_problems().items() if status != "409"}
     return {
         "tags": ["events"],
         "operationId": "evaluate_event",

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from api.auth import Forbidden, Unauthenticated
 from api.embedded import EmbeddedError
 from api.exchange import Answer
+from api.quotas import QuotaExceeded
 from ledger import errors
 from ledger.errors import LedgerError, MalformedInput
 from policies.tree import PolicyDocumentError
@@ -84,6 +85,10 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
     errors.QueueFull: Problem(
         "queue-full", 429, "Too many events are waiting",
         "Nothing was taken. Send again after the time in Retry-After.",
+    ),
+    QuotaExceeded: Problem(
+        "quota-exceeded", 429, "The key has used its quota",
+        "Nothing was taken. Send again after the time in Retry-After; `RateLimit` says which quota it is.",
     ),
     errors.Unavailable: Problem(
         "unavailable", 503, "The database is away or busy",
@@ -172,6 +177,13 @@ def describe(error: LedgerError, *, request_id: str = "") -> dict[str, Any]:
         extra["errors"] = [{"pointer": f.pointer, "detail": f.detail} for f in error.faults]
     if isinstance(error, errors.Conflict):
         extra["index"] = error.index
+    if isinstance(error, QuotaExceeded):
+        extra |= {
+            "quota": error.quota,
+            "limit": error.limit,
+            "window_s": error.window_s,
+            "retry_after_s": error.retry_after_s,
+        }
     return body_of(problem, detail=str(error), request_id=request_id, **extra)
 
 
@@ -179,7 +191,10 @@ def answer(body: dict[str, Any]) -> Answer:
     """The answer that a problem document is, to an exchange."""
     headers = {}
     if body["status"] in (412, 429, 503):
-        headers["retry-after"] = str(RETRY_AFTER_S)
+        headers["retry-after"] = str(body.get("retry_after_s", RETRY_AFTER_S))
+    if "quota" in body:  # draft-ietf-httpapi-ratelimit-headers
+        headers["ratelimit-policy"] = f'"{body["quota"]}";q={body["limit"]};w={body["window_s"]}'
+        headers["ratelimit"] = f'"{body["quota"]}";r=0;t={body["retry_after_s"]}'
     if body["status"] == 401:
         headers["www-authenticate"] = 'Bearer realm="chipledger"'
     return Answer(body["status"], orjson.dumps(body), MEDIA_TYPE, headers)

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     """simulated: for demos and tests. Genesis says so, for ever."""
     host: str = "127.0.0.1"
     port: int = 8321
+    events_per_minute: int = Field(default=600_000, ge=1)
+    """That one key may send to one process; a key may have a quota of its own."""
+    denials_per_hour: int = Field(default=10_000, ge=1)
+    """That one key may cause: a refusal is an entry for ever."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

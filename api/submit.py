@@ -15,6 +15,7 @@ from api.auth import Caller, Forbidden, Keyring
 from api.exchange import Answer, Exchange
 from api.language import accepted_language
 from api.problems import UnsupportedMedia
+from api.quotas import Quotas
 from api.telemetry import Metrics
 from ledger.canonical import DEPTH_MAX, parse
 from ledger.errors import Fault, LedgerError, MalformedEvent, MalformedInput, NotJSON, TooLarge
@@ -41,6 +42,7 @@ class Door:
     """What the write routes need."""
 
     keyring: Keyring
+    quotas: Quotas
     sequencer: Sequencer
     metrics: Metrics
     now: Callable[[], datetime]
@@ -52,7 +54,10 @@ class Door:
         value = parse(await exchange.body(EVENT_BODY_BYTES_MAX))
         submission = self.admit(value, caller)
         [result] = await self.sequencer.append([submission])
-        self.metrics.count(_counted(result))
+        outcome = _counted(result)
+        self.metrics.count(outcome)
+        if outcome == "denied":
+            self.quotas.denied(caller, 1)
         return _rendered(result, exchange)
 
     async def submit_batch(self, exchange: Exchange) -> Answer:
@@ -61,10 +66,13 @@ class Door:
         media_type = media_type_of(exchange, (*JSON_TYPES, *NDJSON_TYPES))
         raw = await exchange.body(BATCH_BODY_BYTES_MAX)
         values = _lines(raw) if media_type in NDJSON_TYPES else _array(raw)
+        self.quotas.more(caller, len(values) - 1)
         submissions = self._admit_all(values, caller)
         results = await self.sequencer.append(submissions)
-        for outcome, number in Counter(map(_counted, results)).items():
+        counted = Counter(map(_counted, results))
+        for outcome, number in counted.items():
             self.metrics.count(outcome, number)
+        self.quotas.denied(caller, counted["denied"])
         items = [_item(s, r, exchange) for s, r in zip(submissions, results, strict=True)]
         return Answer(200, b'{"results":[' + b",".join(items) + b"]}")
 
@@ -73,6 +81,7 @@ class Door:
         exchange.key_id = caller.key_id
         if caller.role not in ("submitter", "regulator"):
             raise Forbidden(f"a key of role {caller.role} may not submit events")
+        self.quotas.begin(caller)
         return caller
 
     def admit(self, value: object, caller: Caller) -> Submission:

@@ -89,6 +89,8 @@ class StoredKey:
     party: str | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    events_per_minute: int | None
+    denials_per_hour: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +320,8 @@ class Reader:
 
     async def key(self, key_id: str) -> StoredKey | None:
         rows = await self._rows(
-            "SELECT id, secret_sha256, role, party, expires_at, revoked_at FROM api_keys WHERE id = %s",
+            "SELECT id, secret_sha256, role, party, expires_at, revoked_at, events_per_minute,"
+            " denials_per_hour FROM api_keys WHERE id = %s",
             [key_id],
         )
         return StoredKey(*rows[0]) if rows else None

@@ -18,6 +18,7 @@ import ledger
 import policies
 from api import problems
 from api.problems import CATALOGUE, INTERNAL, MEDIA_TYPE, PROBLEMS, problem_of
+from api.quotas import QuotaExceeded
 from ledger import errors, reader, sequencer
 from ledger.decision import Decision
 from ledger.errors import LedgerError
@@ -105,6 +106,9 @@ def test_an_error_is_described_in_its_own_words_unless_it_is_unknown(error: type
     elif issubclass(error, errors.Conflict):
         described = problems.describe(error(party="p", event_id=MARK, index=7), request_id="r")
         assert described["index"] == 7
+    elif issubclass(error, QuotaExceeded):
+        described = problems.describe(error(MARK, 60, 3_600, 7), request_id="r")
+        assert described["retry_after_s"] == 7
     else:
         described = problems.describe(made(error), request_id="r")
     assert MARK in described["detail"]
