@@ -14,7 +14,8 @@ Strict YAML as a policy document is (`policies.tree`): every fault has its line 
         when: {like: ordered, data: {order: PO-3, units: 9000}}
         expect: {outcome: denied, fails: [quantity]}
 
-An event says `kind`, `by` (party/role), `data`, and `at`, which defaults to that of the event before it;
+An event says `kind`, `by` (party/role), `data`, and `at`, which defaults to that of the event before it:
+when it is recorded, and when it occurred unless `occurred_at` says so;
 `contract` names another contract than the usual one. `like` takes another event and replaces what is
 said, in `data` field by field. Events of kinds `policy.` are about the document under test: a
 `policy.activated` without `data` carries it whole, and one with `data` puts in force what was proposed.
@@ -145,6 +146,7 @@ class _Said(Value):
     kind: Annotated[str, one_of("a kind of event", tuple(sorted({kind for kind, _ in KINDS})))] | None = None
     by: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_][a-z0-9_.-]{0,62}/[a-z_]{1,32}$")] | None = None
     at: Timestamp | None = None
+    occurred_at: Timestamp | None = None
     version: Annotated[int, Field(ge=1)] | None = None
     contract: _Name | None = None
     data: dict[str, Any] | None = None
@@ -523,7 +525,7 @@ class _CaseLog:
         while wanted := history.prepare(submission.event):
             for index in wanted:
                 history.recall(index, self._events.get(index))
-        return self._enter(history.take(submission, at=submission.event.occurred_at))[0]
+        return self._enter(history.take(submission, at=parse_timestamp(self._at)))[0]
 
     def _enter(self, course: Iterator[tuple[Submission, Decision, Facts]]) -> list[Decision]:
         decisions = []
@@ -545,7 +547,7 @@ def _wire(said: Mapping[str, Any], *, id_: str, at: str, corrects: tuple[int, st
         "kind": kind,
         "version": said.get("version", versions_of(kind)[-1]),
         "contract": _id(said.get("contract", "")),
-        "occurred_at": at,
+        "occurred_at": said.get("occurred_at", at),
         "actor": {"party": party, "role": role},
         "data": data,
     }

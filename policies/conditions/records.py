@@ -1,4 +1,4 @@
-"""Conditions on the records themselves: how long they are kept."""
+"""Conditions on the records themselves: how soon they are made, how long they are kept."""
 
 from __future__ import annotations
 
@@ -8,14 +8,49 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from ledger.event import Event
+from ledger.event import KINDS, Event, Nature
 from ledger.facts import Contract, Facts, Key, LegalHolds, License, Retention
 from ledger.kinds.records import PurgeRequested
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
 from policies.conditions.deadlines import years_after
 from policies.conditions.declared import MORE, Doubt, Use
-from policies.conditions.parameters import Parameters
+from policies.conditions.parameters import Duration, Parameters
 from policies.conditions.registry import condition
+
+
+def _governed(nature: Nature) -> tuple[str, ...]:
+    """The kinds of that nature that a policy document is asked about."""
+    return tuple(sorted({name for (name, _), k in KINDS.items() if k.nature == nature and not k.setup}))
+
+
+class MaxBackdating(Parameters):
+    within: Annotated[Duration, Field(description="What has occurred is recorded within this: PT72H.")]
+
+
+@condition(
+    number=38,
+    parameters=MaxBackdating,
+    requests=_governed("request"),
+    facts=_governed("fact"),
+    clock="recorded_at",
+    unit="time",
+    sentences={
+        "pass": "said to have occurred at {observed}, must not be before {limit}",
+        "backdated": "said to have occurred at {observed}, must not be before {limit}: told too late",
+    },
+)
+def max_backdating(case: Case, parameters: MaxBackdating) -> Found:
+    """What has occurred is recorded within a limit, to the microsecond.
+
+    `occurred_at` is a claim. It is held against the time of recording here and believed nowhere: an early
+    one can only fail this, and no other condition looks at it. A log in which anything can be told at any
+    later day tells of no order of events, so each contract says how late is too late.
+    """
+    occurred_at, earliest = case.event.occurred_at, case.at - parameters.within
+    observed, limit = case.instant(occurred_at), case.instant(earliest)
+    if occurred_at < earliest:
+        return Found("fail", "backdated", observed, limit)
+    return Found("pass", None, observed, limit)
 
 
 class RetentionHold(Parameters):

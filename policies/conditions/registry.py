@@ -15,7 +15,7 @@ from policies.conditions.parameters import Parameters
 P = TypeVar("P", bound=Parameters)
 
 Clock = Literal["recorded_at", "none"]
-"""No condition of language 1 believes a claimed time, and none reads the wall clock."""
+"""No condition of language 1 goes by a claimed time, and none reads the wall clock."""
 
 
 Reads = Callable[[Event, Facts, Any], Iterable[Key]]

@@ -158,6 +158,7 @@ def test_a_fact_of_whoever_may_say_it_is_never_denied(kind: str) -> None:
         },
         "retention_hold": {"years": 5},
         "custom": {"expression": "contract.zone == 'UTC'"},
+        "max_backdating": {"within": "PT0S"},
         "performance_thresholds": {"tpp_below": 1, "bandwidth_below": 1},
         "end_user_statement": {"above": {"amount": "0", "currency": "USD"}},
         "screening_clear": {"score": 1, "list_age": "PT0S"},

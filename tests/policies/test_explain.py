@@ -134,7 +134,8 @@ def test_the_catalogue_has_its_numbers() -> None:
         28: "fleet_coverage", 29: "attestation_validity", 30: "location_consistency",
         31: "rma_one_for_one", 32: "destruction_evidence", 35: "retention_hold",
         5: "value_cap", 22: "prepayment", 23: "window_cap", 36: "revenue_share",
-        37: "custom", 10: "us_ratio_cap", 11: "supply_certified", 14: "export_filed", 15: "import_approved",
+        37: "custom", 38: "max_backdating",
+        10: "us_ratio_cap", 11: "supply_certified", 14: "export_filed", 15: "import_approved",
     }  # fmt: skip
 
 

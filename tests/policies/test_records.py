@@ -1,4 +1,4 @@
-"""How long records are kept, at the worked years, and who releases a legal hold."""
+"""How soon records are made and how long they are kept, at the worked times, and who releases a legal hold."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.event import KINDS
 from ledger.facts import LegalHolds
 from ledger.values import day_of
+from policies.conditions import CONDITIONS
 from policies.conditions.deadlines import years_after
 from policies.explain import explain
 from tests.workbench import (
@@ -28,6 +30,65 @@ from tests.workbench import (
     policy,
     serials,
 )
+
+# --- 37 max_backdating ----------------------------------------------------------------------------
+
+SOON = condition("max_backdating", within="PT72H")
+
+
+@pytest.mark.parametrize(
+    ("occurred_at", "result"),
+    [
+        ("2027-03-04T12:04:00Z", "pass"),  # clocks differ
+        ("2027-03-01T12:00:00Z", "pass"),
+        ("2027-03-01T20:00:00+08:00", "pass"),
+        ("2027-03-01T11:59:59.999999Z", "fail"),
+        ("0001-01-01T00:00:00Z", "fail"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "outcome"), [("order.placed", "denied"), ("sla.reported", "flagged")])
+def test_what_occurred_too_long_ago_is_refused_or_marked(
+    kind: str, outcome: str, occurred_at: str, result: str
+) -> None:
+    bench = Workbench().open(text=policy(SOON))
+    decision = bench.say(kind, occurred_at=occurred_at, at="2027-03-04T12:00:00Z")
+    found = finding(decision, "max_backdating")
+    assert decision.outcome == ("accepted" if result == "pass" else outcome)
+    assert (found.result, found.limit) == (result, "2027-03-01T12:00:00.000000Z")
+    assert found.code == (None if result == "pass" else "max_backdating.backdated")
+
+
+def test_a_backdated_request_is_judged_by_its_recording_all_the_same() -> None:
+    """That it was written before the stop lets nothing through, with this condition or without it."""
+    for conditions in ((condition("license_active"),), (condition("license_active"), SOON)):
+        bench = Workbench().open(text=policy(*conditions))
+        bench.accepted("license.suspended", at="2027-03-04T11:00:00Z")
+        decision = bench.say("order.placed", occurred_at="2027-03-04T10:00:00Z", at="2027-03-04T12:00:00Z")
+        assert decision.outcome == "denied"
+        assert codes(decision) == ["license_active.suspended"]
+
+
+def test_a_contract_that_says_nothing_of_it_is_asked_nothing() -> None:
+    decision = (
+        Workbench()
+        .open(text=policy(condition("license_active")))
+        .say("order.placed", occurred_at="2020-01-01T00:00:00Z")
+    )
+    assert decision.outcome == "accepted"
+    assert [f.id for f in decision.findings] == ["license_active"]
+
+
+def test_no_setup_event_and_none_of_the_ledger_is_asked() -> None:
+    used = CONDITIONS["max_backdating"]
+    assert (
+        not {name for name, _ in KINDS}
+        - {*used.kinds}
+        - {name for (name, _), kind in KINDS.items() if kind.setup or kind.nature == "own"}
+    )
+    assert not any(KINDS[kind, 1].setup or KINDS[kind, 1].nature == "own" for kind in used.kinds)
+
+
+# --- 35 retention_hold ----------------------------------------------------------------------------
 
 KEPT = condition("retention_hold", years=5)
 DIVERTED = "2029-05-01T12:00:00Z"
