@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -19,8 +19,11 @@ from ledger.facts import (
     Enrolment,
     Facts,
     Identity,
+    Interruptions,
     Key,
 )
+from ledger.facts.device import DeviceState
+from ledger.kinds.withdrawal import interrupt, interrupted_after, interrupted_by, resume
 from ledger.values import (
     SERIALS_PER_EVENT_MAX,
     Any_,
@@ -202,6 +205,9 @@ def _claim(said: Binding, contract: str, facts: Facts, index: int) -> None:
         facts.update(identity, bearers=(*identity.bearers, bearer))
 
 
+_AT_WORK: Final[frozenset[DeviceState]] = frozenset({"installed", "attesting", "overdue"})
+
+
 class Installation(Value):
     serial: Serial
     rack: Identifier
@@ -231,19 +237,28 @@ class DeviceInstalled(Kind, kind="device.installed"):
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         for device in self.devices:
             yield Device.name, device.serial
+            yield Interruptions.name, device.serial
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         for device in facts.devices_of(event.contract, self.speaks_of()):
-            if device.state not in AWAY:
+            if device.state in _AT_WORK:
+                # Installed again: what it was is kept, for this may be the mistake, and not the first.
+                interrupt(device, facts, state="installed", site=self.site, index=index)
+            elif device.state not in AWAY:
                 facts.update(device, state="installed", site=self.site)
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         devices = list(facts.devices_of(event.contract, self.speaks_of()))
-        if any(device.state == "attesting" for device in devices):
+        again = interrupted_by(index, event.contract, self.speaks_of(), facts)
+        first = [d for d in devices if d.serial not in again and d.state in _AT_WORK]
+        if any(d.state == "attesting" for d in devices) or interrupted_after(
+            index, event.contract, (d.serial for d in first), facts
+        ):
             return "correction.dependents"
-        for device in devices:
-            if device.state == "installed":
-                facts.update(device, state="received")
+        if code := resume(event.contract, again, facts, state="installed", index=index):
+            return code
+        for device in first:
+            facts.update(device, state="received")
         return None
 
 

@@ -77,6 +77,12 @@ def interrupted_by(index: int, contract: str, serials: Iterable[str], facts: Fac
     )
 
 
+def interrupted_after(index: int, contract: str, serials: Iterable[str], facts: Facts) -> bool:
+    """Whether an entry after `index` has moved one of these devices, as far back as is kept."""
+    known = (_interruptions(serial, contract, facts).interruptions for serial in serials)
+    return any(one.index > index for interruptions in known for one in interruptions)
+
+
 def resume(
     contract: str, serials: Iterable[str], facts: Facts, *, state: DeviceState, index: int
 ) -> str | None:

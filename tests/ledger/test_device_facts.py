@@ -160,6 +160,32 @@ def test_an_installation_that_is_taken_back_does_not_bring_back_what_was_lost() 
     assert state(bench) == "lost"
 
 
+def test_of_two_installations_each_is_taken_back_by_itself() -> None:
+    """A device that was installed twice stands where the other one says; the later one goes first."""
+    bench = installed(2)
+    first = len(bench.log) - 1
+    assert install(bench, [CHIP], site="SHA-2").outcome == "accepted"
+    before = every(bench)
+    assert correct(bench, first) == ["correction.dependents"]
+    assert every(bench) == before
+    assert correct(bench, first + 1) == []
+    assert (state(bench), bench.fact(Device, CHIP).site) == ("installed", "SHA-1")
+    assert correct(bench, first) == []
+    assert (state(bench), state(bench, "SN000002")) == ("received", "received")
+
+
+def test_an_installation_told_again_of_a_device_that_attests_gives_it_back_as_it_was() -> None:
+    bench = installed(1)
+    attest(bench, [CHIP])
+    before = every(bench)
+    assert install(bench, [CHIP], site="SHA-2").outcome == "accepted"
+    assert (state(bench), bench.fact(Device, CHIP).site) == ("installed", "SHA-2")
+    assert correct(bench) == []
+    assert {k: v for k, v in every(bench).items() if k[0] == "device"} == {
+        k: v for k, v in before.items() if k[0] == "device"
+    }
+
+
 def test_so_many_interruptions_are_kept_and_the_older_ones_stay_as_they_are() -> None:
     bench = installed(1)
     first = len(bench.log)

@@ -1,4 +1,4 @@
-"""How soon records are made and how long they are kept, at the worked times, and who releases a legal hold."""
+"""How soon records are made, how long they are kept, at the worked times, and who releases a legal hold."""
 
 from __future__ import annotations
 
