@@ -251,7 +251,13 @@ class Sequencer:
             raise
         self.batches += growth is not None
         self.size = head.size
-        return await self._answers(writer, placed, head, growth)
+        try:
+            return await self._answers(writer, placed, head, growth)
+        except LedgerError:
+            raise
+        except Exception as error:
+            log.exception("answer_failed")
+            raise OutcomeUnknown("committed, but a receipt could not be made; ask again") from error
 
     async def _transact(
         self, writer: Writer, submissions: Sequence[Submission], duties: Sequence[str]
