@@ -56,8 +56,10 @@ class KeyUses:
             )
             async with connection:
                 await connection.execute(TOLD, [sorted(used)])
-        except psycopg.Error as error:
+        except BaseException as error:
             self._keyring.used |= used
+            if not isinstance(error, psycopg.Error):
+                raise
             log.warning("key_uses_kept", error=type(error).__name__, sqlstate=error.sqlstate)
 
     async def _run(self) -> None:

@@ -29,7 +29,6 @@ SCANNED_MAX = 20_000
 """Entries that one page looks at: a rare kind must not make it read the whole log."""
 SCANNED_BODIES_MAX = 2_000
 """Where it looks into the events: one may be 1 MiB."""
-INDEX_END = 1 << 62
 
 READER_OPTIONS = (
     f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on "
@@ -170,8 +169,9 @@ class Reader:
         """
         async with self._connection() as connection:
             # The log is gapless and its time never runs backwards: an instant is an index.
-            first = max(wanted.after + 1, await _first_at(connection, wanted.since, otherwise=0))
-            end = await _first_at(connection, wanted.until, otherwise=INDEX_END)
+            first, end = wanted.after + 1, await _first_at(connection, wanted.until)
+            if wanted.since is not None:
+                first = max(first, await _first_at(connection, wanted.since))
             among, parameters, order = _among(wanted)
             scope = f"FROM entries e WHERE {among} AND e.index >= %s AND e.index < %s ORDER BY {order}"
             bounds = [*parameters, first, end]
@@ -186,10 +186,10 @@ class Reader:
                 [*bounds, *values, wanted.limit + 1],
             )
             found = [index for (index,) in await rows.fetchall()]
-            following: int | None = None
+            following: int | None
             if len(found) > wanted.limit:
                 found = found[: wanted.limit]
-                following = found[-1] if found else wanted.after
+                following = found[-1]
             else:
                 rows = await connection.execute(
                     f"SELECT e.index {scope} OFFSET {scanned - 1} LIMIT 1", bounds
@@ -224,7 +224,7 @@ class Reader:
             await cursor.execute(
                 f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
                 " WHERE e.index < %s ORDER BY e.index",
-                [size if size is not None else INDEX_END],
+                [size if size is not None else 1 << 62],
             )
             yield _each(cursor)
 
@@ -379,12 +379,14 @@ def _matches(wanted: Filter) -> tuple[str, list[Any]]:
     return " AND ".join(clauses), values
 
 
-async def _first_at(
-    connection: AsyncConnection[tuple[Any, ...]], instant: datetime | None, *, otherwise: int
-) -> int:
-    """The first index that was recorded at or after an instant; the size of the log if none was."""
+async def _first_at(connection: AsyncConnection[tuple[Any, ...]], instant: datetime | None) -> int:
+    """The first index that was recorded at or after an instant; the size of the log now if none was.
+
+    What is appended while a page is read lies behind its end, or it could fall between two of its looks.
+    """
     if instant is None:
-        return otherwise
+        row = await (await connection.execute("SELECT max(index) FROM entries")).fetchone()
+        return 0 if row is None or row[0] is None else int(row[0]) + 1
     return await _halved(
         connection,
         "SELECT max(index) FROM entries",
