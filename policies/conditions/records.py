@@ -13,7 +13,7 @@ from ledger.facts import Contract, Facts, Key, LegalHolds, License, Retention
 from ledger.kinds.records import PurgeRequested
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
 from policies.conditions.deadlines import years_after
-from policies.conditions.declared import MORE, Doubt, Use
+from policies.conditions.declared import LESS, MORE, Doubt, Use
 from policies.conditions.parameters import Duration, Parameters
 from policies.conditions.registry import condition
 
@@ -24,7 +24,7 @@ def _governed(nature: Nature) -> tuple[str, ...]:
 
 
 class MaxBackdating(Parameters):
-    within: Annotated[Duration, Field(description="What has occurred is recorded within this: PT72H.")]
+    within: Annotated[Duration, LESS, Field(description="What has occurred is recorded within this: PT72H.")]
 
 
 @condition(

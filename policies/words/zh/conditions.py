@@ -222,6 +222,10 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "more_than_asked": "已更换{observed}台设备，申请更换{limit}台：多出{shortfall}台",
         "before_return": "已更换{observed}台设备，已退回或允许预先更换的为{limit}台：多出{shortfall}台",
     },
+    "max_backdating": {
+        "pass": "自称发生于{observed}，不得早于{limit}",
+        "backdated": "自称发生于{observed}，不得早于{limit}：入账过迟",
+    },
     "retention_hold": {
         "pass": "入账时间为{observed}，记录须保存至{limit}",
         "legal_hold": "本合同项下有{observed}项证据保全令有效：{subjects}",
