@@ -73,6 +73,28 @@ def parse_tile_path(path: str) -> Coordinates:
     raise NotFound(f"{path[:80]!r} names no tile, must be like tile/0/x001/234 or tile/0/001.p/5")
 
 
+# --- entry bundles --------------------------------------------------------------------------------
+
+
+def bundle(entries: Iterable[bytes]) -> bytes:
+    """Entries, each behind its length: two bytes, big-endian."""
+    return b"".join(len(entry).to_bytes(2) + entry for entry in entries)
+
+
+def split_bundle(raw: bytes, width: int) -> list[bytes]:
+    """The first `width` entries of a bundle; VerificationError where it has not so many, or a torn one."""
+    entries, at = [], 0
+    while at < len(raw):
+        start = at + 2
+        at = start + int.from_bytes(raw[at:start])
+        entries.append(raw[start:at])
+    if at != len(raw) or not width <= len(entries) <= FULL_WIDTH:
+        raise VerificationError(
+            f"the bundle is {len(raw)} bytes with {len(entries)} entries, must be {width} whole ones"
+        )
+    return entries[:width]
+
+
 # --- which tiles there are ------------------------------------------------------------------------
 
 

@@ -1,9 +1,11 @@
 """ledger.merkle against the recursion of RFC 9162, and against every mutation of a proof."""
 
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +28,9 @@ from tests.ledger import rfc9162
 
 SIZE_MAX = 70
 LEAVES = rfc9162.leaves(SIZE_MAX)
-GOLDEN = json.loads((Path(__file__).parents[1] / "vectors" / "merkle.json").read_text())
+VECTORS = Path(__file__).parents[1] / "vectors"
+GOLDEN = json.loads((VECTORS / "merkle.json").read_text())
+PUBLISHED = json.loads((VECTORS / "transparency-dev-merkle.json").read_text())
 BOGUS = bytes(range(32))
 
 
@@ -331,3 +335,41 @@ def test_the_golden_tree() -> None:
     for case in GOLDEN["consistency"]:
         proof = prove_consistency(leaves[: case["new"]], case["old"])
         assert [one.hex() for one in proof] == case["proof"]
+
+
+# --- the cases that transparency-dev/merkle publishes ---------------------------------------------
+
+
+def hashes(texts: list[str] | None) -> list[bytes]:
+    return [b64decode(text) for text in texts or ()]
+
+
+def held_against(case: dict[str, Any], check: Callable[[], None]) -> None:
+    if case["wantErr"]:
+        with pytest.raises(VerificationError):
+            check()
+    else:
+        check()
+
+
+@pytest.mark.parametrize("case", PUBLISHED["inclusion"], ids=lambda case: case["name"])
+def test_each_published_inclusion_case_is_judged_as_published(case: dict[str, Any]) -> None:
+    leaf, root_hash = hashes([case["leafHash"], case["root"]])
+    proof, index, size = hashes(case["proof"]), case["leafIdx"], case["treeSize"]
+    held_against(
+        case, lambda: check_inclusion(proof, leaf_hash=leaf, index=index, tree_size=size, root=root_hash)
+    )
+
+
+@pytest.mark.parametrize("case", PUBLISHED["consistency"], ids=lambda case: case["name"])
+def test_each_published_consistency_case_is_judged_as_published(case: dict[str, Any]) -> None:
+    old, new = hashes([case["root1"], case["root2"]])
+    proof, old_size, new_size = hashes(case["proof"]), case["size1"], case["size2"]
+    held_against(
+        case,
+        lambda: check_consistency(proof, old_size=old_size, old_root=old, new_size=new_size, new_root=new),
+    )
+
+
+def test_all_published_cases_are_here() -> None:
+    assert [len(PUBLISHED[kind]) for kind in ("inclusion", "consistency")] == [98, 98]
