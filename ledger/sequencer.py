@@ -621,16 +621,8 @@ def _receipt_again(
     stored: StoredEntry, head: Head, found: Mapping[tiles.Coordinates, bytes], checkpoint: str
 ) -> Receipt:
     """The receipt of an entry that was read back, with a proof out of tiles."""
-    bodies = {name: body for name, body in stored.entry.bodies.items() if body is not None}
-    return Receipt(
-        index=stored.index,
-        header=stored.entry.raw,
-        decision=bodies["decision"].value if "decision" in bodies else b"null",
-        salts={name: body.salt for name, body in bodies.items()},
-        tree_size=head.size,
-        hashes=tiles.prove_inclusion(stored.index, head.size, lambda *at: found[tiles.Coordinates(*at)]),
-        checkpoint=checkpoint,
-    )
+    proof = tiles.prove_inclusion(stored.index, head.size, lambda *at: found[tiles.Coordinates(*at)])
+    return Receipt.of(stored.entry, tree_size=head.size, hashes=proof, checkpoint=checkpoint)
 
 
 def _answer(items: Sequence[_Item], results: Sequence[Result]) -> None:

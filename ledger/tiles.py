@@ -82,17 +82,15 @@ def bundle(entries: Iterable[bytes]) -> bytes:
 
 
 def split_bundle(raw: bytes, width: int) -> list[bytes]:
-    """The first `width` entries of a bundle; VerificationError where it has not so many, or a torn one."""
+    """The entries of a bundle; VerificationError unless it is `width` whole ones and nothing else."""
     entries, at = [], 0
     while at < len(raw):
         start = at + 2
         at = start + int.from_bytes(raw[at:start])
         entries.append(raw[start:at])
-    if at != len(raw) or not width <= len(entries) <= FULL_WIDTH:
-        raise VerificationError(
-            f"the bundle is {len(raw)} bytes with {len(entries)} entries, must be {width} whole ones"
-        )
-    return entries[:width]
+    if at != len(raw) or len(entries) != width:
+        raise VerificationError(f"the bundle is {len(raw)} bytes, must be {width} whole entries and no more")
+    return entries
 
 
 # --- which tiles there are ------------------------------------------------------------------------

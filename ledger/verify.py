@@ -1,5 +1,7 @@
 """The offline verifier: an export (`ledger/FORMAT.md`), checked to the byte, without trust in us.
 
+`ledger.verify_tiles` reads a folder of tiles as the export that it is, all bodies withheld.
+
 Reads once, from start to end, in flat memory, and needs no database and no service. What the file
 is held against is a checkpoint key known from elsewhere, and receipts: without either it can only
 be found consistent with itself, which whoever rewrites all of it can achieve. What the bodies mean
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from ledger.canonical import canonical, parse
 from ledger.checkpoint import Checkpoint, open_checkpoint
@@ -25,7 +27,7 @@ from ledger.entry import FORMAT, SALT_BYTES, ZERO_HASH, Header, spell
 from ledger.errors import LedgerError, NotJSON, UnusableInput, VerificationError
 from ledger.merkle import Frontier, Growth, leaf_hash
 from ledger.note import Verifier, parse_note
-from ledger.receipt import Receipt
+from ledger.receipt import Receipt, TlogProof
 from ledger.summary import Tail, root_of
 
 EXPORT: Final = 1
@@ -52,11 +54,12 @@ Progress = Callable[[int, int], object]
 class Tampered(VerificationError):
     """The export, or a receipt, is not what was committed."""
 
-    def __init__(self, what: str, index: int | None = None) -> None:
+    def __init__(self, what: str, index: int | None = None, *, where: str | None = None) -> None:
         self.what = what
         self.index = index
         """The first entry found bad; None where it is the header line, or the end of the file."""
-        super().__init__(what if index is None else f"entry {index} (line {index + 2}): {what}")
+        where = where or f"line {index + 2 if index is not None else 1}"
+        super().__init__(what if index is None else f"entry {index} ({where}): {what}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def verify_export(
     file: BinaryIO,
     *,
     verifier: Verifier | None = None,
-    receipts: Sequence[Receipt] = (),
+    receipts: Sequence[Receipt | TlogProof] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Check every byte of an export, and that the log honours `receipts`.
@@ -100,6 +103,21 @@ def verify_export(
     """
     lines = _Lines(file)
     title, batch = _read_title(lines, verifier)
+    return verify_lines(
+        title, lines, batch, key_given=verifier is not None, receipts=receipts, progress=progress
+    )
+
+
+def verify_lines(
+    title: Title,
+    lines: Lines,
+    batch: list[bytes],
+    *,
+    key_given: bool,
+    receipts: Sequence[Receipt | TlogProof],
+    progress: Progress | None,
+) -> Report:
+    """Check the entries below a checkpoint that was opened; `batch` are the first lines of them."""
     size = title.checkpoint.size
     walk = _Walk(title, lines, receipts)
     more = False
@@ -120,7 +138,7 @@ def verify_export(
         size=size,
         root=title.checkpoint.root,
         key=title.verifier,
-        key_given=verifier is not None,
+        key_given=key_given,
         contracts=walk.contracts,
         withheld=walk.withheld,
         receipts=len(receipts),
@@ -132,13 +150,22 @@ def verify_export(
 # --- lines ----------------------------------------------------------------------------------------
 
 
+class Lines(Protocol):
+    """Entries as lines of an export, some at a time."""
+
+    tail: bytes
+    """What follows the last whole line that was read."""
+
+    def __iter__(self) -> Iterator[list[bytes]]: ...
+    def __next__(self) -> list[bytes]: ...
+
+
 class _Lines(Iterator[list[bytes]]):
     """The whole lines of a file, some at a time, without their newlines."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.tail = b""
-        """What follows the last newline that was read."""
 
     def __next__(self) -> list[bytes]:
         while len(self.tail) <= LINE_BYTES_MAX and (chunk := self._file.read(CHUNK_BYTES)):
@@ -151,14 +178,14 @@ class _Lines(Iterator[list[bytes]]):
 # --- line 1 ---------------------------------------------------------------------------------------
 
 
-class _Title(NamedTuple):
-    """Line 1, all of it signed for."""
+class Title(NamedTuple):
+    """What the entries are held against."""
 
     verifier: Verifier
     checkpoint: Checkpoint
 
 
-def _read_title(lines: _Lines, verifier: Verifier | None) -> tuple[_Title, list[bytes]]:
+def _read_title(lines: _Lines, verifier: Verifier | None) -> tuple[Title, list[bytes]]:
     """Line 1, and the first lines after it; [] if there are none."""
     batch: list[bytes] = []
     while len(batch) < 4 and (more := next(lines, [])):  # a read may be short
@@ -191,7 +218,7 @@ def _holds_entry(line: bytes) -> bool:
     return True
 
 
-def _open_title(raw: bytes, value: Any, verifier: Verifier | None) -> _Title:
+def _open_title(raw: bytes, value: Any, verifier: Verifier | None) -> Title:
     if not isinstance(value, dict) or value.keys() != _KEYS or canonical(value) != raw:
         raise VerificationError(f"it must be a canonical JSON object of {', '.join(sorted(_KEYS))}")
     if type(value["export"]) is not int or value["export"] != EXPORT:
@@ -213,7 +240,7 @@ def _open_title(raw: bytes, value: Any, verifier: Verifier | None) -> _Title:
         raise VerificationError(f"size is {value['size']!r}, the checkpoint's is {checkpoint.size}")
     if not checkpoint.size:
         raise VerificationError("size is 0, must be 1 at least: a log begins with ledger.opened")
-    return _Title(known, checkpoint)
+    return Title(known, checkpoint)
 
 
 # --- entries --------------------------------------------------------------------------------------
@@ -239,7 +266,7 @@ class _Chain:
 class _Walk:
     """The log up to `index`, every entry of it checked but for what its successor vouches for."""
 
-    def __init__(self, title: _Title, lines: _Lines, receipts: Iterable[Receipt]) -> None:
+    def __init__(self, title: Title, lines: Lines, receipts: Iterable[Receipt | TlogProof]) -> None:
         self._title = title
         self._lines = lines
         self._batch: list[bytes] = []
@@ -560,11 +587,18 @@ def _seen(line: bytes) -> _Seen:
     return _Seen(header, {name: unhexlify(salt) for name, salt in salts if salt})
 
 
-def _check_receipt(receipt: Receipt, title: _Title, walk: _Walk) -> None:
+def _check_receipt(receipt: Receipt | TlogProof, title: Title, walk: _Walk) -> None:
     """Raise Tampered unless the receipt holds by itself, and the log of the export honours it."""
     index, size = receipt.index, title.checkpoint.size
+    seen = walk.seen.get(index)
     try:
-        checkpoint = receipt.check(title.verifier)
+        if isinstance(receipt, Receipt):
+            checkpoint = receipt.check(title.verifier)
+        elif seen is not None:
+            # It shows no entry: whether it is of this one, its proof tells.
+            checkpoint = receipt.check(title.verifier, leaf=leaf_hash(seen.header))
+        else:
+            checkpoint = receipt.open(title.verifier)
     except VerificationError as error:
         raise Tampered(f"the receipt does not hold: {error}", index) from None
     if checkpoint.size > size:
@@ -573,15 +607,19 @@ def _check_receipt(receipt: Receipt, title: _Title, walk: _Walk) -> None:
             "the log was truncated, or the export is older than the receipt",
             index,
         )
-    seen = walk.seen[index]
-    if receipt.header != seen.header:
-        raise Tampered("the receipt is for another header: the log was rewritten", index)
-    for name, salt in seen.salts.items():
-        if receipt.salts.get(name, salt) != salt:
-            raise Tampered(f"the receipt has another salt of the {name}", index)
+    if isinstance(receipt, Receipt):
+        _check_header(receipt, walk.seen[index])
     if walk.roots[checkpoint.size] != checkpoint.root:
         raise Tampered(
             f"the receipt's checkpoint has root {checkpoint.root.hex()}, this log had "
             f"{walk.roots[checkpoint.size].hex()} at size {checkpoint.size}: it was rewritten",
             index,
         )
+
+
+def _check_header(receipt: Receipt, seen: _Seen) -> None:
+    if receipt.header != seen.header:
+        raise Tampered("the receipt is for another header: the log was rewritten", receipt.index)
+    for name, salt in seen.salts.items():
+        if receipt.salts.get(name, salt) != salt:
+            raise Tampered(f"the receipt has another salt of the {name}", receipt.index)
