@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api import audit, explanation, operate, problems, proofs
+from api import audit, explanation, operate, problems, proofs, tiles
 from api.auth import Keyring
 from api.database import Logins
 from api.evaluate import Evaluation
@@ -101,6 +101,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
     app.include_router(audit.router)
     app.include_router(explanation.router)
     app.include_router(proofs.router)
+    app.include_router(tiles.router)
     app.include_router(operate.router)
     if clock is not None:
         app.include_router(operate.clock_router)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -87,15 +88,78 @@ def export(
 
 
 @app.command()
+def receipt(
+    index: Annotated[int, typer.Argument(help="Position in the log, from 0.", min=0)],
+    format: Annotated[  # noqa: A002 # the option's name
+        Literal["json", "tlog-proof"], typer.Option(help="Ours, or C2SP tlog-proof.")
+    ] = "json",
+    home: Home = None,
+) -> None:
+    """Print a receipt of an entry, under the checkpoint of now."""
+    from api.export import receipt_for
+
+    settings = settings_of(home)
+    with explained(), database.opened(settings) as logins:
+        made = asyncio.run(receipt_for(index, settings, logins))
+    typer.echo(made.tlog_proof() if format == "tlog-proof" else made.encode(), nl=format == "json")
+
+
+@app.command()
+def tiles(
+    folder: Annotated[Path, typer.Argument(help="Folder to keep in step; made if need be.")],
+    url: Annotated[
+        str | None,
+        typer.Option(help="Prefix of a log that is served, such as https://ledger.example/log: mirror that."),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="With --url: verifier key of the log.")] = None,
+    follow: Annotated[bool, typer.Option(help="Go on as the log grows.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1, max=86_400)] = 5.0,
+    home: Home = None,
+) -> None:
+    """Write the log as C2SP tlog-tiles to a folder that any web server can serve: hashes and headers.
+
+    Out of the database, signed with the key of the home; or with --url out of a log that is served, which
+    needs neither. Exit status 1: what is there does not hold, or the log has forked; nothing was rewritten.
+    """
+    from api.mirror import keep_in_step, served_log, stored_log
+
+    async def run(logins: database.Logins | None) -> None:
+        if logins is not None:
+            opened = stored_log(settings, logins)
+        elif url is not None and key is not None:
+            opened = served_log(url, key)
+        else:
+            raise UnusableInput("a log that is served is checked by its key: --url and --key go together")
+        async with opened as (source, verifier):
+            await keep_in_step(
+                folder, source, verifier, every_s=every if follow else None, advance=advance,
+                told=lambda words: errors.print(printable(words), soft_wrap=True),
+            )  # fmt: skip
+
+    settings = settings_of(home)
+    stored = database.opened(settings) if url is None and key is None else nullcontext()
+    with explained(), stored as logins, progress("written") as advance:
+        try:
+            asyncio.run(run(logins))
+        except VerificationError as error:
+            fail("REFUSED", str(error), status=TAMPERED)
+        except KeyboardInterrupt:
+            raise typer.Exit from None
+
+
+@app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="An export.", exists=False)],
+    file: Annotated[Path, typer.Argument(help="An export, or a folder of tiles.", exists=False)],
     key: Annotated[str | None, typer.Option(help="Verifier key of the log, obtained elsewhere.")] = None,
     receipt: Annotated[
-        list[Path] | None, typer.Option(help="A receipt that the log must honour; repeatable.")
+        list[Path] | None,
+        typer.Option(help="A receipt, JSON or tlog-proof, that the log must honour; repeatable."),
     ] = None,
 ) -> None:
     """Check an export: every byte, both chains, every commitment, the root, the receipts.
 
+    Or a folder of tiles: every header, both chains, every tile, the root, the receipts. A tlog-proof shows no
+    entry: what is checked is that the entry there, as the log has it now, is the one that it was made for.
     Needs no database and no service. Exit status 0: it holds. 1: tampered. 2: unusable input.
     """
     from api.export import verify_file

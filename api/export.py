@@ -1,4 +1,4 @@
-"""`chipledger export` and `chipledger verify`: files in and out around the pure parts."""
+"""`chipledger export`, `receipt` and `verify`: files in and out around the pure parts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,30 @@ from api.settings import Settings
 from ledger import export, keys
 from ledger.checkpoint import Checkpoint, sign
 from ledger.errors import UnusableInput
-from ledger.note import Verifier
+from ledger.folder import Folder
+from ledger.note import Signer, Verifier
 from ledger.reader import Reader
-from ledger.receipt import Receipt
+from ledger.receipt import Receipt, parse_receipt
 from ledger.verify import Report, verify_export
+from ledger.verify_tiles import verify_folder
 
 Advance = Callable[[int, int], None]
 
 
-async def export_to(path: Path, settings: Settings, logins: Logins, advance: Advance) -> int:
-    """Write the log as it stands to `path`, or `-`; gives the number of entries."""
+def signer_of(settings: Settings) -> Signer:
+    """The checkpoint key, which must be there already."""
     if not settings.key_path.exists():
         raise UnusableInput(f"there is no checkpoint key at {settings.key_path}; name it or its home")
     passphrase = settings.key_passphrase
-    signer = keys.load(
+    return keys.load(
         settings.key_path,
         passphrase=passphrase.get_secret_value().encode() if passphrase is not None else None,
     )
+
+
+async def export_to(path: Path, settings: Settings, logins: Logins, advance: Advance) -> int:
+    """Write the log as it stands to `path`, or `-`; gives the number of entries."""
+    signer = signer_of(settings)
     reader = Reader(logins.reader)
     await reader.open()
     try:
@@ -45,10 +52,30 @@ async def export_to(path: Path, settings: Settings, logins: Logins, advance: Adv
     return written.size
 
 
+async def receipt_for(index: int, settings: Settings, logins: Logins) -> Receipt:
+    """The receipt of an entry under the checkpoint of now. NotFound if there is no such entry."""
+    signer = signer_of(settings)
+    reader = Reader(logins.reader)
+    await reader.open()
+    try:
+        head = await reader.head()
+        stored = await reader.entry(index)
+        proof = await reader.prove_inclusion(index, head.size)
+        checkpoint = sign(Checkpoint(head.origin, head.size, head.root), signer)
+        return Receipt.of(stored.entry, tree_size=head.size, hashes=proof, checkpoint=checkpoint)
+    finally:
+        await reader.close()
+
+
 def verify_file(path: Path, *, key: str | None, receipts: Sequence[Path], advance: Advance) -> list[str]:
-    """The words of an export that holds. Raises VerificationError, UnusableInput or OSError."""
+    """The words of an export, or a folder of tiles, that holds. Raises VerificationError, UnusableInput
+    or OSError."""
     verifier = Verifier.parse(key) if key is not None else None
-    held = [Receipt.parse(one.read_bytes()) for one in receipts]
+    held = [parse_receipt(one.read_bytes()) for one in receipts]
+    if path.is_dir():
+        if verifier is None:
+            raise UnusableInput("a folder of tiles does not show its key: give --key, obtained elsewhere")
+        return _words(verify_folder(Folder(path), verifier=verifier, receipts=held, progress=advance))
     with path.open("rb") as file:
         report = verify_export(file, verifier=verifier, receipts=held, progress=advance)
     return _words(report)

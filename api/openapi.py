@@ -20,6 +20,7 @@ curl -H "$auth" "$url/v1/entries?contract=$contract&outcome=denied&limit=20"
 curl -H "$auth" "$url/v1/contracts/$contract?min_index=$index"    # knows at least that entry
 curl -H "$auth" $url/v1/devices/SN000001
 curl $url/checkpoint
+curl -H "$auth" "$url/v1/entries/$index/receipt?format=tlog-proof"
 ```
 
 Sending the same event again is always safe: the same id and bytes get the same entry. A page says in
@@ -30,6 +31,7 @@ TAGS = [
     {"name": "entries", "description": "The log, entry by entry. A submitter sees its own contracts."},
     {"name": "facts", "description": "What is true now, as the log makes it."},
     {"name": "proofs", "description": "The signed tree head, and proofs against it (RFC 9162)."},
+    {"name": "static log", "description": "The log as C2SP tlog-tiles: hashes and headers, for any cache."},
     {"name": "kinds", "description": "The kinds of event, with examples and JSON Schemas."},
     {"name": "operation", "description": "Probes, metrics, problems."},
 ]

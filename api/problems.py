@@ -189,7 +189,8 @@ def describe(error: LedgerError, *, request_id: str = "") -> dict[str, Any]:
 
 def answer(body: dict[str, Any]) -> Answer:
     """The answer that a problem document is, to an exchange."""
-    headers = {}
+    # A 404 may be kept by any cache (RFC 9110 §15.5.5), and a tile that is not there is there tomorrow.
+    headers = {"cache-control": "no-store"}
     if body["status"] in (412, 429, 503):
         headers["retry-after"] = str(body.get("retry_after_s", RETRY_AFTER_S))
     if "quota" in body:  # draft-ietf-httpapi-ratelimit-headers

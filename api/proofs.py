@@ -5,15 +5,26 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import PlainTextResponse, Response
 
+from api.accept import weight_of
+from api.audit import readable_entry
 from api.auth import KeyHolder
-from api.schemas import ConsistencyQuery, ConsistencyView, InclusionQuery, InclusionView
+from api.schemas import (
+    INDEX_MAX,
+    ConsistencyQuery,
+    ConsistencyView,
+    InclusionQuery,
+    InclusionView,
+    ReceiptQuery,
+)
 from api.wiring import service_of
 from ledger import tiles
 from ledger.checkpoint import Checkpoint, sign
 from ledger.errors import NotFound, SigningFailed
+from ledger.receipt import Receipt
+from ledger.store import Head
 
 router = APIRouter(tags=["proofs"])
 
@@ -21,14 +32,19 @@ router = APIRouter(tags=["proofs"])
 @router.get("/checkpoint", response_class=PlainTextResponse)
 async def get_checkpoint(request: Request) -> PlainTextResponse:
     """The signed tree head, now (C2SP tlog-checkpoint)."""
-    service = service_of(request)
-    # The durable head, signed when asked: no process can serve an older one than another just did.
-    head = await service.reader.head()
+    return PlainTextResponse(await signed_checkpoint(request), headers={"cache-control": "no-store"})
+
+
+async def signed_checkpoint(request: Request) -> str:
+    """The durable head, signed when asked: no process can serve an older one than another just did."""
+    return _signed(request, await service_of(request).reader.head())
+
+
+def _signed(request: Request, head: Head) -> str:
     try:
-        note = sign(Checkpoint(head.origin, head.size, head.root), service.signer)
+        return sign(Checkpoint(head.origin, head.size, head.root), service_of(request).signer)
     except Exception as error:
         raise SigningFailed("the checkpoint could not be signed; ask again") from error
-    return PlainTextResponse(note, headers={"cache-control": "no-store"})
 
 
 @router.get("/v1/proofs/inclusion", response_model=InclusionView)
@@ -49,6 +65,46 @@ async def prove_inclusion(
         "leaf_hash": found[leaf][at : at + 32].hex(),
         "hashes": [b64encode(one).decode() for one in proof],
     }
+
+
+@router.get(
+    "/v1/entries/{index}/receipt",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Ours, JSON; or C2SP tlog-proof, text.",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}},
+                "text/plain": {"schema": {"type": "string"}},
+            },
+        }
+    },
+)
+async def get_receipt(
+    request: Request,
+    index: Annotated[int, Path(ge=0, le=INDEX_MAX, description="Position in the log, from 0.")],
+    caller: KeyHolder,
+    query: Annotated[ReceiptQuery, Query()],
+) -> Response:
+    """A receipt of the entry under the present checkpoint, for whoever may read the entry.
+
+    In JSON it shows header, decision and salts; as tlog-proof no more than index, path and checkpoint.
+    `format` chooses, or else `Accept`: text/plain is the tlog-proof.
+    """
+    reader, stored = await readable_entry(request, index, caller, query)
+    head = await reader.head()
+    receipt = Receipt.of(
+        stored.entry,
+        tree_size=head.size,
+        hashes=await reader.prove_inclusion(index, head.size),
+        checkpoint=_signed(request, head),
+    )
+    headers = {"cache-control": "no-store", "vary": "accept, authorization"}
+    accept = request.headers.get("accept", "")
+    text_wanted = weight_of("text/plain", accept) > weight_of("application/json", accept)
+    if query.format == "tlog-proof" or (query.format is None and text_wanted):
+        return PlainTextResponse(receipt.tlog_proof(), headers=headers)
+    return Response(receipt.encode(), 200, headers, "application/json")
 
 
 @router.get("/v1/proofs/consistency", response_model=ConsistencyView)

@@ -73,6 +73,12 @@ class DutyQuery(Reading):
     limit: Annotated[int, Field(ge=1, le=100)] = 100
 
 
+class ReceiptQuery(Reading):
+    format: Annotated[
+        Literal["json", "tlog-proof"] | None, Field(description="By default as `Accept` says, or json.")
+    ] = None
+
+
 class InclusionQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 

@@ -14,11 +14,13 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from ledger import tiles
+from ledger.checkpoint import SIZE_MAX
 from ledger.entry import Body, Entry, Header
 from ledger.errors import NotFound, Unavailable
 from ledger.event import LEDGER_CONTRACT
 from ledger.facts import Fact, FactT, Key, decode
 from ledger.kinds.ledger import ContractsSummarised
+from ledger.merkle import HASH_BYTES
 from ledger.store import HEAD_COLUMNS, Head, load_facts, load_tiles
 from ledger.summary import Tail
 
@@ -332,6 +334,32 @@ class Reader:
         """The bytes of tiles. A partial one is put together from what lies under it."""
         async with self._connection() as connection:
             return await load_tiles(connection, wanted)
+
+    async def prove_inclusion(self, index: int, tree_size: int) -> list[bytes]:
+        """The proof that entry `index` is in the tree of `tree_size`, which the log has reached."""
+        found = await self.hashes(tiles.tiles_for_inclusion(index, tree_size))
+        return tiles.prove_inclusion(index, tree_size, lambda *at: found[tiles.Coordinates(*at)])
+
+    async def tile(self, where: tiles.Coordinates) -> bytes:
+        """A tile, or a bundle of headers, of any width that it has had; NotFound while it has not."""
+        found = None
+        if where.width <= tiles.width_at(where.level, where.n, SIZE_MAX):
+            found = await (self._bundle(where) if where.level == tiles.ENTRIES else self._hashes(where))
+        if found is None:
+            raise NotFound(f"the log has no {tiles.tile_path(*where)} yet")
+        return found
+
+    async def _bundle(self, where: tiles.Coordinates) -> bytes | None:
+        first = where.n * tiles.FULL_WIDTH
+        rows = await self._rows(
+            "SELECT header FROM entries WHERE index >= %s AND index < %s ORDER BY index",
+            [first, first + where.width],
+        )
+        return tiles.bundle(header for (header,) in rows) if len(rows) == where.width else None
+
+    async def _hashes(self, where: tiles.Coordinates) -> bytes | None:
+        raw = (await self.hashes([where]))[where]
+        return raw if len(raw) == where.width * HASH_BYTES else None
 
 
 async def entries_at(

@@ -52,7 +52,7 @@ class TlogProof(NamedTuple):
         try:
             match = _PROOF.fullmatch(raw.decode())
             if match is None:
-                raise UnusableInput("it must be the line index, the lines of hashes, an empty one, a checkpoint")
+                raise UnusableInput("it must be index, hashes, an empty line, a checkpoint")
             index, hashes, checkpoint = match.groups()
             return cls(
                 index=int(index),

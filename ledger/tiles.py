@@ -93,6 +93,13 @@ def split_bundle(raw: bytes, width: int) -> list[bytes]:
     return entries
 
 
+def narrowed(where: Coordinates, full: bytes) -> bytes:
+    """What a partial tile or bundle was, out of the full one that came after it."""
+    if where.level == ENTRIES:
+        return bundle(split_bundle(full, FULL_WIDTH)[: where.width])
+    return full[: where.width * HASH_BYTES]
+
+
 # --- which tiles there are ------------------------------------------------------------------------
 
 

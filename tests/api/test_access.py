@@ -26,13 +26,13 @@ RIVAL = "rival"
 """Party to a contract of its own, and to no other."""
 OPEN = {
     "/checkpoint", "/livez", "/readyz", "/metrics", "/problems/{name}", "/v1/kinds",
-    "/v1/kinds/{kind}/{version}",
+    "/v1/kinds/{kind}/{version}", "/log/checkpoint", "/log/tile/{path}",
 }  # fmt: skip
 """The routes that ask for no key. All others do, and a new one is among those others."""
 UNDESCRIBED = ["/docs", "/openapi.json", "/static/favicon.svg", "/static/swagger-ui.css"]
 FILLED = {
     "index": "0", "contract": str(uuid.UUID(int=0)), "serial": "SN000001", "name": "denied",
-    "kind": "order.placed", "version": "1",
+    "kind": "order.placed", "version": "1", "path": "entries/000.p/1",
 }  # fmt: skip
 
 

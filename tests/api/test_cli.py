@@ -29,7 +29,8 @@ from tests.workbench import EXPORTER
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
-    [], ["serve"], ["demo"], ["export"], ["verify"], ["facts"], ["facts", "check"], ["facts", "rebuild"],
+    [], ["serve"], ["demo"], ["export"], ["receipt"], ["tiles"], ["verify"],
+    ["facts"], ["facts", "check"], ["facts", "rebuild"],
     ["db"], ["db", "status"], ["db", "stop"], ["db", "upgrade"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
     ["replay"], ["explain"], ["policy"], ["policy", "check"], ["policy", "test"], ["policy", "propose"],

@@ -140,13 +140,13 @@ def session() -> Iterator[requests.Session]:
         yield session
 
 
-NOTHING_TO_ASK = ["list_kinds", "get_checkpoint", "livez", "readyz", "metrics"]
+NOTHING_TO_ASK = ["list_kinds", "get_checkpoint", "get_log_checkpoint", "livez", "readyz", "metrics"]
 """No parameter and no body: one request is all that can be tried."""
 OPERATIONS = [
     "get_entry", "list_entries", "explain_entry", "get_contract", "list_orders", "list_shipments",
     "list_duties", "list_holds", "get_device", "get_kind", "prove_complete",
-    "prove_inclusion", "prove_consistency", "problem_page", "set_clock", "submit_event", "submit_batch",
-    "evaluate_event",
+    "prove_inclusion", "prove_consistency", "get_receipt", "get_tile", "problem_page", "set_clock",
+    "submit_event", "submit_batch", "evaluate_event",
 ]  # fmt: skip
 ROLES: dict[str, tuple[str, str | None]] = {
     "submit_event": ("submitter", BUYER),
@@ -188,7 +188,8 @@ def test_what_is_well_formed_is_answered_as_described_and_gets_past_the_door(
         answered[response.status_code] += 1
 
     fuzz()
-    if CASES >= 1_000:
+    # The slashes of a tile's name are sent as escapes here, and then it names none.
+    if CASES >= 1_000 and name != "get_tile":
         assert answered[201 if name == "submit_event" else 200], f"nothing got past the door: {answered}"
 
 
@@ -226,7 +227,7 @@ def steer(case: Case[Any], live: LiveContract, known: bool) -> None:
     """Lead what is well formed to where there is something: known names, and events of our contract."""
     there = {
         "index": 3, "contract": live.contract, "serial": live.serials(1)[0], "name": "denied",
-        "kind": "order.placed", "version": 1,
+        "kind": "order.placed", "version": 1, "path": "entries/000.p/3",
     }  # fmt: skip
     if known:
         case.path_parameters.update({name: there[name] for name in case.path_parameters})

@@ -1,0 +1,124 @@
+"""`chipledger tiles`: a folder of tiles kept in step with a log, out of its database or as it is served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx2 as httpx
+
+from api.database import Logins
+from api.export import Advance, signer_of
+from api.settings import Settings
+from ledger.checkpoint import Checkpoint, sign
+from ledger.errors import NotFound, Unavailable, VerificationError
+from ledger.folder import BUNDLE_BYTES_MAX, CHECKPOINT, Folder, Source, update
+from ledger.note import Signer, Verifier
+from ledger.reader import Reader
+from ledger.tiles import FULL_WIDTH, Coordinates, narrowed, tile_path
+
+Told = Callable[[str], object]
+TIMEOUT_S: Final = 30
+"""For each answer of a service."""
+
+
+class StoredLog:
+    """The log in our database, its head signed here."""
+
+    def __init__(self, reader: Reader, signer: Signer) -> None:
+        self._reader, self._signer = reader, signer
+
+    async def checkpoint(self) -> str:
+        head = await self._reader.head()
+        return sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+
+    async def tile(self, where: Coordinates) -> bytes:
+        return await self._reader.tile(where)
+
+
+class ServedLog:
+    """A log that is served, by us or by anyone, below a prefix: neither database nor key are needed."""
+
+    def __init__(self, client: httpx.AsyncClient, prefix: str) -> None:
+        self._client, self._prefix = client, prefix.rstrip("/")
+
+    async def checkpoint(self) -> str:
+        try:
+            return (await self._get(CHECKPOINT)).decode()
+        except UnicodeDecodeError:
+            raise VerificationError(f"{self._prefix}/{CHECKPOINT} is not UTF-8") from None
+
+    async def tile(self, where: Coordinates) -> bytes:
+        try:
+            return await self._get(tile_path(*where))
+        except NotFound:
+            if where.width == FULL_WIDTH:
+                raise
+            # A log may drop a partial tile as soon as it has the full one.
+            return narrowed(where, await self._get(tile_path(where.level, where.n)))
+
+    async def _get(self, path: str) -> bytes:
+        url = f"{self._prefix}/{path}"
+        body = bytearray()
+        try:
+            async with self._client.stream("GET", url) as answer:
+                if answer.status_code == 404:
+                    raise NotFound(f"{url} is not there")
+                if answer.status_code != 200:
+                    raise Unavailable(f"{url} answers {answer.status_code}")
+                async for chunk in answer.aiter_bytes():
+                    body += chunk
+                    if len(body) > BUNDLE_BYTES_MAX:
+                        raise VerificationError(f"{url} is longer than {BUNDLE_BYTES_MAX} bytes")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unavailable(f"{url} cannot be read: {type(error).__name__} {error}") from error
+        return bytes(body)
+
+
+@asynccontextmanager
+async def stored_log(settings: Settings, logins: Logins) -> AsyncIterator[tuple[Source, Verifier]]:
+    """The log of the database, signed with the key of the home."""
+    signer = signer_of(settings)
+    reader = Reader(logins.reader)
+    await reader.open()
+    try:
+        yield StoredLog(reader, signer), signer.verifier
+    finally:
+        await reader.close()
+
+
+@asynccontextmanager
+async def served_log(prefix: str, key: str) -> AsyncIterator[tuple[Source, Verifier]]:
+    """The log below a prefix, held against its verifier key."""
+    verifier = Verifier.parse(key)
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False) as client:
+        yield ServedLog(client, prefix), verifier
+
+
+async def keep_in_step(
+    path: Path, source: Source, verifier: Verifier, *, every_s: float | None, advance: Advance, told: Told
+) -> None:
+    """Bring the folder up to the log; again and again where `every_s` is given.
+
+    A log that cannot be read now is asked again. Whatever does not hold ends it.
+    """
+    folder = Folder(path)
+    size = -1
+    with folder.locked():
+        while True:
+            try:
+                checkpoint = await update(folder, source, verifier, progress=advance)
+            except Unavailable as error:
+                if every_s is None:
+                    raise
+                told(f"{error}; asking again")
+            else:
+                if checkpoint.size != size:
+                    told(f"{checkpoint.size} entries in {path}")
+                size = checkpoint.size
+            if every_s is None:
+                return
+            await asyncio.sleep(every_s)
