@@ -143,14 +143,18 @@ async def update(
     note = await source.checkpoint()
     new = open_checkpoint(note, verifier, verifier.name)
     old = _checkpoint_of(folder, verifier)
-    await _check_continues(old, new, source)
-    if new.size == old.size and folder.checkpoint() is not None:
+    if new == old and folder.checkpoint() is not None:
         return new
-
+    if new.size < old.size:
+        raise VerificationError(
+            f"the log has {new.size} entries now, the checkpoint of the folder {old.size}: "
+            "it lags behind, or it was restored from a backup, which is a fork"
+        )
     edge = {where: await source.tile(where) for where in tiles.tiles_for_root(new.size)}
     root = tiles.root(new.size, lambda *where: edge[Coordinates(*where)])
     if root != new.root:
         raise VerificationError(f"the tiles lead to root {root.hex()}, the checkpoint has {new.root.hex()}")
+    await _check_continues(old, new, source)
     for where, raw in edge.items():
         folder.keep(where, raw)
     filled = list(_levels(old.size, new.size))
@@ -214,11 +218,6 @@ def _checkpoint_of(folder: Folder, verifier: Verifier) -> Checkpoint:
 
 
 async def _check_continues(old: Checkpoint, new: Checkpoint, source: Source) -> None:
-    if new.size < old.size:
-        raise VerificationError(
-            f"the log has {new.size} entries now, the checkpoint of the folder {old.size}: "
-            "it lags behind, or it was restored from a backup, which is a fork"
-        )
     wanted = tiles.tiles_for_consistency(old.size, new.size)
     found = {where: await source.tile(where) for where in wanted}
     proof = tiles.prove_consistency(old.size, new.size, lambda *where: found[Coordinates(*where)])
@@ -227,7 +226,9 @@ async def _check_continues(old: Checkpoint, new: Checkpoint, source: Source) -> 
             proof, old_size=old.size, old_root=old.root, new_size=new.size, new_root=new.root
         )
     except VerificationError as error:
-        raise VerificationError(f"the log does not continue the folder's, it has forked: {error}") from None
+        raise VerificationError(
+            f"the log does not continue the folder's: it has forked, or serves tiles not its own: {error}"
+        ) from None
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -23,7 +23,7 @@ from ledger.errors import UnusableInput
 from ledger.export import line_of
 from ledger.merkle import root
 from ledger.note import Signer, Verifier
-from ledger.receipt import Receipt
+from ledger.receipt import Receipt, TlogProof
 from ledger.values import format_timestamp
 from ledger.verify import Remark, Report, Tampered, verify_export
 from tests.ledger.sample_log import (
@@ -60,12 +60,14 @@ Lines = list[bytes]
 
 
 def check(
-    export: bytes, *receipts: Receipt, verifier: Verifier | None = SIGNER.verifier, **given: Any
+    export: bytes, *receipts: Receipt | TlogProof, verifier: Verifier | None = SIGNER.verifier, **given: Any
 ) -> Report:
     return verify_export(io.BytesIO(export), verifier=verifier, receipts=receipts, **given)
 
 
-def refusal(export: bytes, *receipts: Receipt, verifier: Verifier | None = SIGNER.verifier) -> Tampered:
+def refusal(
+    export: bytes, *receipts: Receipt | TlogProof, verifier: Verifier | None = SIGNER.verifier
+) -> Tampered:
     with pytest.raises(Tampered) as caught:
         check(export, *receipts, verifier=verifier)
     return caught.value
@@ -760,6 +762,33 @@ FORGED: dict[str, tuple[Receipt, str]] = {
     "another log of this key": (ELSEWHERE.receipt(3), "the receipt is for another header"),
     "another log, the same entry": (ELSEWHERE.receipt(1), "it was rewritten"),
 }  # fmt: skip
+
+
+IN_TEXT = [
+    "wrong index", "index beyond", "wrong size", "size 0", "other root", "proof padded", "proof cut",
+    "proof of another", "other key", "no checkpoint", "another log, the same entry",
+]  # fmt: skip
+"""What can be wrong with a tlog-proof: it shows no header, decision or salt."""
+OTHER_WORDS = {"wrong index": "leads to root", "index beyond": "must be below tree size 12"}
+
+
+@pytest.mark.parametrize("name", IN_TEXT)
+def test_a_forged_receipt_is_refused_in_the_form_of_a_tlog_proof_too(name: str) -> None:
+    forged, words = FORGED[name]
+    error = refusal(EXPORT, LOG.receipt(1).proof, forged.proof)
+    assert error.index == forged.index
+    assert OTHER_WORDS.get(name, words) in error.what
+
+
+def test_a_tlog_proof_is_honoured_and_finds_a_rewritten_log_and_a_cut_tail() -> None:
+    for index in range(SIZE):
+        assert check(EXPORT, LOG.receipt(index).proof, LOG.receipt(index, index + 1).proof).receipts == 2
+    forged = rewritten(5).export()
+    assert "leads to root" in refusal(forged, LOG.receipt(9).proof).what
+    assert "at size 6: it was rewritten" in refusal(forged, LOG.receipt(2, 6).proof).what
+    short = export_of(LOG.entries[:9], LOG.checkpoint(9), SIGNER)
+    for index in (3, 9, LAST):
+        assert "the log was truncated" in refusal(short, LOG.receipt(index).proof).what
 
 
 @pytest.mark.parametrize("name", FORGED)
