@@ -1,7 +1,7 @@
 """The log as static resources (C2SP tlog-tiles), for anyone at all: what an auditor, a mirror or a CDN reads.
 
 No key is asked for. A tile holds hashes, and a bundle the headers that were hashed: no body, and of a
-contract its opaque id (decision 8). Every answer but the checkpoint is for ever.
+contract its opaque id (decision 9). Every answer but the checkpoint is for ever.
 """
 
 from __future__ import annotations
