@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -19,9 +20,11 @@ from hypothesis import strategies as st
 from ledger import merkle
 from ledger.canonical import canonical
 from ledger.checkpoint import open_checkpoint
+from ledger.errors import NotFound
 from ledger.note import Verifier
+from ledger.reader import Reader
 from ledger.receipt import Receipt, TlogProof
-from ledger.tiles import bundle, split_bundle
+from ledger.tiles import ENTRIES, Coordinates, bundle, split_bundle
 from tests.api.contract import LiveContract
 from tests.api.test_cli import run
 from tests.ledger.tile_client import TileClient
@@ -150,6 +153,13 @@ def test_a_tile_wider_than_the_tree_is_not_there_yet(web: httpx.Client, leaves: 
             answer = web.get(f"tile/{level}/{name}")
             assert answer.status_code == 404
             assert answer.json()["detail"] == f"the log has no tile/{level}/{name} yet"
+
+
+@pytest.mark.parametrize("level", [ENTRIES, 0, 1, 7])
+def test_a_tile_that_no_log_can_have_is_not_looked_for(level: int) -> None:
+    # An index beyond 63 bits would have the database compare by scanning the whole log.
+    with pytest.raises(NotFound, match="the log has no tile/"):
+        asyncio.run(Reader("postgresql://nowhere").tile(Coordinates(level, 10**17, 256)))
 
 
 def test_tiles_are_for_ever_and_the_checkpoint_is_for_now(web: httpx.Client) -> None:

@@ -187,6 +187,13 @@ def test_a_folder_with_tiles_of_three_levels_holds(tmp_path: Path) -> None:
         path, receipts=[TlogProof(70, 300, merkle.prove_inclusion(leaves[:300], 70), log.checkpoint(300))]
     )
     assert (report.size, report.receipts) == (HUGE, 1)
+    for name, index in (("tile/1/000", 256), ("tile/2/000.p/1", 0)):
+        raw = (path / name).read_bytes()
+        (path / name).write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]) if index == 0 else flipped(raw))
+        with pytest.raises(Tampered, match=rf"hash [01] of {name} is") as caught:
+            check(path)
+        assert caught.value.index == index
+        (path / name).write_bytes(raw)
 
 
 # --- read by somebody else ------------------------------------------------------------------------
