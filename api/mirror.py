@@ -111,7 +111,7 @@ async def keep_in_step(
         while True:
             try:
                 checkpoint = await update(folder, source, verifier, progress=advance)
-            except Unavailable as error:
+            except (Unavailable, NotFound) as error:  # a replica, or a cache, may be a moment behind
                 if every_s is None:
                     raise
                 told(f"{error}; asking again")

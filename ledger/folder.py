@@ -107,6 +107,8 @@ class Folder:
                     f"{path} is not what the log has there now. A tile never changes: this file was altered,"
                     " or the log has forked. Nothing was rewritten"
                 )
+        # Of a file that a crash left here, the name may not be on the disk either.
+        self._touched.update(parent for parent in path.parents if parent.is_relative_to(self.path))
 
     def publish(self, note: str) -> None:
         """Replace the checkpoint, once all that was kept is on the disk."""
@@ -129,7 +131,6 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
-        self._touched.update(parent for parent in path.parents if parent.is_relative_to(self.path))
 
 
 async def update(

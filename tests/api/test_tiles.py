@@ -17,16 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.mirror import keep_in_step
 from ledger import merkle
 from ledger.canonical import canonical
 from ledger.checkpoint import open_checkpoint
-from ledger.errors import NotFound
+from ledger.errors import NotFound, Unavailable, VerificationError
 from ledger.note import Verifier
 from ledger.reader import Reader
 from ledger.receipt import Receipt, TlogProof
 from ledger.tiles import ENTRIES, Coordinates, bundle, split_bundle
 from tests.api.contract import LiveContract
 from tests.api.test_cli import run
+from tests.ledger.sample_log import SIGNER, SampleLog
+from tests.ledger.test_folder import Served
 from tests.ledger.tile_client import TileClient
 from tests.service import Service
 from tests.workbench import BUYER, EXPORTER, wire
@@ -386,6 +389,30 @@ def test_a_folder_that_follows_grows_with_the_log(
         finally:
             process.send_signal(signal.SIGINT)
     assert process.returncode == 0
+
+
+class Faltering(Served):
+    """Away, then behind, then there, and at last shorter than it was."""
+
+    def __init__(self) -> None:
+        super().__init__(SampleLog.of(5), 5)
+        self._times = 0
+
+    async def checkpoint(self) -> str:
+        self._times += 1
+        if self._times < 3:
+            raise (Unavailable("it is away"), NotFound("it is not there"))[self._times - 1]
+        return self.log.checkpoint(5 if self._times == 3 else 3)
+
+
+def test_whoever_follows_asks_a_log_again_that_is_away_and_ends_at_a_fork(tmp_path: Path) -> None:
+    told: list[str] = []
+    following = keep_in_step(
+        tmp_path, Faltering(), SIGNER.verifier, every_s=0.001, advance=lambda _, __: None, told=told.append
+    )
+    with pytest.raises(VerificationError, match="the log has 3 entries now, the checkpoint of the folder 5"):
+        asyncio.run(following)
+    assert told == ["it is away; asking again", "it is not there; asking again", f"5 entries in {tmp_path}"]
 
 
 class serving:  # noqa: N801 # a context manager, named as one

@@ -314,10 +314,21 @@ def stale(path: Path) -> set[str]:
     return partial | {".new"}
 
 
+@pytest.mark.parametrize("broken_off", [False, True])
 def test_names_and_bytes_are_on_the_disk_before_the_checkpoint_names_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_off: bool
 ) -> None:
     brought(tmp_path, Served(sample(), OLD))
+    before = contents(tmp_path).keys()
+    if broken_off:
+
+        def crash(*_: object) -> None:
+            raise Crash
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Folder, "publish", crash)
+            with pytest.raises(Crash):
+                brought(tmp_path, Served(sample(), NEW))
     flushed: set[str] = set()
     torn: list[str] = []
     real_fsync, real_replace = os.fsync, Path.replace
@@ -331,23 +342,17 @@ def test_names_and_bytes_are_on_the_disk_before_the_checkpoint_names_them(
             torn.append(f"{target} has no bytes yet")
         flushed.discard(str(self))
         if target.name == "checkpoint":
-            for one in new_names:
-                torn.extend(
-                    f"{up} is not flushed"
-                    for up in one.parents
-                    if up.is_relative_to(tmp_path) and str(up) not in flushed
-                )
-        else:
-            new_names.append(target)
-            # A name that is given after its folder was flushed is not on the disk.
-            flushed.difference_update(map(str, target.parents))
+            new = contents(tmp_path).keys() - before - {".new"}
+            assert len(new) >= 7
+            above = {up for name in new for up in (tmp_path / name).parents if up.is_relative_to(tmp_path)}
+            torn.extend(f"{up} is not flushed" for up in above if str(up) not in flushed)
+        # A name that is given after its folder was flushed is not on the disk.
+        flushed.difference_update(map(str, target.parents))
         return real_replace(self, target)
 
-    new_names: list[Path] = []
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
     brought(tmp_path, Served(sample(), NEW))
-    assert len(new_names) >= 7
     assert torn == []
     assert str(tmp_path) in flushed  # the checkpoint's own name
 
