@@ -7,21 +7,24 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from api.database import Logins, logins_of
-from api.story import LICENSE, story
+from api.demo.closing import CANDIDATE, OLD, write_candidate
+from api.story import LICENSE
+from api.story.cast import id_of
 from ledger.checkpoint import Checkpoint, sign
 from ledger.event import submission_of
 from ledger.export import write
-from ledger.values import parse_timestamp
+from policies.analysis import Change, backtest
+from policies.document import parse_document
+from policies.replay import Export
 from tests.api.test_cli import run
 from tests.conftest import copied
-from tests.ledger.live_log import LiveLog, Telling, live, simulated
+from tests.ledger.live_log import live, simulated, tell
 from tests.ledger.sample_log import SIGNER
 from tests.policies.test_casefile import CASES, TEXT
 from tests.policies.told_log import BUYER, CONTRACT, order, policy_text, told
@@ -91,31 +94,17 @@ def test_what_is_no_export_is_2(tmp_path: Path) -> None:
 # --- replay of a database -------------------------------------------------------------------------
 
 
-async def _tell(logins: Logins, *, batches: int) -> None:
-    """The year of the demo; steps of one instant are one request where `batches` is more than 1."""
+async def _tell(logins: Logins, *, events_max: int = 1) -> None:
     clock = simulated("2027-01-01T00:00:00Z")
     async with live(logins, clock=clock) as log:
-        year, pending = Telling(), []
-        for step in story():
-            if pending and (len(pending) >= batches or step.corrects or step.at != pending[0][0].at):
-                await _send(log, year, pending)
-                pending = []
-            clock.set(parse_timestamp(step.at))
-            pending.append((step, year.event(step)))
-        await _send(log, year, pending)
-
-
-async def _send(log: LiveLog, year: Telling, pending: list[Any]) -> None:
-    results = await log.append(*(event for _, event in pending))
-    for (step, _), result in zip(pending, results, strict=True):
-        year.entries[step.name] = result.receipt.index  # type: ignore[union-attr]
+        await tell(log, clock, events_max=events_max)
 
 
 @pytest.fixture(scope="module")
 def year(server: str, template: str) -> Iterator[str]:
     """URL of the owner of a database that holds the year, told one event after another."""
     with copied(server, template) as url:
-        asyncio.run(_tell(logins_of(url), batches=1))
+        asyncio.run(_tell(logins_of(url)))
         yield url
 
 
@@ -127,7 +116,7 @@ def test_a_database_is_replayed_with_its_facts(year: str) -> None:
 
 
 def test_the_boundaries_of_batches_do_not_matter(owner: str) -> None:
-    asyncio.run(_tell(logins_of(owner), batches=100))
+    asyncio.run(_tell(logins_of(owner), events_max=100))
     replayed = run("replay", url=owner)
     assert replayed.status == 0, replayed.told
     assert "0 facts differ from the log" in replayed.out
@@ -198,7 +187,32 @@ def test_the_log_of_a_database_is_analysed_as_its_export_is(year: str, tmp_path:
         assert of_database.status == 0, of_database.told
         assert of_database.out == run("policy", *command, "--log", path).out
         assert of_database.out
-    assert "0 of 35 decisions flip" in run("policy", "backtest", H200, "--log", path).out
+    assert "0 of 64 decisions flip" in run("policy", "backtest", H200, "--old", H200, "--log", path).out
+
+
+def test_a_levy_of_20_percent_flips_what_a_reader_reckons(year: str, tmp_path: Path) -> None:
+    """Of 27,000,000.00 it is 5,400,000.00, and 6,000,000.00 were settled when SH-1 was short by a quarter.
+
+    Every other release had its levy settled whole, or was refused for more than the levy. SH-1 released
+    on that day is what the request of two days later finds taken.
+    """
+    path = tmp_path / "year.export"
+    asyncio.run(_export(logins_of(year), path))
+    write_candidate(tmp_path)
+    documents = {name: parse_document((tmp_path / name).read_text()) for name in (OLD, CANDIDATE)}
+    with path.open("rb") as file:
+        log = Export(file)
+        found = backtest(log, documents[CANDIDATE], old=documents[OLD])
+        entries = {json.loads(line.event or b"")["id"]: line.index for line in log.entries()}
+    short, again = (entries[id_of(name)] for name in ("SH-1 short", "SH-1"))
+    by_hand = [(short, "denied", "accepted", (), ("levy",))]
+    assert [_flip(change) for change in found.pointwise] == by_hand
+    by_hand.append((again, "accepted", "denied", ("shipment_new", "order_open", "serials_free"), ()))
+    assert [_flip(change) for change in found.counterfactual] == by_hand
+
+
+def _flip(change: Change) -> tuple[int, str, str, tuple[str, ...], tuple[str, ...]]:
+    return change.index, change.before, change.after, change.fails, change.passes
 
 
 async def _export(logins: Logins, path: Path) -> None:

@@ -10,22 +10,23 @@ import io
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec
 
 from api.database import Logins
-from api.story import CONTRACT, Step
+from api.story import Step, Telling, story
 from api.wiring import SimulatedClock
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
 from ledger.decision import Judge
-from ledger.event import Submission, submission_of
+from ledger.event import LEDGER_PARTY, Submission, submission_of
 from ledger.export import write
 from ledger.note import Signer
-from ledger.reader import Reader
+from ledger.reader import Filter, Reader
 from ledger.rebuild import compare
+from ledger.scheduler import Scheduler
 from ledger.sequencer import Clock, Committed, Result, Sequencer
 from ledger.values import parse_timestamp
 from ledger.verify import verify_export
@@ -104,24 +105,29 @@ async def live(
         await reader.close()
 
 
-@dataclass
-class Telling:
-    """The year of the demo, step by step: a correction names an entry that the log has given before."""
+async def tell(log: LiveLog, clock: SimulatedClock, *, events_max: int = 1) -> None:
+    """The year of the demo, and what falls due in it; steps of one instant share requests of `events_max`."""
+    year, scheduler = Telling(), Scheduler(log.sequencer, log.reader, clock)
+    pending: list[Step] = []
 
-    ids: dict[str, str] = field(default_factory=dict)
-    entries: dict[str, int] = field(default_factory=dict)
+    async def send() -> None:
+        results = await log.append(*map(year.event, pending))
+        for step, result in zip(pending, results, strict=True):
+            assert isinstance(result, Committed), result
+            assert result.outcome == step.expected, step
+            year.enter(step, result.receipt.index)
+        pending.clear()
 
-    def event(self, step: Step) -> dict[str, Any]:
-        corrects = (
-            {"index": self.entries[step.corrects], "id": self.ids[step.corrects]} if step.corrects else {}
-        )
-        self.ids[step.name] = str(uuid.uuid4())
-        value: dict[str, Any] = {
-            "id": self.ids[step.name], "kind": step.kind, "version": 1, "contract": CONTRACT,
-            "occurred_at": step.at, "actor": {"party": step.party, "role": step.role},
-            "data": {**step.data, **corrects},
-        }  # fmt: skip
-        return {**value, "retries": self.ids[step.retries]} if step.retries else value
+    for step in story():
+        if pending and (len(pending) >= events_max or step.corrects or step.at != pending[0].at):
+            await send()
+        if not pending:
+            await scheduler.advance(parse_timestamp(step.at), clock.set)
+        if step.answers:
+            for said in await log.reader.entries(Filter(party=LEDGER_PARTY)):
+                year.hear(said.kind, said.index)
+        pending.append(step)
+    await send()
 
 
 def simulated(now: str) -> SimulatedClock:

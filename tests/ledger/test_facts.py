@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.database import Logins
-from api.story import story
-from ledger.event import KINDS, parse_event
+from api.story import Telling, story
+from ledger.event import KINDS, Event, parse_event
 from ledger.facts import (
     FACTS,
     FOLD_VERSION,
@@ -39,7 +39,7 @@ from ledger.facts import (
 from ledger.fold import PLAIN, extend_chain, fold, missing
 from ledger.store import Writer
 from tests.ledger import golden_duties, golden_operations, golden_parties, golden_trade
-from tests.ledger.live_log import Telling, live
+from tests.ledger.live_log import live
 from tests.workbench import (
     AUTHORITY,
     BUYER,
@@ -293,12 +293,23 @@ def test_a_process_that_remembers_nothing_decides_and_folds_the_same() -> None:
         for step in story():
             if bench is forgetful:
                 bench.restart()
-            year.entries[step.name] = len(bench.log)
+            assert _heard(year, bench.tick(step.at), len(bench.log)) == step.before, step
+            index = len(bench.log)
             decision = bench.submit(year.event(step), at=step.at)
             assert decision.outcome == step.expected, step
+            year.enter(step, index)
+            said = [event for event, _ in bench.log[index + 1 :]]
+            assert _heard(year, said, len(bench.log)) == step.after, step
     assert [decision.body for _, decision in one.log] == [decision.body for _, decision in forgetful.log]
     for name, key in one.facts.changed:
         assert forgetful.fact(FACTS[name], key) == one.fact(FACTS[name], key)
+
+
+def _heard(year: Telling, said: list[Event], size: int) -> tuple[str, ...]:
+    """The kinds of what the ledger has said last, in a log of `size`."""
+    for index, event in enumerate(said, size - len(said)):
+        year.hear(event.kind, index)
+    return tuple(event.kind for event in said)
 
 
 # --- licenses and orders --------------------------------------------------------------------------

@@ -1,0 +1,112 @@
+"""The demo: the year played through the REST API, what is printed of it, and what its log holds."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from rich.console import Console
+
+from api.demo import closing, stage
+from api.demo.stage import WIDTH, Play
+from api.story import AUTHORITY, PARTIES, story
+from ledger.errors import Unavailable
+from policies.replay import Export
+from tests.conftest import copied
+from tests.service import Service, running, settings_for
+
+
+@dataclass(frozen=True)
+class Played:
+    play: Play
+    printed: list[str]
+    log: list[tuple[dict[str, Any], dict[str, Any]]]
+    """Event and decision of each entry."""
+
+
+@pytest.fixture(scope="module")
+def played(server: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    """The whole demo, but for its own database and process."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "demo").mkdir()
+    out = io.StringIO()
+    with (
+        copied(server, template) as url,
+        running(settings_for(url, home, clock="simulated"), url) as service,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(stage, "_console", Console(file=out, highlight=False, soft_wrap=True))
+        with Play(service.url, _tokens(service)) as play:
+            for step in story():
+                play.perform(step)
+            told = {"HOME": str(home), "ORIGIN": "test.example/log"}
+            environment = {f"CHIPLEDGER_{name}": value for name, value in told.items()}
+            closing.show(play, home, {**os.environ, **environment, "DATABASE_URL": url})
+            log = _log(home / "demo" / "demo.export")
+            yield Played(play, out.getvalue().splitlines(), log)
+        service.audit()
+
+
+def _tokens(service: Service) -> dict[str, str]:
+    tokens = {name: service.token(name) for name in ("auditor", "operator")}
+    for party in (party["party"] for party in PARTIES):
+        tokens[party] = service.token("regulator" if party == AUTHORITY else "submitter", party)
+    return tokens
+
+
+def _log(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    with path.open("rb") as file:
+        entries = [(line.event, line.decision) for line in Export(file).entries()]
+    return [(orjson.loads(event or b""), orjson.loads(decision or b"")) for event, decision in entries]
+
+
+def test_no_line_is_wider_than_a_page(played: Played) -> None:
+    wide = [line for line in played.printed if len(line) > WIDTH and not line.startswith("  $ cd ")]
+    assert wide == []
+    assert len(played.printed) > 200
+
+
+def test_the_year_has_one_of_everything(played: Played) -> None:
+    spoken = {event["kind"] for event, decision in played.log if decision["outcome"] != "denied"}
+    assert spoken >= {
+        "policy.proposed", "policy.approved", "policy.activated", "hold.placed", "hold.released",
+        "override.granted", "obligation.breached", "obligation.satisfied", "event.declared_in_error",
+        "suspension.proposed", "proposal.dismissed", "license.suspended", "license.revoked",
+        "revocation.scoped",
+    }  # fmt: skip
+    assert {decision["outcome"] for _, decision in played.log} == {"accepted", "flagged", "held", "denied"}
+    assert any("shadows" in decision for _, decision in played.log)
+    findings = [finding for _, decision in played.log for finding in decision["conditions"]]
+    assert [finding["id"] for finding in findings if "override" in finding] == ["laboratory"]
+
+
+def test_the_version_before_stays_in_force_until_the_day_that_the_activation_names(played: Played) -> None:
+    asked = {
+        event["data"]["order"]: {p["policy"]: p["version"] for p in decision["policies"]}["us-h200-china"]
+        for event, decision in played.log
+        if event["kind"] == "order.placed" and event["data"]["order"] in ("PO-3", "PO-4")
+    }
+    assert asked == {"PO-3": 1, "PO-4": 2}
+
+
+def test_what_is_checked_at_the_end_is_shown_with_its_output(played: Played) -> None:
+    printed = "\n".join(played.printed)
+    for command in ("export", "verify", "replay", "policy backtest", "policy affected", "policy coverage"):
+        assert f"  $ chipledger {command} " in printed
+    assert "  OK every decision is the one that was committed\n" in printed
+    assert "  pointwise: 1 of 64 decisions flip\n" in printed
+    assert "  counterfactual: 2 of 64 decisions flip\n" in printed
+
+
+def test_a_play_that_comes_out_otherwise_ends(played: Played) -> None:
+    last = replace([*story()][-1], at="2027-12-21T15:00:00Z", chapter="")
+    with pytest.raises(Unavailable, match="denied, the play wants accepted"):
+        played.play.perform(replace(last, expected="accepted", name="one more"))
+    with pytest.raises(Unavailable, match="the ledger said nothing, the play wants obligation"):
+        played.play.perform(replace(last, before=("obligation.breached",), name="and one more"))
