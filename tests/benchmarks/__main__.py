@@ -1,6 +1,6 @@
 """`make bench`: the ledger against the naive design, raw COPY and the hash-only ceiling.
 
-    python -m tests.benchmarks [--quick] [--json FILE] [--profile]
+    python -m tests.benchmarks [--quick] [--policies] [--json FILE] [--profile]
 
 The contenders take turns in every round, on one PostgreSQL and one machine, for absolute rates move
 with the hour: what counts are the ratios of a round, and their median. A timing fails nothing; a
@@ -28,8 +28,19 @@ import psycopg
 
 from api.embedded import Embedded
 from api.export import verify_file
-from tests.benchmarks import attestations, contenders, floor, report, sampling, verify
+from api.replay import replay_file
+from tests.benchmarks import (
+    attestations,
+    contenders,
+    deciding,
+    floor,
+    replaying,
+    report,
+    sampling,
+    verify,
+)
 from tests.benchmarks.contenders import Service
+from tests.benchmarks.deciding import Deciding
 from tests.benchmarks.load import BenchFailed, Measured, Plan
 from tests.benchmarks.report import Round, Verification
 
@@ -42,6 +53,8 @@ class Pace:
     warm_s: float
     measure_s: float
     floor_s: float
+    log_entries: int
+    """Of the log that is replayed where no service was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +69,9 @@ class Shape:
     """Events a second that requests are made for beforehand."""
 
 
-FULL = Pace(rounds=3, warm_s=1.0, measure_s=4.0, floor_s=1.5)
-QUICK = Pace(rounds=1, warm_s=0.3, measure_s=0.7, floor_s=0.3)
-PROFILE = Pace(rounds=1, warm_s=2.0, measure_s=20.0, floor_s=0.0)
+FULL = Pace(rounds=3, warm_s=1.0, measure_s=4.0, floor_s=1.5, log_entries=20_000)
+QUICK = Pace(rounds=1, warm_s=0.3, measure_s=0.7, floor_s=0.3, log_entries=2_000)
+PROFILE = Pace(rounds=1, warm_s=2.0, measure_s=20.0, floor_s=0.0, log_entries=0)
 
 NAIVE = (
     Shape(report.NAIVE_1, "/events", 1, 1, 4_000),
@@ -112,14 +125,34 @@ class Bench:
             [sys.executable, "-m", "api.cli", "export", str(path)],
             env=contenders.environment(self.server, self.folder), check=True, capture_output=True,
         )  # fmt: skip
-        export_s = time.perf_counter() - began
-        hashing, verifying = [], []
-        for _ in range(self.pace.rounds):
-            hashing.append(_seconds(lambda: verify._hash(path)))
-            verifying.append(_seconds(lambda: verify_file(path, key=None, receipts=[], advance=_quiet)))
-        with path.open("rb") as file:
-            entries = json.loads(file.readline())["size"]
-        return Verification(entries, path.stat().st_size / 1e6, export_s, hashing, verifying)
+        return checked(path, self.pace.rounds, export_s=time.perf_counter() - began)
+
+
+def checked(path: Path, rounds: int, *, export_s: float) -> Verification:
+    """An export hashed, verified and replayed, in turns. Raises BenchFailed where it does not hold."""
+    hash_s, verify_s, replay_s = [], [], []
+    for _ in range(rounds):
+        hash_s.append(_seconds(lambda: verify._hash(path)))
+        verify_s.append(_seconds(lambda: verify_file(path, key=None, receipts=[], advance=_quiet)))
+        replay_s.append(_seconds(lambda: _replay(path)))
+    with path.open("rb") as file:
+        entries = json.loads(file.readline())["size"]
+    return Verification(entries, path.stat().st_size / 1e6, export_s, hash_s, verify_s, replay_s)
+
+
+def _replay(path: Path) -> None:
+    if (difference := replay_file(path, _quiet).difference) is not None:
+        raise BenchFailed("\n".join(difference.lines()))
+
+
+def policies(pace: Pace) -> tuple[Verification, Deciding]:
+    """Deciding and replay alone, on a log that is made in memory."""
+    with tempfile.TemporaryDirectory(prefix="chipledger-bench-") as folder:
+        path = Path(folder) / "log.export"
+        _say(f"a log of {pace.log_entries:,} attestations")
+        export_s = _seconds(lambda: replaying.write(path, pace.log_entries))
+        _say("verification, replay, deciding")
+        return checked(path, pace.rounds, export_s=export_s), deciding.measure(pace.rounds)
 
 
 def compare(bench: Bench) -> tuple[list[Round], Verification]:
@@ -202,6 +235,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured there too")
     parser.add_argument("--profile", action="store_true", help="sample the service instead of comparing")
+    parser.add_argument("--policies", action="store_true", help="measure deciding and replay alone")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     print(
@@ -210,22 +244,29 @@ def main() -> None:
         f" {attestations.PER_EVENT} devices",
         flush=True,
     )
+    pace = PROFILE if options.profile else QUICK if options.quick else FULL
+    rounds: list[Round] = []
     try:
-        with _bench(PROFILE if options.profile else QUICK if options.quick else FULL) as bench:
-            if options.profile:
-                profile(bench)
-                return
-            rounds, verified = compare(bench)
+        if options.policies:
+            verified, decided = policies(pace)
+        else:
+            with _bench(pace) as bench:
+                if options.profile:
+                    profile(bench)
+                    return
+                rounds, verified = compare(bench)
+            decided = deciding.measure(pace.rounds)
     except BenchFailed as error:
         sys.exit(f"the bench failed: {error}")
-    print(report.rendered(rounds, verified))
+    print(report.rendered(rounds, verified, decided))
     if options.json:
         found = {
             "rounds": [asdict(one) for one in rounds],
             "verification": asdict(verified),
+            "deciding": asdict(decided),
             "ratios": [
                 {"what": r.what, "found": r.found, "must": r.must, "aim": r.aim, "below": r.below}
-                for r in report.ratios(rounds, verified)
+                for r in report.ratios(rounds, verified, decided)
             ],
         }
         options.json.write_text(json.dumps(found, indent=1) + "\n")

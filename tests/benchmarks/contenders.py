@@ -156,6 +156,16 @@ def _fresh_database(server: Embedded, name: str) -> str:
 
 def _play(port: int, tokens: dict[str, str]) -> None:
     """A contract from its opening to the first attestation, by real events that are all accepted."""
+    with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=60) as client:
+        for event in [*opening(), attestations.attestation(0)]:
+            token = tokens[event["actor"]["party"]]
+            answer = client.post("/v1/events", json=event, headers={"authorization": f"Bearer {token}"})
+            if answer.status_code != 201 or answer.json()["decision"]["outcome"] != "accepted":
+                raise BenchFailed(f"{event['kind']} was not accepted: {answer.text[:1000]}")
+
+
+def opening() -> list[dict[str, Any]]:
+    """A contract up to its devices in their racks."""
     now = datetime.now(UTC)
     license_ = {
         "valid_from": f"{now - timedelta(days=30):%Y-%m-%d}",
@@ -180,13 +190,7 @@ def _play(port: int, tokens: dict[str, str]) -> None:
         ("delivery.received", (BUYER, "consignee"), {"shipment": "SH-1", "received": SERIALS, "missing": []}),
         ("device.installed", (BUYER, "data_centre"), {"devices": installed}),
     ]
-    events = [
+    return [
         wire(kind, by=by, contract=CONTRACT, occurred_at=f"{now:%Y-%m-%dT%H:%M:%SZ}", **data)
         for kind, by, data in steps
     ]
-    with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=60) as client:
-        for event in [*events, attestations.attestation(0)]:
-            token = tokens[event["actor"]["party"]]
-            answer = client.post("/v1/events", json=event, headers={"authorization": f"Bearer {token}"})
-            if answer.status_code != 201 or answer.json()["decision"]["outcome"] != "accepted":
-                raise BenchFailed(f"{event['kind']} was not accepted: {answer.text[:1000]}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from tests.benchmarks.deciding import Deciding
 from tests.benchmarks.load import Measured
 
 NAIVE_1, NAIVE_64, ORM_64 = "naive, 1 client", "naive, 64 clients", "naive ORM, 64 clients"
@@ -31,6 +32,7 @@ class Verification:
     export_s: float
     hashing_s: list[float]
     verifying_s: list[float]
+    replaying_s: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Ratio:
         return median(self.found) > self.must if self.at_most else median(self.found) < self.must
 
 
-def ratios(rounds: Sequence[Round], verified: Verification) -> list[Ratio]:
+def ratios(rounds: Sequence[Round], verified: Verification, deciding: Deciding) -> list[Ratio]:
     def each(made: Callable[[Round], float]) -> list[float]:
         found = []
         for one in rounds:
@@ -69,6 +71,8 @@ def ratios(rounds: Sequence[Round], verified: Verification) -> list[Ratio]:
     of_copy = each(lambda one: one.load[OURS_64].events_per_s / one.floor[32])
     spread = each(lambda one: one.load[OURS_64].p99_ms / one.load[OURS_64].p50_ms)
     verify = [h / v for h, v in zip(verified.hashing_s, verified.verifying_s, strict=True)]
+    replay = [v / r for v, r in zip(verified.verifying_s, verified.replaying_s, strict=True)]
+    decide = [d / e for d, e in zip(deciding.decide_us, deciding.dump_us, strict=True)]
     return [
         Ratio("64 clients / naive", over(OURS_64, NAIVE_64), 10, 20, _times),
         Ratio("64 clients / naive ORM", over(OURS_64, ORM_64), 18, 30, _times),
@@ -76,13 +80,16 @@ def ratios(rounds: Sequence[Round], verified: Verification) -> list[Ratio]:
         Ratio("64 clients / raw COPY of 32", of_copy, 0.15, 0.30, _share),
         Ratio("p99 / p50 at 64 clients", spread, 3, 2, _times, at_most=True),
         Ratio("full verify / hashing only", verify, 0.35, 0.55, _share),
+        Ratio("replay / full verify", replay, 0.20, 0.50, _share),
+        Ratio(f"{deciding.conditions} conditions / dump of event", decide, 8, 8, _times, at_most=True),
     ]
 
 
-def rendered(rounds: Sequence[Round], verified: Verification) -> str:
-    """Everything, for a terminal."""
-    lines = _rates(rounds)
-    lines += ["", *_verification(verified), "", *_ratios(ratios(rounds, verified))]
+def rendered(rounds: Sequence[Round], verified: Verification, deciding: Deciding) -> str:
+    """Everything that was measured, for a terminal."""
+    lines = [*_rates(rounds), ""] if rounds else []
+    lines += [*_verification(verified), "", *_deciding(deciding), ""]
+    lines += _ratios([ratio for ratio in ratios(rounds, verified, deciding) if rounds or ratio.found])
     return "\n".join(lines)
 
 
@@ -123,11 +130,25 @@ def _rates(rounds: Sequence[Round]) -> list[str]:
 
 def _verification(verified: Verification) -> list[str]:
     entries, hashing, verifying = verified.entries, median(verified.hashing_s), median(verified.verifying_s)
+    replaying = median(verified.replaying_s)
     rows = [
         [f"of {entries:,} entries, {verified.megabytes:,.0f} MB", "entries/s", "s"],
         ["chipledger export", _whole(entries / verified.export_s), f"{verified.export_s:.1f}"],
         ["hashing only", _whole(entries / hashing), f"{hashing:.1f}"],
         ["full verification, one process", _whole(entries / verifying), f"{verifying:.1f}"],
+        ["replay, one process", _whole(entries / replaying), f"{replaying:.1f}"],
+    ]
+    return aligned(rows)
+
+
+def _deciding(deciding: Deciding) -> list[str]:
+    rows = [
+        [f"of one event, {deciding.event_bytes:,} bytes", "µs"],
+        ["sorted dump of the event", f"{median(deciding.dump_us):.2f}"],
+        [
+            f"{deciding.conditions} typed conditions, decision of {deciding.decision_bytes:,} bytes",
+            f"{median(deciding.decide_us):.2f}",
+        ],
     ]
     return aligned(rows)
 
