@@ -80,6 +80,8 @@ class Kind(Value):
     """Judged by the constitution alone; every other kind needs a policy in force."""
     said_by: ClassVar[frozenset[str]]
     """The roles that may say it."""
+    looks_up: ClassVar[bool] = False
+    """It reads what is no stored fact (`ledger.facts.LOOKED_UP`): an entry, what stands under a license."""
     example: ClassVar[dict[str, Any]]
     """Valid `data`, shown by the documentation and the API."""
 

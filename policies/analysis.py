@@ -127,7 +127,6 @@ def _step(history: History, line: Line, submission: Submission | None, log: Log)
         return None
     at = parse_timestamp(line.recorded_at)
     if duties := duties_in(submission.event):
-        history.prepare_due(duties)
         said = list(history.take_due(duties, at=at))
         history.note("accepted")
         return said[0][1] if said else None

@@ -503,7 +503,6 @@ class _CaseLog:
         self._move_to(at)
         while due := sorted((d.next, d.key) for d in self._duties(policy) if d.next and d.next <= at):
             keys = [key for instant, key in due if instant == due[0][0]]
-            assert self._history.prepare_due(keys) == [], "no duty cites an entry"
             self._enter(self._history.take_due(keys, at=parse_timestamp(due[0][0])))
         kinds = {self._events[index].kind for index in range(first, self._history.size)}
         duties = self._duties(policy)

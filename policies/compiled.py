@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger.decision import Action
 from ledger.event import KINDS
@@ -87,12 +87,20 @@ def _asked(bound: Bound, kind: str) -> Asked:
     )
 
 
+class _Version(NamedTuple):
+    reference: PolicyRef
+    begins: datetime
+    compiled: Compiled
+
+
 class Library:
     """Compiled documents by digest; the oldest makes room. What it answers never depends on it."""
 
     def __init__(self, *, cached_max: int = CACHED_MAX) -> None:
         self._compiled: dict[str, Compiled] = {}
         self._cached_max = cached_max
+        self._versions: dict[int, tuple[tuple[PolicyRef, ...], tuple[_Version, ...]]] = {}
+        """By identity of a contract's `policies`; these are kept beside, so that nobody else gets it."""
 
     def compiled(self, policy: Policy) -> Compiled:
         found = self._compiled.get(policy.sha256)
@@ -113,6 +121,9 @@ class Library:
 
     def bound(self, contract: Contract, facts: Facts) -> tuple[Compiled, ...]:
         """Every document that is bound to the contract and loaded, in force or not."""
+        known = self._versions.get(id(contract.policies))
+        if known is not None:
+            return tuple(version.compiled for version in known[1])
         policies = (facts.peek(Policy, reference.sha256) for reference in contract.policies)
         return tuple(self.compiled(policy) for policy in policies if policy is not None)
 
@@ -179,9 +190,12 @@ class Library:
         mode: str,
     ) -> tuple[Compiled, ...]:
         newest: dict[str, Compiled] = {}
-        for reference in contract.policies:
-            found = self._of(reference, facts)
-            begins = begins_at(reference, found.document)
+        versions = self._versions_of(contract, facts)
+        if len(versions) == 1:  # nearly always
+            reference, begins, found = versions[0]
+            stands = reference.mode == mode and begins <= at and found.document.in_force(at)
+            return (found,) if stands else ()
+        for reference, begins, found in versions:
             if begins > at:
                 continue
             # The version that a shadow tried out ends it, once it is enforced itself.
@@ -197,6 +211,21 @@ class Library:
                     continue
             newest[reference.policy] = found
         return tuple(c for c in newest.values() if c.document.in_force(at))
+
+    def _versions_of(self, contract: Contract, facts: Facts) -> tuple[_Version, ...]:
+        """What is bound to the contract, once it is loaded, and when each begins."""
+        policies = contract.policies
+        known = self._versions.get(id(policies))
+        if known is None:
+            found = []
+            for reference in policies:
+                compiled = self._of(reference, facts)
+                found.append(_Version(reference, begins_at(reference, compiled.document), compiled))
+            known = policies, tuple(found)
+            while len(self._versions) >= self._cached_max:
+                del self._versions[next(iter(self._versions))]
+            self._versions[id(policies)] = known
+        return known[1]
 
     def _of(self, reference: PolicyRef, facts: Facts) -> Compiled:
         text = facts.get(Policy, reference.sha256)

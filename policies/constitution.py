@@ -8,7 +8,7 @@ unless nobody with standing says them, or their document has been used: then the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ledger.decision import Finding
@@ -51,7 +51,11 @@ def judge(
     # Whoever has no standing is told no more than that.
     if standing := _standing(event, contract):
         return [standing]
-    findings = [*_document_unique(event, facts), *_not_held(case)]
+    findings: list[Finding] = []
+    if event.document is not None:
+        findings += _document_unique(event, facts)
+    if subjects := case.data.rests_on():
+        findings += _not_held(case, subjects)
     if not governed and not event.data.setup:
         findings.append(broken(case, "policy_in_force.none"))
     for rule in RULES.get(event.kind, ()):
@@ -90,9 +94,9 @@ def _opening(event: Event, data: ContractOpened, contract: Contract | None) -> I
         yield finding_of("standing.party", "deny", observed=actor.role)
 
 
-def _not_held(case: Case) -> Iterator[Finding]:
+def _not_held(case: Case, subjects: Iterable[str]) -> Iterator[Finding]:
     """Nothing follows from what is held: a release waits, a dispatch that does not is flagged."""
-    for subject in case.data.rests_on():
+    for subject in subjects:
         hold = case.facts.get(Hold, f"{case.event.contract}/{subject}")
         if hold is not None and hold.held_by:
             by = tuple(f"{held.policy}: {held.condition}" for held in hold.held_by)

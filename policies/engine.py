@@ -100,9 +100,9 @@ class Engine:
                     contract, facts, at, ordered_at=lambda: _ordered_at(event, facts)
                 )
         findings = constitution.judge(event, facts, contract, case, governed=bool(documents))
-        policies = [constitution.REFERENCE, *(document.reference for document in documents)]
-        if case is None or any(finding.action == "deny" for finding in findings):
+        if case is None or "deny" in [finding.action for finding in findings]:
             return Decision(outcome_of(findings), ENGINE_VERSION, (constitution.REFERENCE,), tuple(findings))
+        policies = [constitution.REFERENCE, *[document.reference for document in documents]]
         asked = _Asking(case)
         for number, document in enumerate(documents, 1):
             findings += asked.about(document, number)

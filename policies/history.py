@@ -11,7 +11,20 @@ from datetime import datetime
 
 from ledger.decision import OUTCOMES, Decision, Judge, Outcome
 from ledger.event import Event, Submission
-from ledger.facts import LOOKED_UP, Chain, Chains, Fact, Facts, FactT, Key, Order, Recorded, Shipment, Under
+from ledger.facts import (
+    LOOKED_UP,
+    AllFacts,
+    Chain,
+    Chains,
+    Fact,
+    Facts,
+    FactT,
+    Key,
+    Order,
+    Recorded,
+    Shipment,
+    Under,
+)
 from ledger.fold import due_needs, extend_chain, fallen_due, judged, missing
 
 _UNKNOWN = len(OUTCOMES)
@@ -31,7 +44,6 @@ class History:
         self._outcomes = bytearray()
         """Of each entry: where its outcome stands in OUTCOMES, or _UNKNOWN."""
         self._prepared: Facts | None = None
-        self._absent: list[Key] = []
         self._recalled: dict[int, Event | None] = {}
 
     def copy(self) -> History:
@@ -59,30 +71,17 @@ class History:
     # --- what an event reads ----------------------------------------------------------------------
 
     def prepare(self, event: Event, judge: Judge | None = None) -> list[int]:
-        """Load what judging the event reads, by `judge` if not by our own.
+        """Load what judging the event looks up, by `judge` if not by our own.
 
         Gives the entries that must be recalled first, and then it is to be asked again; [] if none.
         """
-        by = judge or self.judge
-        return self._load(lambda facts: missing(event, facts, by))
-
-    def prepare_due(self, duties: Sequence[str]) -> list[int]:
-        """The same for duties of which a step falls due."""
-        return self._load(lambda facts: facts.missing(due_needs(duties, facts, self.judge)), staged=True)
-
-    def _load(self, lacking: Callable[[Facts], list[Key]], *, staged: bool = False) -> list[int]:
-        """`staged`: it names more once it is known that a fact is not there."""
-        if self._prepared is None:
-            self._prepared = Facts(self._known)
-        facts = self._prepared
-        while keys := lacking(facts):
+        facts = self._prepared = self._prepared or AllFacts(self._known)
+        if not event.data.looks_up:
+            return []
+        while keys := missing(event, facts, judge or self.judge):
             if cited := [index for index in self._cited(keys) if index not in self._recalled]:
                 return cited
             facts.load([(key, self._look_up(*key)) for key in keys])
-            self._absent += keys
-            # Any other fact that is not here does not exist, and so it names no further ones.
-            if not staged and not any(name in LOOKED_UP for name, _ in keys):
-                break
         return []
 
     def recall(self, index: int, event: Event | None) -> None:
@@ -137,7 +136,13 @@ class History:
     def take_due(
         self, duties: Sequence[str], *, at: datetime
     ) -> Iterator[tuple[Submission, Decision, Facts]]:
-        """What the ledger says of the prepared duties at an instant: nothing of those that are not due."""
+        """What the ledger says of duties at an instant: nothing of those that are not due.
+
+        As `take`, but nothing need be prepared: duties cite no entries.
+        """
+        facts = self._prepared = AllFacts(self._known)
+        while keys := facts.missing(due_needs(duties, facts, self.judge)):
+            facts.load([(key, self._look_up(*key)) for key in keys])
         return self._take(
             lambda facts: fallen_due(duties, facts, self.judge, index=self.size, at=at, origin=self.origin)
         )
@@ -157,9 +162,7 @@ class History:
 
     def pass_by(self, contract: str, *, leaf: bytes) -> None:
         """The next entry stands in the log, and what it says is withheld: it folds into its chain alone."""
-        facts = Facts(self._known)
-        key = Chain.name, contract
-        facts.load([(key, self._known.get(key))])
+        facts = AllFacts(self._known)
         extend_chain(contract, facts, leaf=leaf)
         self.keep(facts)
         self.note(None)
@@ -168,19 +171,14 @@ class History:
         """What has changed in `facts` is so from here on; what was prepared is forgotten."""
         self._known.update(facts.changed)
         for fact in facts.changed.values():
-            if isinstance(fact, Order):
+            if type(fact) is Order:
                 self._relate(fact, fact.license, counts=fact.reserves)
-            elif isinstance(fact, Shipment):
+            elif type(fact) is Shipment:
                 self._relate(fact, fact.license, counts=fact.stands)
         self.forget()
 
     def forget(self) -> None:
         """Drop what was prepared."""
-        for key in self._absent:
-            # Or every key that somebody ever asked for in vain would stay.
-            if key in self._known and self._known[key] is None:
-                del self._known[key]
-        self._absent.clear()
         self._recalled.clear()
         self._prepared = None
 

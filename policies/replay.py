@@ -151,8 +151,7 @@ class Replay:
                 self._differs(entry, "unreadable", why=str(error))
                 return []
         event = self._asked.event
-        duties = duties_in(event)
-        return self.history.prepare_due(duties) if duties else self.history.prepare(event)
+        return self.history.prepare(event)
 
     def recall(self, index: int, entry: Line | None) -> None:
         """Entry `index` as it was when `take` had it."""

@@ -34,7 +34,7 @@ from ledger.facts.duty import Duty, DutyStep, Exemption, HeldBy, Hold, Override,
 from ledger.facts.keys import SigningKey
 from ledger.facts.license import Application, License, Under
 from ledger.facts.log import Chain, Chains, Correction, DocumentSeen, Recorded
-from ledger.facts.memory import Facts, NotLoaded
+from ledger.facts.memory import AllFacts, Facts, NotLoaded
 from ledger.facts.operations import (
     HOURS_KEPT,
     Advances,
@@ -84,6 +84,7 @@ __all__ = [
     "INTERRUPTIONS_KEPT",
     "LOOKED_UP",
     "Advances",
+    "AllFacts",
     "Amendments",
     "Application",
     "Baseline",

@@ -93,9 +93,37 @@ class Facts:
 
     def devices(self, serials: Iterable[str]) -> Iterator[Device]:
         """The device of each serial, a new one where the log has not spoken of it."""
+        get = self.get
         for serial in serials:
-            yield self.get(Device, serial) or Device(serial=serial)
+            yield get(Device, serial) or Device(serial=serial)
 
     def devices_of(self, contract: str, serials: Iterable[str]) -> Iterator[Device]:
         """Those of the devices that were released under the contract: it may say where they are."""
-        return (device for device in self.devices(serials) if device.contract == contract)
+        get = self.get
+        for serial in serials:
+            device = get(Device, serial)
+            if device is not None and device.contract == contract:
+                yield device
+
+
+class AllFacts(Facts):
+    """Every fact that there is: what is not here does not exist. What is looked up must still be loaded."""
+
+    __slots__ = ()
+
+    def attempt(self) -> Facts:
+        return AllFacts(self._known, parent=self)
+
+    def loaded(self, key: Key) -> bool:
+        return key[0] not in LOOKED_UP or key in self._looked_up
+
+    def missing(self, keys: Iterable[Key]) -> list[Key]:
+        return [key for key in keys if not self.loaded(key)]
+
+    def _find(self, key: Key) -> Fact | None:
+        layer: Facts | None = self
+        while layer is not None:
+            if (found := layer.changed.get(key)) is not None:
+                return found
+            layer = layer._parent
+        return self._looked_up[key] if key[0] in LOOKED_UP else self._known.get(key)

@@ -214,6 +214,7 @@ class DeclaredInError(Kind, kind="event.declared_in_error"):
 
     nature: ClassVar[Nature] = "request"
     setup: ClassVar[bool] = True
+    looks_up: ClassVar[bool] = True
     said_by: ClassVar[frozenset[str]] = EVERY_ROLE
     example: ClassVar[dict[str, Any]] = {
         "index": 17,

@@ -387,6 +387,7 @@ class LicenseRevoked(Kind, kind="license.revoked"):
 
     nature: ClassVar[Nature] = "request"
     setup: ClassVar[bool] = True
+    looks_up: ClassVar[bool] = True
     said_by: ClassVar[frozenset[str]] = frozenset({"authority"})
     example: ClassVar[dict[str, Any]] = {"license": "D-100200", "reason": "diversion found"}
 

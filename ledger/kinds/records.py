@@ -107,6 +107,7 @@ class PurgeRequested(Kind, kind="purge.requested"):
     """Asks to erase the bodies of entries; their leaves, and so the proofs of all others, stay."""
 
     nature: ClassVar[Nature] = "request"
+    looks_up: ClassVar[bool] = True
     said_by: ClassVar[frozenset[str]] = frozenset({"exporter", "authority"})
     example: ClassVar[dict[str, Any]] = {"entries": [17, 18], "reason": "retention is over"}
 

@@ -16,7 +16,7 @@ from ledger.values import format_timestamp
 class Case:
     """One event of an open contract, the facts, and when it was recorded: all there is to read."""
 
-    __slots__ = ("at", "contract", "data", "event", "facts")
+    __slots__ = ("_spoken", "at", "contract", "data", "event", "facts")
 
     def __init__(self, event: Event, facts: Facts, contract: Contract, *, at: datetime) -> None:
         self.event = event
@@ -25,6 +25,7 @@ class Case:
         self.contract = contract
         self.at = at
         """`recorded_at`: claimed times would let a backdated request escape a revocation."""
+        self._spoken: list[Device] | None = None
 
     @property
     def recorded(self) -> str:
@@ -60,6 +61,13 @@ class Case:
 
     def shipment(self, number: str) -> Shipment | None:
         return self.facts.get(Shipment, f"{self.contract.contract}/{number}")
+
+    @property
+    def spoken(self) -> list[Device]:
+        """The devices that the event speaks of, in its order: most that judges an event looks at them."""
+        if self._spoken is None:
+            self._spoken = list(self.facts.devices(self.data.speaks_of()))
+        return self._spoken
 
     def devices(self, serials: tuple[str, ...]) -> Iterator[Device]:
         return self.facts.devices(serials)

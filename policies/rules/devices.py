@@ -39,10 +39,9 @@ def devices_held(case: Case, data: DeviceEnrolled) -> Iterator[Finding]:
 )
 def devices_here(case: Case, data: DeviceInstalled | UsageAttested) -> Iterator[Finding]:
     """What is out of use comes back by the event that says so, not by working all the same."""
-    devices = case.facts.devices_of(case.event.contract, data.speaks_of())
-    away = tuple(device.serial for device in devices if device.state in AWAY)
-    if away:
-        yield broken_by_devices(case, "devices_here.away", len(data.devices), away)
+    ours = case.event.contract
+    if away := [d.serial for d in case.spoken if d.state in AWAY and d.contract == ours]:
+        yield broken_by_devices(case, "devices_here.away", len(data.devices), tuple(away))
 
 
 @rule(

@@ -272,7 +272,6 @@ def order_known(case: Case, data: LevySettled | InvoiceIssued | PaymentReceived)
     },
 )
 def devices_known(case: Case, data: DeviceInstalled | UsageAttested) -> Iterator[Finding]:
-    devices = case.facts.devices(data.speaks_of())
-    strange = tuple(device.serial for device in devices if device.contract != case.event.contract)
-    if strange:
-        yield broken_by_devices(case, "devices_known.unknown", len(data.devices), strange)
+    ours = case.event.contract
+    if strange := [device.serial for device in case.spoken if device.contract != ours]:
+        yield broken_by_devices(case, "devices_known.unknown", len(data.devices), tuple(strange))

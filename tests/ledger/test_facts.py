@@ -20,6 +20,7 @@ from ledger.facts import (
     FACTS,
     FOLD_VERSION,
     LOOKED_UP,
+    AllFacts,
     Chain,
     Contract,
     ContractParty,
@@ -30,9 +31,11 @@ from ledger.facts import (
     Fact,
     Facts,
     License,
+    NotLoaded,
     Order,
     Policy,
     PolicyRef,
+    Recorded,
     Shipment,
     decode,
 )
@@ -283,6 +286,29 @@ def test_a_kind_reads_all_that_it_folds(kind: str) -> None:
     while keys := missing(event, facts):
         facts.load((key, None) for key in keys)
     fold(event, facts, index=1, at=event.occurred_at)
+
+
+@pytest.mark.parametrize("kind", [name for name, _ in KINDS if not name.startswith("ledger.")])
+def test_a_kind_that_looks_something_up_says_so(kind: str) -> None:
+    """A replay loads nothing for the others."""
+    event, facts, looked_up = parse_event(wire(kind, by=("acme", "exporter"))), Facts(), False
+    while keys := missing(event, facts):
+        looked_up = looked_up or any(name in LOOKED_UP for name, _ in keys)
+        facts.load((key, None) for key in keys)
+    assert event.data.looks_up is looked_up
+
+
+def test_of_all_facts_only_what_is_looked_up_must_be_loaded() -> None:
+    facts = AllFacts({("device", "A"): Device(serial="A")})
+    assert facts.get(Device, "A") == Device(serial="A")
+    assert facts.get(Device, "B") is None
+    assert facts.missing([("device", "B"), (Recorded.name, "7")]) == [(Recorded.name, "7")]
+    with pytest.raises(NotLoaded):
+        facts.get(Recorded, "7")
+    attempt = facts.attempt()
+    attempt.put(Device(serial="B"))
+    assert (attempt.get(Device, "B"), attempt.get(Device, "C")) == (Device(serial="B"), None)
+    assert facts.get(Device, "B") is None
 
 
 def test_a_process_that_remembers_nothing_decides_and_folds_the_same() -> None:
