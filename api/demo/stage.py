@@ -18,6 +18,8 @@ from policies.explain import explain
 
 WIDTH = 110
 """Columns, wherever it is printed."""
+SUMMARY = "contracts.summarised"
+"""Comes with the calendar, whatever is played."""
 _MARGIN = 18
 """Columns before a reason."""
 _COLOURS = {"accepted": "green", "flagged": "yellow", "held": "magenta", "denied": "red"}
@@ -102,7 +104,7 @@ class Play:
             )
             for words in _particulars(entry["event"]["value"]["data"]):
                 _tell_reason(words, "cyan")
-        said = tuple(entry["kind"] for entry in page["entries"])
+        said = tuple(entry["kind"] for entry in page["entries"] if entry["kind"] != SUMMARY)
         if said != wanted:
             heard, hoped = (", ".join(kinds) or "nothing" for kinds in (said, wanted))
             raise Unavailable(f"{when} the ledger said {heard}, the play wants {hoped}")
@@ -140,6 +142,8 @@ def _headline(kind: str, data: Mapping[str, Any]) -> str:
             return f"{data['obligation']}: {_about(data['subjects'], data['subjects_count'])}, {met}"
         case "suspension.proposed":
             return f"for {data['condition']}, entry {data['cause']}"
+        case "contracts.summarised":
+            return f"{data['contracts']} chains, under one root"
         case "revocation.scoped":
             return f"{data['devices_count']:,} chips of license {data['license']}"
         case _:
