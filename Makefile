@@ -55,7 +55,7 @@ lint: $(VENV)/.installed-dev ## Check style, types and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev ## Measure against the naive design, raw COPY and the hash-only ceiling
+bench: $(VENV)/.installed-dev ## Measure against the naive design, raw COPY and the hash-only ceiling; deciding, replay
 	@$(BIN)/python -m tests.benchmarks
 
 serve: $(VENV)/.installed ## Run the service on an embedded PostgreSQL

@@ -27,7 +27,7 @@ _COLOURS = {"accepted": "green", "flagged": "yellow", "held": "magenta", "denied
 _console = Console(highlight=False, soft_wrap=True)
 
 
-def tell(words: str = "") -> None:
+def tell(words: str) -> None:
     """Print a line; words may hold rich's markup."""
     _console.print(words)
 
