@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api import audit, explanation, operate, problems, proofs, tiles
+from api import anchors, audit, explanation, operate, problems, proofs, tiles
 from api.auth import Keyring
 from api.database import Logins
 from api.evaluate import Evaluation
@@ -62,11 +62,14 @@ def build(settings: Settings, logins: Logins) -> Edge:
         sequencer=sequencer,
         scheduler=Scheduler(sequencer, reader, clock or system_clock),
         publisher=Publisher(reader, signer, store),
+        witnessing=anchors.witnessing_of(settings, reader, logins.writer, signer),
+        timestamping=anchors.timestamping_of(settings, reader, logins.writer, signer),
         keyring=keyring,
         signer=signer,
         metrics=metrics,
         clock=clock,
     )
+    followers = [one for one in (service.witnessing, service.timestamping) if one is not None]
     door = Door(keyring, quotas, sequencer, metrics, service.now)
 
     @asynccontextmanager
@@ -81,8 +84,12 @@ def build(settings: Settings, logins: Logins) -> Edge:
             service.scheduler.open()
             service.publisher.open()
             uses.open()
+            for follower in followers:
+                follower.open()
             yield
         finally:
+            for follower in followers:
+                await follower.close()
             await service.scheduler.close()
             await service.sequencer.close()
             await service.publisher.close()

@@ -155,6 +155,19 @@ def verify(
         list[Path] | None,
         typer.Option(help="A receipt, JSON or tlog-proof, that the log must honour; repeatable."),
     ] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(help="A checkpoint kept elsewhere, that the log must continue; repeatable."),
+    ] = None,
+    witnesses: Annotated[
+        Path | None, typer.Option(help="Whose cosignatures the checkpoints must have (C2SP tlog-policy).")
+    ] = None,
+    timestamp: Annotated[
+        list[Path] | None, typer.Option(help="A timestamp of such a checkpoint (RFC 3161); repeatable.")
+    ] = None,
+    timestamp_roots: Annotated[
+        Path | None, typer.Option(help="Certificates, PEM, that the timestamps must lead to.")
+    ] = None,
 ) -> None:
     """Check an export: every byte, both chains, every commitment, the root, the receipts.
 
@@ -162,11 +175,12 @@ def verify(
     entry: what is checked is that the entry there, as the log has it now, is the one that it was made for.
     Needs no database and no service. Exit status 0: it holds. 1: tampered. 2: unusable input.
     """
-    from api.export import verify_file
+    from api.export import Held, verify_file
 
+    held = Held(key, receipt or (), checkpoint or (), witnesses, timestamp or (), timestamp_roots)
     try:
         with progress("verified") as advance:
-            report = verify_file(file, key=key, receipts=receipt or [], advance=advance)
+            report = verify_file(file, held, advance)
     except VerificationError as error:
         fail("TAMPERED", str(error), status=TAMPERED)
     except (UnusableInput, OSError) as error:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from api.database import Logins
 from api.settings import Settings
 from ledger import export, keys
-from ledger.checkpoint import Checkpoint, sign
-from ledger.errors import UnusableInput
+from ledger.checkpoint import Checkpoint, open_checkpoint, sign
+from ledger.cosignature import cosignatures_in
+from ledger.errors import UnusableInput, VerificationError
 from ledger.folder import Folder
-from ledger.note import Signer, Verifier
+from ledger.note import Signer, Verifier, parse_note
 from ledger.reader import Reader
 from ledger.receipt import Receipt, parse_receipt
 from ledger.verify import Report, verify_export
@@ -67,18 +69,92 @@ async def receipt_for(index: int, settings: Settings, logins: Logins) -> Receipt
         await reader.close()
 
 
-def verify_file(path: Path, *, key: str | None, receipts: Sequence[Path], advance: Advance) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a log is held against, as files: given by whoever does not take its own word."""
+
+    key: str | None = None
+    receipts: Sequence[Path] = ()
+    checkpoints: Sequence[Path] = ()
+    """Signed by the log, kept elsewhere; with `witnesses` also cosigned."""
+    witnesses: Path | None = None
+    """Whose cosignatures are enough (C2SP tlog-policy)."""
+    timestamps: Sequence[Path] = ()
+    """Of the first checkpoint that each is of (RFC 3161)."""
+    timestamp_roots: Path | None = None
+
+
+def verify_file(path: Path, held: Held, advance: Advance) -> list[str]:
     """The words of an export, or a folder of tiles, that holds. Raises VerificationError, UnusableInput
     or OSError."""
-    verifier = Verifier.parse(key) if key is not None else None
-    held = [parse_receipt(one.read_bytes()) for one in receipts]
-    if path.is_dir():
-        if verifier is None:
-            raise UnusableInput("a folder of tiles does not show its key: give --key, obtained elsewhere")
-        return _words(verify_folder(Folder(path), verifier=verifier, receipts=held, progress=advance))
-    with path.open("rb") as file:
-        report = verify_export(file, verifier=verifier, receipts=held, progress=advance)
-    return _words(report)
+    verifier = Verifier.parse(held.key) if held.key is not None else None
+    receipts = [parse_receipt(one.read_bytes()) for one in held.receipts]
+    if verifier is None and (held.checkpoints or path.is_dir()):
+        raise UnusableInput("whose checkpoint is it? Give --key, obtained elsewhere")
+    notes = [one.read_text(encoding="utf-8") for one in held.checkpoints]
+    kept = [open_checkpoint(note, verifier, verifier.name) for note in notes] if verifier else []
+    folder = Folder(path) if path.is_dir() else None
+    if folder is not None and (own := folder.checkpoint()) is not None:
+        notes.append(own)
+    vouched = [*_cosigned(notes, held), *_stamped(notes, held)]
+    if folder is not None:
+        assert verifier is not None
+        report = verify_folder(folder, verifier=verifier, receipts=receipts, kept=kept, progress=advance)
+    else:
+        with path.open("rb") as file:
+            report = verify_export(file, verifier=verifier, receipts=receipts, kept=kept, progress=advance)
+    return [*_words(report), *vouched]
+
+
+def _cosigned(notes: Sequence[str], held: Held) -> list[str]:
+    """Raise VerificationError unless enough witnesses have cosigned each checkpoint."""
+    if held.witnesses is None:
+        return []
+    if not notes:
+        raise UnusableInput("--witnesses asks for a cosigned checkpoint: give --checkpoint")
+    from api.anchors import read_policy
+
+    policy = read_policy(held.witnesses)
+    words = []
+    for note in notes:
+        found = cosignatures_in(note, policy.witnesses.values())
+        size = Checkpoint.parse(parse_note(note)[0]).size
+        names = ", ".join(one.witness.name for one in found) or "nobody"
+        if not policy.is_met_by({one.witness for one in found}):
+            needed, of = policy.needed()
+            raise VerificationError(
+                f"the checkpoint of {size} entries is cosigned by {names}, which is not enough:"
+                f" the policy asks for {needed} of {of}"
+            )
+        words.append(f"the checkpoint of {_many(size, 'entry', 'entries')} is cosigned by {names}")
+    return words
+
+
+def _stamped(notes: Sequence[str], held: Held) -> list[str]:
+    """Raise VerificationError unless each timestamp is of one of the checkpoints."""
+    if not held.timestamps:
+        return []
+    if held.timestamp_roots is None or not notes:
+        raise UnusableInput("--timestamp needs --timestamp-roots, and the --checkpoint that it is of")
+    from api.anchors import read_roots
+    from ledger.timestamping import check_timestamp
+
+    roots = read_roots(held.timestamp_roots)
+    words = []
+    for path in held.timestamps:
+        token, failures = path.read_bytes(), []
+        for note in notes:
+            try:
+                at = check_timestamp(token, note, roots)
+            except VerificationError as error:
+                failures.append(error)
+                continue
+            size = Checkpoint.parse(parse_note(note)[0]).size
+            words.append(f"entries 0 to {size - 1:,} were there at {at:%Y-%m-%d %H:%M:%S} UTC")
+            break
+        else:
+            raise failures[-1]
+    return words
 
 
 def _words(report: Report) -> list[str]:
@@ -90,6 +166,8 @@ def _words(report: Report) -> list[str]:
     ]
     if report.receipts:
         words.append(f"honours {_many(report.receipts, 'receipt', 'receipts')}")
+    if report.kept:
+        words.append(f"continues {_many(report.kept, 'checkpoint', 'checkpoints')} kept elsewhere")
     if report.withheld:
         words.append(f"withheld: {_many(report.withheld, 'body', 'bodies')}, whose commitments stand")
     words += [f"remark: entry {remark.index}: {remark.what}" for remark in report.warnings[:20]]

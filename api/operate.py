@@ -46,7 +46,9 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus metrics of this process."""
     service = service_of(request)
-    service.metrics.observe(service.sequencer, service.scheduler, service.publisher)
+    service.metrics.observe(
+        service.sequencer, service.scheduler, service.publisher, service.witnessing, service.timestamping
+    )
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -18,13 +18,18 @@ from api.schemas import (
     InclusionQuery,
     InclusionView,
     ReceiptQuery,
+    TimestampPage,
+    TimestampQuery,
+    WitnessesView,
 )
 from api.wiring import service_of
 from ledger import tiles
 from ledger.checkpoint import Checkpoint, sign
 from ledger.errors import NotFound, SigningFailed
+from ledger.note import parse_note
 from ledger.receipt import Receipt
 from ledger.store import Head
+from ledger.values import format_timestamp
 
 router = APIRouter(tags=["proofs"])
 
@@ -130,3 +135,50 @@ async def _size(request: Request, wanted: int | None) -> int:
     if wanted > head.size:
         raise NotFound(f"size is {wanted}, must not be above the present {head.size}")
     return wanted
+
+
+@router.get("/v1/witnesses", response_model=WitnessesView)
+async def get_witnesses(request: Request) -> dict[str, Any]:
+    """How far the log is committed, and how far enough witnesses have cosigned it; for anyone at all."""
+    service = service_of(request)
+    head = await service.reader.head()
+    note = await service.reader.witnessed()
+    witnessing = service.witnessing
+    needed, of = witnessing.needed if witnessing is not None else (0, 0)
+    return {
+        "committed": head.size,
+        "witnessed": None if note is None else Checkpoint.parse(parse_note(note)[0]).size,
+        "needed": needed,
+        "of": of,
+        "witnesses": [
+            {
+                "name": one.witness.name,
+                "key": str(one.witness),
+                "size": one.size,
+                "time": one.time,
+                "error": one.error,
+                "failing_since": one.failing_since,
+            }
+            for one in (witnessing.witnesses if witnessing is not None else ())
+        ],
+    }
+
+
+@router.get("/v1/timestamps", response_model=TimestampPage)
+async def list_timestamps(request: Request, query: Annotated[TimestampQuery, Query()]) -> dict[str, Any]:
+    """Checkpoints that a time-stamping authority has seen (RFC 3161), in order of size; for anyone at all."""
+    found = await service_of(request).reader.timestamps(after=query.after, limit=query.limit + 1)
+    page = found[: query.limit]
+    return {
+        "timestamps": [
+            {
+                "authority": one.authority,
+                "tree_size": one.size,
+                "stamped_at": format_timestamp(one.stamped_at),
+                "checkpoint": one.note,
+                "token": b64encode(one.token).decode(),
+            }
+            for one in page
+        ],
+        "next": page[-1].size if len(found) > query.limit else None,
+    }

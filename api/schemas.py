@@ -286,6 +286,46 @@ class CompletenessView(BaseModel):
     hashes: Annotated[list[str], Field(description="Standard base64, from leaf to root (RFC 9162 §2.1.3).")]
 
 
+class WitnessView(BaseModel):
+    name: str
+    key: Annotated[str, Field(description="Its key as C2SP tlog-cosignature writes it.")]
+    size: Annotated[int, Field(description="Of the last checkpoint that it is known to have cosigned.")]
+    time: Annotated[int | None, Field(description="When it says it did, in seconds since 1970.")]
+    error: Annotated[str | None, Field(description="Why it did not cosign the last one it was asked for.")]
+    failing_since: datetime | None
+
+
+class WitnessesView(BaseModel):
+    committed: Annotated[int, Field(description="Entries of the log.")]
+    witnessed: Annotated[
+        int | None,
+        Field(description="Of the last checkpoint that enough have cosigned."),
+    ]
+    needed: Annotated[int, Field(description="Members of the quorum that must cosign; 0: the log has none.")]
+    of: int
+    witnesses: list[WitnessView]
+
+
+class TimestampQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[int, Field(ge=-1, le=INDEX_MAX, description="Tree size after which to begin.")] = -1
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+class TimestampView(BaseModel):
+    authority: str
+    tree_size: int
+    stamped_at: str
+    checkpoint: Annotated[str, Field(description="The signed note that was stamped, byte for byte.")]
+    token: Annotated[str, Field(description="The TimeStampResp, DER, in standard base64.")]
+
+
+class TimestampPage(BaseModel):
+    timestamps: list[TimestampView]
+    next: int | None
+
+
 class ConsistencyView(BaseModel):
     old_size: int
     new_size: int

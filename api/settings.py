@@ -32,6 +32,13 @@ class Settings(BaseSettings):
     """The checkpoint key; by default checkpoint.key in `home`."""
     checkpoint_store: Path | None = None
     """Keeps the last checkpoint, best on another disk; by default `checkpoints` beside the key."""
+    witness_policy: Path | None = None
+    """Whose cosignatures on the checkpoints are asked for, and are enough (C2SP tlog-policy)."""
+    timestamp_url: str | None = None
+    """A time-stamping authority (RFC 3161) that the checkpoints are shown to."""
+    timestamp_roots: Path | None = None
+    """Certificates, PEM, that the authority's must lead to."""
+    timestamp_hours: int = Field(default=24, ge=1)
     clock: Literal["system", "simulated"] = "system"
     """simulated: for demos and tests. Genesis says so, for ever."""
     host: str = "127.0.0.1"

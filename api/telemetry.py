@@ -26,6 +26,8 @@ from ledger.errors import LedgerError
 from ledger.publisher import Publisher
 from ledger.scheduler import Scheduler
 from ledger.sequencer import Sequencer
+from ledger.timestamping import Timestamping
+from ledger.witnessing import Witnessing, failing
 
 log = structlog.get_logger("api")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -115,6 +117,22 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.witnessed = Gauge(
+            "chipledger_witnessed_tree_size",
+            "Entries of the last checkpoint that enough witnesses have cosigned.",
+            registry=self.registry,
+        )
+        self.witnesses_failing = Gauge(
+            "chipledger_witnesses_failing",
+            "Witnesses that did not cosign the last checkpoint they were asked for.",
+            registry=self.registry,
+        )
+        self.stamped = Gauge(
+            "chipledger_timestamp_seconds",
+            "Time in the last timestamp of a checkpoint; 0: none is known.",
+            registry=self.registry,
+        )
+
     def count(self, outcome: str, events: int = 1) -> None:
         """So many more events were answered."""
         counter = self._counters.get(outcome)
@@ -122,13 +140,29 @@ class Metrics:
             counter = self._counters[outcome] = self._events.labels(outcome)
         counter.inc(events)
 
-    def observe(self, sequencer: Sequencer, scheduler: Scheduler, publisher: Publisher) -> None:
+    def observe(
+        self,
+        sequencer: Sequencer,
+        scheduler: Scheduler,
+        publisher: Publisher,
+        witnessing: Witnessing | None,
+        timestamping: Timestamping | None,
+    ) -> None:
         """Bring the gauges up to date."""
-        self.published.set(publisher.published_at.timestamp() if publisher.published_at else 0)
-        self.scheduled.set(scheduler.ran_at.timestamp() if scheduler.ran_at else 0)
+        self.published.set(_seconds(publisher.published_at))
+        self.scheduled.set(_seconds(scheduler.ran_at))
         self.queued.set(sequencer.queued)
         self.batches.set(sequencer.batches)
         self.size.set(sequencer.size)
+        if witnessing is not None:
+            self.witnessed.set(witnessing.size)
+            self.witnesses_failing.set(failing(witnessing.witnesses))
+        if timestamping is not None:
+            self.stamped.set(_seconds(timestamping.stamped_at))
+
+
+def _seconds(at: datetime | None) -> float:
+    return 0 if at is None else at.timestamp()
 
 
 class Edge:

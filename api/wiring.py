@@ -16,6 +16,8 @@ from ledger.publisher import Publisher
 from ledger.reader import Reader
 from ledger.scheduler import Scheduler
 from ledger.sequencer import Sequencer
+from ledger.timestamping import Timestamping
+from ledger.witnessing import Witnessing
 
 
 class SimulatedClock:
@@ -42,6 +44,8 @@ class Service:
     sequencer: Sequencer
     scheduler: Scheduler
     publisher: Publisher
+    witnessing: Witnessing | None
+    timestamping: Timestamping | None
     keyring: Keyring
     signer: Signer
     metrics: Metrics

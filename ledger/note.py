@@ -28,6 +28,7 @@ COSIGNATURE: Final = 0x04
 SIGNATURES_MAX: Final = 100
 """The spec asks for 16 at least; Go refuses more than 100."""
 
+_KINDS: Final = {ED25519: "Ed25519", COSIGNATURE: "a witness cosignature key"}
 _PREFIX: Final = "— "
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _VERIFIER_KEY = re.compile(r"([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+=*)")
@@ -50,6 +51,36 @@ def key_id(name: str, kind: int, public_key: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + bytes([kind]) + public_key).digest()[:4]
 
 
+def spell_key(name: str, kind: int, public_key: bytes) -> str:
+    """A verifier key as it is handed on: `name+hex8(key id)+base64(type ‖ public key)`."""
+    encoded = b64encode(bytes([kind]) + public_key).decode("ascii")
+    return f"{name}+{key_id(name, kind, public_key).hex()}+{encoded}"
+
+
+def parse_key(text: str, kind: int) -> tuple[str, bytes]:
+    """The name and the 32 bytes of a verifier key of type `kind`; UnusableInput where it is no such key."""
+    match = _VERIFIER_KEY.fullmatch(text)
+    if match is None:
+        raise UnusableInput(f"{text[:200]!r} is no verifier key, must be name+hex8(key id)+base64(key)")
+    name, stated, encoded = match.groups()
+    try:
+        raw = decode_base64(encoded)
+    except ValueError as error:
+        raise UnusableInput(f"the key of {name!r}: {error}") from None
+    if raw[0] != kind:
+        named = f" ({_KINDS[raw[0]]})" if raw[0] in _KINDS else ""
+        raise UnusableInput(
+            f"the key of {name!r} is of type 0x{raw[0]:02x}{named}, must be 0x{kind:02x} ({_KINDS[kind]})"
+        )
+    if not _is_name(name):
+        raise UnusableInput(f"key name is {name[:80]!r}, must be non-empty without space or plus")
+    if len(raw) != 33:
+        raise UnusableInput(f"an Ed25519 key is 32 bytes, this is {len(raw) - 1}")
+    if (right := key_id(name, kind, raw[1:]).hex()) != stated:
+        raise UnusableInput(f"key id of {name!r} is {stated}, must be {right} for this key")
+    return name, raw[1:]
+
+
 @dataclass(frozen=True, slots=True)
 class Verifier:
     """An Ed25519 key that is known beforehand, with the name it signs under."""
@@ -69,29 +100,10 @@ class Verifier:
     @classmethod
     def parse(cls, text: str) -> Verifier:
         """The verifier key written `name+hex8+base64`; UnusableInput where it is no such key."""
-        match = _VERIFIER_KEY.fullmatch(text)
-        if match is None:
-            raise UnusableInput(f"{text[:200]!r} is no verifier key, must be name+hex8(key id)+base64(key)")
-        name, stated, encoded = match.groups()
-        try:
-            raw = decode_base64(encoded)
-        except ValueError as error:
-            raise UnusableInput(f"the key of {name!r}: {error}") from None
-        if raw[0] != ED25519:
-            named = " (a witness cosignature key)" if raw[0] == COSIGNATURE else ""
-            raise UnusableInput(
-                f"the key of {name!r} is of type 0x{raw[0]:02x}{named}, must be 0x01 (Ed25519)"
-            )
-        verifier = cls(name, raw[1:])
-        if verifier.key_id.hex() != stated:
-            raise UnusableInput(
-                f"key id of {name!r} is {stated}, must be {verifier.key_id.hex()} for this key"
-            )
-        return verifier
+        return cls(*parse_key(text, ED25519))
 
     def __str__(self) -> str:
-        key = b64encode(bytes([ED25519]) + self.public_key).decode("ascii")
-        return f"{self.name}+{self.key_id.hex()}+{key}"
+        return spell_key(self.name, ED25519, self.public_key)
 
     def check(self, text: str, signature: bytes) -> None:
         """Raise VerificationError unless `signature` (64 bytes) is this key's over `text`."""

@@ -95,6 +95,17 @@ class StoredKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Timestamp:
+    """A checkpoint, and an authority's word on when it existed (RFC 3161)."""
+
+    authority: str
+    size: int
+    note: str
+    token: bytes
+    stamped_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The log and its facts as of one instant: what is committed meanwhile is not seen."""
 
@@ -229,6 +240,28 @@ class Reader:
                 [size if size is not None else 1 << 62],
             )
             yield _each(cursor)
+
+    async def witnessed(self) -> str | None:
+        """The last checkpoint that enough witnesses have cosigned; None before the first."""
+        rows = await self._rows("SELECT note FROM witnessed WHERE id = 1")
+        return rows[0][0] if rows else None
+
+    async def last_timestamp(self, authority: str) -> tuple[int, datetime] | None:
+        """Size and time of the last checkpoint that the authority has stamped."""
+        rows = await self._rows(
+            "SELECT size, stamped_at FROM timestamps WHERE authority = %s ORDER BY size DESC LIMIT 1",
+            [authority],
+        )
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def timestamps(self, *, after: int = -1, limit: int = 1_000) -> list[Timestamp]:
+        """Stamped checkpoints of more than `after` entries, ascending."""
+        rows = await self._rows(
+            "SELECT authority, size, note, token, stamped_at FROM timestamps WHERE size > %s"
+            " ORDER BY size, authority LIMIT %s",
+            [after, limit],
+        )
+        return [Timestamp(*row) for row in rows]
 
     async def last_summary(self) -> StoredEntry:
         """The last entry that says how every chain ends. Raises NotFound before the first."""

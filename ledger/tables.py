@@ -145,6 +145,30 @@ class Tile(SQLModel, table=True):
     """Its own hash, one hash of the tile above."""
 
 
+class WitnessedRow(SQLModel, table=True):
+    """The last checkpoint that enough witnesses have cosigned, with their lines."""
+
+    __tablename__ = "witnessed"
+    __table_args__ = (CheckConstraint("id = 1", name="witnessed_one_row"),)
+
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    note: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class TimestampRow(SQLModel, table=True):
+    """A checkpoint, and the word of a time-stamping authority on when it existed (RFC 3161)."""
+
+    __tablename__ = "timestamps"
+
+    authority: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    size: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    note: str = Field(sa_column=Column(Text, nullable=False))
+    token: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """The whole response, DER."""
+    stamped_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+
+
 class ApiKey(SQLModel, table=True):
     """A key by its digest; the secret is shown once and never stored."""
 

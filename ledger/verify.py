@@ -25,7 +25,7 @@ from ledger.canonical import canonical, parse
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.entry import FORMAT, SALT_BYTES, ZERO_HASH, Header, spell
 from ledger.errors import LedgerError, NotJSON, UnusableInput, VerificationError
-from ledger.merkle import Frontier, Growth, leaf_hash
+from ledger.merkle import EMPTY_ROOT, Frontier, Growth, leaf_hash
 from ledger.note import Verifier, parse_note
 from ledger.receipt import Receipt, TlogProof
 from ledger.summary import Tail, root_of
@@ -85,6 +85,8 @@ class Report:
     withheld: int
     """Bodies that are not in the file, whose commitments therefore nobody could check."""
     receipts: int
+    kept: int
+    """Checkpoints kept elsewhere that the log continues."""
     recorded_until: str
     """`recorded_at` of the last entry."""
     warnings: tuple[Remark, ...]
@@ -95,16 +97,17 @@ def verify_export(
     *,
     verifier: Verifier | None = None,
     receipts: Sequence[Receipt | TlogProof] = (),
+    kept: Sequence[Checkpoint] = (),
     progress: Progress | None = None,
 ) -> Report:
-    """Check every byte of an export, and that the log honours `receipts`.
+    """Check every byte of an export, and that the log honours `receipts` and continues each of `kept`.
 
     Raises Tampered, with the index where it can be told, and UnusableInput if this is no export.
     """
     lines = _Lines(file)
     title, batch = _read_title(lines, verifier)
     return verify_lines(
-        title, lines, batch, key_given=verifier is not None, receipts=receipts, progress=progress
+        title, lines, batch, key_given=verifier is not None, receipts=receipts, kept=kept, progress=progress
     )
 
 
@@ -115,11 +118,15 @@ def verify_lines(
     *,
     key_given: bool,
     receipts: Sequence[Receipt | TlogProof],
+    kept: Sequence[Checkpoint] = (),
     progress: Progress | None,
 ) -> Report:
-    """Check the entries below a checkpoint that was opened; `batch` are the first lines of them."""
+    """Check the entries below a checkpoint that was opened; `batch` are the first lines of them.
+
+    `kept`: checkpoints that were kept elsewhere, whose signatures hold.
+    """
     size = title.checkpoint.size
-    walk = _Walk(title, lines, receipts)
+    walk = _Walk(title, lines, receipts, kept)
     more = False
     while batch and not more:
         room = size - walk.index
@@ -133,6 +140,8 @@ def verify_lines(
         raise Tampered(f"the file goes on after entry {size - 1}, the last one of its checkpoint")
     for receipt in receipts:
         _check_receipt(receipt, title, walk)
+    for checkpoint in kept:
+        _check_kept(checkpoint, size, walk)
     return Report(
         origin=title.checkpoint.origin,
         size=size,
@@ -142,6 +151,7 @@ def verify_lines(
         contracts=walk.contracts,
         withheld=walk.withheld,
         receipts=len(receipts),
+        kept=len(kept),
         recorded_until=walk.recorded_at,
         warnings=tuple(walk.warnings),
     )
@@ -266,7 +276,13 @@ class _Chain:
 class _Walk:
     """The log up to `index`, every entry of it checked but for what its successor vouches for."""
 
-    def __init__(self, title: Title, lines: Lines, receipts: Iterable[Receipt | TlogProof]) -> None:
+    def __init__(
+        self,
+        title: Title,
+        lines: Lines,
+        receipts: Iterable[Receipt | TlogProof],
+        kept: Iterable[Checkpoint],
+    ) -> None:
         self._title = title
         self._lines = lines
         self._batch: list[bytes] = []
@@ -285,7 +301,8 @@ class _Walk:
         self.warnings: list[Remark] = []
         # What the receipts will be held against, largest first.
         self._indexes = sorted({receipt.index for receipt in receipts}, reverse=True)
-        self._sizes = sorted({receipt.tree_size for receipt in receipts}, reverse=True)
+        sizes = {receipt.tree_size for receipt in receipts} | {checkpoint.size for checkpoint in kept}
+        self._sizes = sorted(sizes, reverse=True)
         self.seen: dict[int, _Seen] = {}
         self.roots: dict[int, bytes] = {}
 
@@ -614,6 +631,21 @@ def _check_receipt(receipt: Receipt | TlogProof, title: Title, walk: _Walk) -> N
             f"the receipt's checkpoint has root {checkpoint.root.hex()}, this log had "
             f"{walk.roots[checkpoint.size].hex()} at size {checkpoint.size}: it was rewritten",
             index,
+        )
+
+
+def _check_kept(checkpoint: Checkpoint, size: int, walk: _Walk) -> None:
+    """Raise Tampered unless the log continues a checkpoint that was kept elsewhere."""
+    if checkpoint.size > size:
+        raise Tampered(
+            f"a checkpoint that was kept is of {checkpoint.size} entries, this log has {size}: "
+            "it was truncated, or what is checked is older"
+        )
+    found = walk.roots[checkpoint.size] if checkpoint.size else EMPTY_ROOT
+    if found != checkpoint.root:
+        raise Tampered(
+            f"a checkpoint that was kept has root {checkpoint.root.hex()} at size {checkpoint.size}, "
+            f"this log has {found.hex()}: it was rewritten"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ledger import merkle
-from ledger.checkpoint import open_checkpoint
+from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.errors import LedgerError, NotFound, UnusableInput, VerificationError
 from ledger.folder import CHECKPOINT, Folder
 from ledger.merkle import HASH_BYTES
@@ -27,9 +27,11 @@ def verify_folder(
     *,
     verifier: Verifier,
     receipts: Sequence[Receipt | TlogProof] = (),
+    kept: Sequence[Checkpoint] = (),
     progress: Progress | None = None,
 ) -> Report:
-    """Check all that the checkpoint of a folder stands for, and that the log honours `receipts`.
+    """Check all that the checkpoint of a folder stands for, and that the log honours `receipts` and
+    continues each of `kept`.
 
     Raises Tampered, with the index where it can be told, and UnusableInput if this is no such folder.
     """
@@ -46,7 +48,7 @@ def verify_folder(
     try:
         return verify_lines(
             Title(verifier, checkpoint), lines, next(lines, []), key_given=True, receipts=receipts,
-            progress=progress,
+            kept=kept, progress=progress,
         )  # fmt: skip
     except Tampered as error:
         if error.index is None:

@@ -27,7 +27,7 @@ from pathlib import Path
 import psycopg
 
 from api.embedded import Embedded
-from api.export import verify_file
+from api.export import Held, verify_file
 from api.replay import replay_file
 from tests.benchmarks import (
     attestations,
@@ -133,7 +133,7 @@ def checked(path: Path, rounds: int, *, export_s: float) -> Verification:
     hash_s, verify_s, replay_s = [], [], []
     for _ in range(rounds):
         hash_s.append(_seconds(lambda: verify._hash(path)))
-        verify_s.append(_seconds(lambda: verify_file(path, key=None, receipts=[], advance=_quiet)))
+        verify_s.append(_seconds(lambda: verify_file(path, Held(), _quiet)))
         replay_s.append(_seconds(lambda: _replay(path)))
     with path.open("rb") as file:
         entries = json.loads(file.readline())["size"]

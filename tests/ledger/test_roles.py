@@ -26,12 +26,15 @@ from ledger.store import Writer
 from tests.conftest import on
 from tests.ledger.live_log import denied, in_loop, live
 
-TABLES = ("head", "entries", "bodies", "device_links", "facts", "tiles", "api_keys", "key_uses")
-LOG = ("entries", "bodies", "device_links", "tiles")
+TABLES = (
+    "head", "entries", "bodies", "device_links", "facts", "tiles", "api_keys", "key_uses", "witnessed",
+    "timestamps",
+)  # fmt: skip
+LOG = ("entries", "bodies", "device_links", "tiles", "timestamps")
 """What is append-only, for everybody."""
 COLUMN = {
     "head": "size", "entries": "leaf", "bodies": "event", "device_links": "serial", "facts": "data",
-    "tiles": "hashes", "api_keys": "label", "key_uses": "used_at",
+    "tiles": "hashes", "api_keys": "label", "key_uses": "used_at", "witnessed": "note", "timestamps": "note",
 }  # fmt: skip
 
 ON_TABLE: dict[str, str] = {
@@ -55,9 +58,9 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     "writer": {
         "SELECT": {*TABLES} - {"api_keys"},
         "INSERT": {*TABLES} - {"api_keys"},
-        "UPDATE": {"head", "facts", "key_uses"},
+        "UPDATE": {"head", "facts", "key_uses", "witnessed"},
         # PostgreSQL lets whoever may UPDATE a table lock it.
-        "LOCK": {"head", "facts", "key_uses"},
+        "LOCK": {"head", "facts", "key_uses", "witnessed"},
     },
     "reader": {"SELECT": {*TABLES} - {"key_uses"}},
 }
@@ -108,6 +111,8 @@ def written(server: str, template: str) -> Iterator[str]:
         connection.execute("INSERT INTO tiles VALUES (0, 0, '', '')")
         connection.execute("INSERT INTO api_keys VALUES ('a', '', 'auditor', NULL, '', now())")
         connection.execute("INSERT INTO key_uses VALUES ('a', now())")
+        connection.execute("INSERT INTO witnessed VALUES (1, 1, '')")
+        connection.execute("INSERT INTO timestamps VALUES ('tsa.example', 1, '', '', now())")
         for table in TABLES:
             connection.execute(f"CREATE TABLE {_empty(table)} (LIKE {table})")
             connection.execute(f"GRANT SELECT ON {_empty(table)} TO PUBLIC")

@@ -1,0 +1,188 @@
+"""Third-party time: a time-stamping authority signs that a checkpoint existed (RFC 3161).
+
+Whoever holds the log's key and the database's clock can date entries as they like. An authority that
+neither controls bounds them: what a timestamped checkpoint covers was there before that time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import httpx2 as httpx
+import psycopg
+import structlog
+from cryptography.x509 import Certificate
+from rfc3161_client import (
+    HashAlgorithm,
+    PKIStatus,
+    TimestampRequestBuilder,
+    VerifierBuilder,
+    decode_timestamp_response,
+)
+from rfc3161_client import VerificationError as Unverified
+
+from ledger.checkpoint import Checkpoint, sign
+from ledger.errors import LedgerError, NotFound, Unavailable, UnusableInput, VerificationError
+from ledger.note import Signer
+from ledger.reader import Reader
+
+EVERY = timedelta(hours=24)
+LOOK_S = 60.0
+TIMEOUT_S = 30.0
+ANSWER_BYTES_MAX = 256 << 10
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Whose word on time counts."""
+
+    url: str
+    roots: Sequence[Certificate]
+    """Trusted certificates that its own must lead to."""
+
+
+def check_timestamp(token: bytes, note: str, roots: Sequence[Certificate]) -> datetime:
+    """When the authority says that a signed checkpoint existed, UTC.
+
+    `token` is the DER of a TimeStampResp whose imprint is of the note, byte for byte. Raises
+    VerificationError unless its signature leads to one of `roots`.
+    """
+    try:
+        response = decode_timestamp_response(token)
+    except ValueError as error:
+        raise VerificationError(f"the timestamp is no RFC 3161 response: {error}") from None
+    if response.status != PKIStatus.GRANTED:
+        raise VerificationError(f"the authority did not grant the timestamp: status {response.status}")
+    builder = VerifierBuilder()
+    for root in roots:
+        builder = builder.add_root_certificate(root)
+    try:
+        builder.build().verify_message(response, note.encode())
+    except (Unverified, ValueError) as error:
+        raise VerificationError(f"the timestamp does not hold: {error}") from None
+    return response.tst_info.gen_time.astimezone(UTC)
+
+
+class Timestamping:
+    """`open`, then `close`; or `stamp` by hand."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer_url: str,
+        signer: Signer,
+        authority: Authority,
+        *,
+        every: timedelta = EVERY,
+        look_s: float = LOOK_S,
+    ) -> None:
+        if urlsplit(authority.url).scheme not in ("http", "https"):
+            # Plain HTTP is usual: what comes back is signed, and what goes out is a hash.
+            raise UnusableInput(f"the URL of the authority is {authority.url[:200]}, must be http or https")
+        self._reader = reader
+        self._writer_url = writer_url
+        self._signer = signer
+        self._authority = authority
+        self._every = every
+        self._look_s = look_s
+        self._client = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+        self._task: asyncio.Task[None] | None = None
+        self.stamped_at: datetime | None = None
+        """The time in the last timestamp."""
+        self.error: str | None = None
+        """Why the last one that was asked for did not come."""
+
+    def open(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="timestamping")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._client.aclose()
+
+    async def stamp(self) -> bool:
+        """Have the durable head stamped, if the last timestamp is of another day; whether it was.
+
+        Raises Unavailable, or VerificationError for an answer that does not hold.
+        """
+        try:
+            head = await self._reader.head()
+        except NotFound:
+            return False
+        last = await self._reader.last_timestamp(self._authority.url)
+        if last is not None:
+            size, self.stamped_at = last
+            if size == head.size or datetime.now(UTC) - self.stamped_at < self._every:
+                return False
+        note = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+        token = await self._asked(note)
+        at = check_timestamp(token, note, self._authority.roots)
+        await self._keep(head.size, note, token, at)
+        self.stamped_at = at
+        return True
+
+    async def _asked(self, note: str) -> bytes:
+        request = (
+            TimestampRequestBuilder()
+            .data(note.encode())
+            .hash_algorithm(HashAlgorithm.SHA256)
+            .cert_request(cert_request=True)
+            .build()
+        )
+        try:
+            sent = self._client.stream(
+                "POST", self._authority.url, content=request.as_bytes(),
+                headers={"content-type": "application/timestamp-query"},
+            )  # fmt: skip
+            async with sent as response:
+                token = b""
+                async for chunk in response.aiter_bytes():
+                    token += chunk
+                    if len(token) > ANSWER_BYTES_MAX:
+                        raise Unavailable("the answer of the time-stamping authority is too long")
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"the time-stamping authority does not answer: {type(error).__name__}"
+            ) from error
+        if response.status_code != 200:
+            raise Unavailable(f"the time-stamping authority answers HTTP {response.status_code}")
+        answered = decode_timestamp_response(token)
+        if request.nonce is not None and answered.tst_info.nonce != request.nonce:
+            raise VerificationError("the timestamp is not the one that was asked for: its nonce differs")
+        return token
+
+    async def _keep(self, size: int, note: str, token: bytes, at: datetime) -> None:
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                self._writer_url, connect_timeout=5
+            ) as connection:
+                await connection.execute(
+                    "INSERT INTO timestamps (authority, size, note, token, stamped_at)"
+                    " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    [self._authority.url, size, note, token, at],
+                )
+        except psycopg.Error as error:
+            raise Unavailable("the timestamp could not be kept") from error
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.stamp()
+            except (LedgerError, ValueError) as error:
+                self.error = str(error)[:500]
+                log.warning("timestamping_failed", error=type(error).__name__, detail=self.error)
+            except Exception:
+                self.error = "a bug of ours"
+                log.exception("timestamping_failed")
+            else:
+                self.error = None
+            await asyncio.sleep(self._look_s)

@@ -1,0 +1,124 @@
+"""Third-party time, by OpenSSL's own authority: asked for, kept, and checked offline by both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from cryptography.x509 import load_pem_x509_certificates
+from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
+
+from api.database import Logins
+from ledger.checkpoint import open_checkpoint
+from ledger.errors import Unavailable, VerificationError
+from ledger.timestamping import Authority, Timestamping, check_timestamp
+from tests.ledger.live_log import denied, in_loop, live
+from tests.ledger.sample_log import ORIGIN, SIGNER, SampleLog
+from tests.ledger.witness_server import AuthorityServer, authority, served
+
+
+@pytest.fixture(scope="module")
+def tsa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthorityServer]:
+    with authority(tmp_path_factory.mktemp("tsa")) as server:
+        yield server
+
+
+def trusted(tsa: AuthorityServer) -> Authority:
+    return Authority(tsa.url, load_pem_x509_certificates(tsa.roots.read_bytes()))
+
+
+def test_a_checkpoint_is_stamped_kept_and_checked_by_others(ledger: Logins, tsa: AuthorityServer) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=2)
+
+    @in_loop
+    async def stamped() -> None:
+        async with live(ledger) as log:
+            await log.append(denied())
+            stamping = Timestamping(log.reader, ledger.writer, SIGNER, trusted(tsa))
+            assert await stamping.stamp()
+            assert not await stamping.stamp(), "the log has not grown, and the day is not over"
+            await log.append(denied())
+            assert not await stamping.stamp(), "the day is not over"
+            often = Timestamping(log.reader, ledger.writer, SIGNER, trusted(tsa), every=timedelta(0))
+            assert await often.stamp()
+            first, second = await log.reader.timestamps()
+            assert (first.size, second.size) == (2, 3)
+            assert open_checkpoint(first.note, SIGNER.verifier, ORIGIN).size == 2
+            at = check_timestamp(first.token, first.note, trusted(tsa).roots)
+            assert began <= at <= datetime.now(UTC) + timedelta(seconds=2)
+            assert at == first.stamped_at
+            assert tsa.verifies(first.token, first.note)
+            assert not tsa.verifies(first.token, second.note)
+            await stamping.close()
+            await often.close()
+
+    stamped()
+
+
+def test_a_timestamp_of_another_checkpoint_or_authority_does_not_hold(
+    tsa: AuthorityServer, tmp_path: Path
+) -> None:
+    note, other = SampleLog.of(5).checkpoint(), SampleLog.of(6).checkpoint()
+    request = TimestampRequestBuilder().data(note.encode()).hash_algorithm(HashAlgorithm.SHA256).build()
+    token = tsa.reply(request.as_bytes())
+    roots = trusted(tsa).roots
+    assert check_timestamp(token, note, roots)
+    with pytest.raises(VerificationError, match="does not hold"):
+        check_timestamp(token, other, roots)
+    stranger = AuthorityServer(tmp_path)
+    stranger.prepare()
+    with pytest.raises(VerificationError, match="does not hold"):
+        check_timestamp(token, note, load_pem_x509_certificates(stranger.roots.read_bytes()))
+    with pytest.raises(VerificationError, match="is no RFC 3161 response"):
+        check_timestamp(b"nonsense", note, roots)
+    refused = 0
+    for place in range(0, len(token), 37):
+        altered = bytearray(token)
+        altered[place] ^= 0x01
+        try:
+            at = check_timestamp(bytes(altered), note, roots)
+        except VerificationError:
+            refused += 1
+        else:
+            # What the signature does not cover may change, and then nothing else may.
+            assert at == check_timestamp(token, note, roots)
+    assert refused > len(token) // 37 * 3 // 4
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "words"),
+    [(500, b"", "answers HTTP 500"), (200, b"x" * 300_000, "is too long")],
+)
+def test_an_authority_that_fails_is_told_and_nothing_is_kept(
+    ledger: Logins, tsa: AuthorityServer, status: int, content: bytes, words: str
+) -> None:
+    @in_loop
+    async def asked(url: str) -> None:
+        async with live(ledger) as log:
+            stamping = Timestamping(log.reader, ledger.writer, SIGNER, Authority(url, trusted(tsa).roots))
+            with pytest.raises(Unavailable, match=words):
+                await stamping.stamp()
+            assert await log.reader.timestamps() == []
+            await stamping.close()
+
+    with served(lambda _, __: (status, "application/timestamp-reply", content)) as url:
+        asked(url)
+
+
+def test_a_timestamp_that_was_kept_cannot_be_changed(
+    ledger: Logins, owner: str, tsa: AuthorityServer
+) -> None:
+    @in_loop
+    async def stamped() -> None:
+        async with live(ledger) as log:
+            stamping = Timestamping(log.reader, ledger.writer, SIGNER, trusted(tsa))
+            await stamping.stamp()
+            await stamping.close()
+
+    stamped()
+    for act in ("UPDATE timestamps SET note = ''", "DELETE FROM timestamps", "TRUNCATE timestamps"):
+        with psycopg.connect(owner) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(act)
