@@ -95,7 +95,13 @@ CHANGES = {
     " excluded.{column}",
     "MERGE": "MERGE INTO {table} t USING {table} s ON (t.{column} = s.{column}) WHEN MATCHED THEN DELETE",
 }
-KEY = {"entries": "index", "bodies": "index", "device_links": "serial, index", "tiles": "level, n"}
+KEY = {
+    "timestamps": "authority, size",
+    "entries": "index",
+    "bodies": "index",
+    "device_links": "serial, index",
+    "tiles": "level, n",
+}
 
 
 @pytest.fixture(scope="module")
