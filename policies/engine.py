@@ -267,13 +267,14 @@ class _Asking:
                 Proposal(p.propose, asked.id, license=p.license, due=p.due) for p in found.proposes
             )
         count = len(found.subjects)
+        action = "flag" if found.lenient and asked.action in ("deny", "hold") else asked.action
         # By position: this is most of what a judgement costs.
         return Finding(
             asked.id,
             asked.uses,
             policy,
             found.result,
-            asked.action,
+            action,
             asked.clock,
             None if found.code is None else f"{asked.uses}.{found.code}",
             found.observed,

@@ -70,7 +70,7 @@ from ledger.facts.screening import (
     Statements,
 )
 from ledger.facts.supply import Baseline, Capacity, Certification, Exports, Supply, ToCountry
-from ledger.facts.trade import Amendments, Before, InMonth, Order, Releases, Shipment, Sum
+from ledger.facts.trade import Amendments, Before, Departure, InMonth, Order, Releases, Shipment, Sum
 from ledger.facts.transfer import Transfer
 
 __all__ = [
@@ -99,6 +99,7 @@ __all__ = [
     "Correction",
     "Counted",
     "Declared",
+    "Departure",
     "Device",
     "DeviceState",
     "DeviceTest",

@@ -93,6 +93,13 @@ class Order(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    at: datetime
+    units: int
+    """That have left by then, of all that ever have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shipment(Fact):
     name: ClassVar[str] = "shipment"
     contract: str
@@ -106,8 +113,9 @@ class Shipment(Fact):
     state: Literal["released", "dispatched", "part_received", "received", "cancelled"] = "released"
     released: int
     released_at: datetime
-    dispatched_at: datetime | None = None
     dispatched: tuple[str, ...] = ()
+    departures: tuple[Departure, ...] = ()
+    """When how many of `dispatched` had left, earliest first; none twice at one instant."""
     received: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
@@ -123,6 +131,15 @@ class Shipment(Fact):
     @property
     def key(self) -> str:
         return f"{self.contract}/{self.shipment}"
+
+    @property
+    def dispatched_at(self) -> datetime | None:
+        """When the first of it left."""
+        return self.departures[0].at if self.departures else None
+
+    def dispatched_until(self, at: datetime) -> tuple[str, ...]:
+        """What had left by then."""
+        return self.dispatched[: max((d.units for d in self.departures if d.at <= at), default=0)]
 
     @property
     def stands(self) -> bool:

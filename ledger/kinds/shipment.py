@@ -11,6 +11,7 @@ from pydantic import model_validator
 from ledger.event import Event, Kind, Nature
 from ledger.facts import (
     Contract,
+    Departure,
     Device,
     Exporter,
     Exports,
@@ -217,11 +218,13 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
         shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
         if shipment is not None:
             self._count(shipment, facts)
+            dispatched = _joined(shipment.dispatched, self.serials)
+            earlier = tuple(one for one in shipment.departures if one.at < at)
             facts.update(
                 shipment,
                 state="dispatched" if shipment.state == "released" else shipment.state,
-                dispatched_at=shipment.dispatched_at or at,
-                dispatched=_joined(shipment.dispatched, self.serials),
+                dispatched=dispatched,
+                departures=(*earlier, Departure(at=at, units=len(dispatched))),
             )
         for device in facts.devices_of(event.contract, self.serials):
             facts.update(device, state="in_transit")

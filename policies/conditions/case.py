@@ -102,6 +102,8 @@ class Found(NamedTuple):
     """Where it is not the condition's usual one."""
     subjects: tuple[str, ...] = ()
     proposes: tuple[Proposes, ...] = ()
+    lenient: bool = False
+    """Flagged and no more, where the document would refuse or hold."""
 
 
 NOT_APPLICABLE = Found("not_applicable")

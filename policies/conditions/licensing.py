@@ -61,8 +61,8 @@ class LicenseActive(Parameters):
         "in_transit": "received at {observed}, in transit when the license was stopped; "
         "such goods may arrive until {limit}",
         "grace_over": "received at {observed}, goods in transit could arrive until {limit}",
-        "received_undispatched": "received at {observed} with no dispatch recorded before the "
-        "license was stopped at {limit}",
+        "received_undispatched": "received at {observed}, and not all of it was recorded as dispatched "
+        "before the license was stopped at {limit}: {subjects}",
     },
 )
 def license_active(case: Case, parameters: LicenseActive) -> Found:
@@ -82,6 +82,10 @@ def license_active(case: Case, parameters: LicenseActive) -> Found:
             return Found("fail", "license_unknown", limit="active")
         if license_.state in _STOPPED:
             return Found("fail", license_.state, license_.state, "active")
+        # Orders and releases have their window (`validity_window`). A transfer has none, and a scheduler
+        # that is dead, and has not said that the license has ended, must let nothing through.
+        if isinstance(data, TransferRequested) and case.at >= license_.ends:
+            return Found("fail", "expired", "expired", "active")
         return Found("pass", None, license_.state, "active")
     if isinstance(data, ShipmentDispatched | DeliveryReceived):
         return _moved(case, data, parameters)
@@ -104,36 +108,46 @@ def _moved(case: Case, data: ShipmentDispatched | DeliveryReceived, parameters: 
     license_ = case.license(shipment.license) if shipment is not None else None
     if shipment is None or license_ is None:
         return NOT_APPLICABLE  # custody_continuity says so
-    stopped = _stopped_at(license_)
+    stopped = _stopped_at(license_, case.at)
     if stopped is None:
         return Found("pass", None, license_.state, "active")
     if isinstance(data, ShipmentDispatched):
         return _breach(case, license_, "dispatched_after", stopped)
     # A batch is recorded at one instant: a dispatch at that of the stop may have come before it,
     # and has been flagged already if it did not.
-    if shipment.dispatched_at is None or shipment.dispatched_at > stopped:
-        return _breach(case, license_, "received_undispatched", stopped)
+    late = _left_after(shipment, data, stopped)
+    if late or not shipment.dispatched_until(stopped):
+        return _breach(case, license_, "received_undispatched", stopped, late)
     over = stopped + parameters.in_transit_grace
     if case.at >= over:
         return _breach(case, license_, "grace_over", over)
     return Found("fail", "in_transit", case.recorded, format_timestamp(over), unit="time")
 
 
-def _stopped_at(license_: License) -> datetime | None:
+def _left_after(shipment: Shipment, data: DeliveryReceived, stopped: datetime) -> tuple[str, ...]:
+    """What has arrived and was not dispatched before the stop."""
+    before = frozenset(shipment.dispatched_until(stopped))
+    return tuple(serial for serial in (*data.received, *data.damaged) if serial not in before)
+
+
+def _stopped_at(license_: License, at: datetime) -> datetime | None:
     """When supply under the license was stopped: the first time, if suspended and then revoked."""
-    if license_.state not in _STOPPED:
+    ended = license_.ends if at >= license_.ends else None
+    if ended is None and license_.state not in _STOPPED:
         return None
-    ended = license_.ends if license_.state == "expired" else None
     return min(at for at in (license_.suspended_at, license_.revoked_at, ended) if at is not None)
 
 
-def _breach(case: Case, license_: License, code: str, limit: datetime) -> Found:
+def _breach(
+    case: Case, license_: License, code: str, limit: datetime, serials: tuple[str, ...] = ()
+) -> Found:
     return Found(
         "fail",
         code,
         case.recorded,
         format_timestamp(limit),
         unit="time",
+        subjects=serials,
         proposes=(
             Proposes("suspension", license=license_.license),
             Proposes("incident_report", license=license_.license),

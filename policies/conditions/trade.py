@@ -110,6 +110,8 @@ class ValueCap(Parameters):
         "license_unknown": "the license is not one of this contract",
         "no_value": "the license states no value",
         "currency": f"released in {{observed}}, the limit is in {{limit}}: {_NO_EXCHANGE}",
+        "within_tolerance": "{observed} {unit} released, {limit} {unit} licensed: {shortfall} {unit} more, "
+        "within the tolerance",
         "over": "{observed} {unit} released, {limit} {unit} allowed: {shortfall} {unit} too much "
         "(headroom {headroom} {unit})",
     },
@@ -118,8 +120,8 @@ def value_cap(case: Case, parameters: ValueCap) -> Found:
     """The value of all that is released under the license, this request included, stays within the limit.
 
     The limit grows by the tolerance, which comes from the license: value may be shipped in excess of
-    it by up to 25 % where it says so. To refuse beyond the tolerance and to flag what lies within,
-    a document uses this condition twice: with the tolerance and `deny`, without it and `flag`.
+    it by up to 25 % where it says so. What lies above the limit and within the tolerance is flagged,
+    whatever the document's action; only what lies beyond is refused.
     Values are counted in the limit's currency; a release in any other cannot be compared.
     """
     data = case.data
@@ -148,6 +150,10 @@ def value_cap(case: Case, parameters: ValueCap) -> Found:
     if total > limit:
         over = plain(EXACT.subtract(total, limit))
         return Found("fail", "over", plain(total), plain(limit), over, headroom, unit=currency)
+    if total > amount:
+        more = plain(EXACT.subtract(total, amount))
+        sums = (plain(total), plain(amount), more, headroom)
+        return Found("fail", "within_tolerance", *sums, unit=currency, lenient=True)
     return Found("pass", None, plain(total), plain(limit), None, headroom, unit=currency)
 
 

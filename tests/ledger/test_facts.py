@@ -222,7 +222,7 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         ),
         '{"contract":"c","shipment":"SH-1","order":"PO-1","license":"D-1","sku":"s","serials":["A","B"],'
         '"value":"54000.00","currency":"USD","state":"released","released":8,'
-        '"released_at":"2027-03-01T12:00:00Z","dispatched_at":null,"dispatched":[],"received":[],'
+        '"released_at":"2027-03-01T12:00:00Z","dispatched":[],"departures":[],"received":[],'
         '"missing":[],"damaged":[],"exporter":null,"country":null,"approval":null,"cleared":0}',
     ),
     "exporter": (Exporter(exporter="acme"), '{"exporter":"acme","contracts":0,"released":0}'),

@@ -19,9 +19,9 @@ ALIBI = condition("quantity_cap", limit=1_000_000)
 """Asked of orders and releases alone: where a document must hold something."""
 
 
-def installed(units: int, *conditions: dict[str, Any], site: str = "SHA-1") -> Workbench:
+def installed(units: int, *conditions: dict[str, Any], site: str = "SHA-1", **granted: Any) -> Workbench:
     """So many devices are released, delivered and installed, and the conditions bound."""
-    bench = Workbench().open(text=policy(ALIBI, *conditions))
+    bench = Workbench().open(text=policy(ALIBI, *conditions), **granted)
     bench.order(units)
     bench.release(serials(units))
     bench.dispatch(serials(units))

@@ -111,6 +111,31 @@ def test_a_dispatch_after_a_license_has_expired_is_a_breach() -> None:
     assert (found.code, found.limit) == ("license_active.dispatched_after", "2027-06-10T04:00:00.000000Z")
 
 
+def test_a_license_has_expired_when_its_last_day_ends_whoever_says_so() -> None:
+    """A scheduler that is dead delays what the ledger says, and lets nothing through."""
+    bench = installed(2, condition("license_active", in_transit_grace="P7D"), valid_until=LAST_DAY)
+    assert transfer(bench, 2, at="2027-06-10T03:59:59.999999Z").outcome == "accepted"
+    assert codes(transfer(bench, 2, at=ENDS)) == ["license_active.expired"]
+    bench.order(2, order="PO-4712")
+    bench.release(serials(2, first=3), shipment="SH-2", order="PO-4712")
+    late = bench.dispatch(serials(2, first=3), shipment="SH-2", at=ENDS)
+    assert codes(late) == ["license_active.dispatched_after"]
+
+
+def test_what_left_in_time_does_not_let_in_what_left_after_the_stop() -> None:
+    bench = bound(condition("license_active", in_transit_grace="P7D"))
+    bench.order(3)
+    bench.release(serials(3))
+    bench.dispatch(serials(2), at="2027-04-30T12:00:00Z")
+    bench.accepted("license.revoked", at="2027-05-01T00:00:00Z")
+    bench.dispatch(["SN000003"], at="2027-05-02T00:00:00Z")
+    assert codes(bench.receive(serials(2), at="2027-05-06T00:00:00Z")) == ["license_active.in_transit"]
+    decision = bench.receive(["SN000003"], at="2027-05-06T00:00:00Z")
+    found = finding(decision, "license_active")
+    assert (found.code, found.subjects) == ("license_active.received_undispatched", ("SN000003",))
+    assert [p.propose for p in decision.proposals] == ["suspension", "incident_report"]
+
+
 def test_a_suspension_that_was_lifted_is_not_when_a_later_stop_began() -> None:
     """Goods dispatched in between left under an active license."""
     bench = bound(condition("license_active", in_transit_grace="P7D"))
