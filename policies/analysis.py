@@ -25,7 +25,7 @@ from ledger.kinds.ledger import ContractsSummarised
 from ledger.values import Value, format_timestamp, parse_timestamp
 from policies.compiled import Compiled, Library, OrderedAt, compile_document
 from policies.document import Bound, PolicyDocument, parse_document
-from policies.engine import Engine
+from policies.engine import GATED, Engine
 from policies.explain import explain
 from policies.history import History
 from policies.replay import Line, duties_in, follows_a_cause
@@ -141,7 +141,7 @@ def _step(history: History, line: Line, submission: Submission | None, log: Log)
 
 def _is_governed(event: Event) -> bool:
     """Whether documents are asked about it."""
-    return not event.data.setup and event.data.nature != "own"
+    return event.data.nature != "own" and (not event.data.setup or event.kind in GATED)
 
 
 # --- decisions that change ------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import Final
 
 from ledger.decision import (
     OUTCOMES,
@@ -37,7 +38,7 @@ from ledger.kinds.policy import PolicyActivated, PolicyActivation
 from ledger.values import parse_timestamp
 from policies import constitution, duties
 from policies.compiled import Asked, Compiled, Library
-from policies.conditions import Case, Found
+from policies.conditions import CONDITIONS, Case, Found
 from policies.document import PolicyDocument, PolicyDocumentError
 
 ENGINE_VERSION = 1
@@ -45,6 +46,10 @@ ENGINE_VERSION = 1
 _OUTCOME: Mapping[Action, Outcome] = {
     "deny": "denied", "hold": "held", "flag": "flagged", "shadow": "accepted",
 }  # fmt: skip
+
+
+GATED: Final = frozenset(kind for used in CONDITIONS.values() for kind in used.kinds)
+"""Kinds of event that a document can ask about: a setup event as a rule is none."""
 
 
 class Engine:
@@ -81,7 +86,7 @@ class Engine:
             yield from _order_keys(event, facts)
         # Whether a document is in force is known under the lock alone, so each is asked.
         for document in bound:
-            for asked in () if data.setup else document.table.get(event.kind, ()):
+            for asked in document.table.get(event.kind, ()):
                 if asked.reads is not None:
                     yield from asked.reads(event, facts, asked.parameters)
             for obliged in document.obligations.get(event.kind, ()):
@@ -95,10 +100,7 @@ class Engine:
         documents: tuple[Compiled, ...] = ()
         if contract is not None:
             case = Case(event, facts, contract, at=at)
-            if not event.data.setup:
-                documents = self._library.in_force(
-                    contract, facts, at, ordered_at=lambda: _ordered_at(event, facts)
-                )
+            documents = self._governing(event, contract, facts, at)
         findings = constitution.judge(event, facts, contract, case, governed=bool(documents))
         if case is None or "deny" in [finding.action for finding in findings]:
             return Decision(outcome_of(findings), ENGINE_VERSION, (constitution.REFERENCE,), tuple(findings))
@@ -124,6 +126,17 @@ class Engine:
             changes,
             tuple(self._shadows(case, findings, documents)),
         )
+
+    def _governing(
+        self, event: Event, contract: Contract, facts: Facts, at: datetime
+    ) -> tuple[Compiled, ...]:
+        """The documents that are asked: of a setup event those with a condition at its kind, and no other."""
+        if not event.data.setup:
+            return self._library.in_force(contract, facts, at, ordered_at=lambda: _ordered_at(event, facts))
+        if event.kind not in GATED:
+            return ()
+        in_force = self._library.in_force(contract, facts, at)
+        return tuple(document for document in in_force if event.kind in document.table)
 
     def _duties(self, case: Case, documents: Iterable[Compiled]) -> Iterator[DutyChange]:
         for document in documents:
@@ -160,7 +173,7 @@ class Engine:
         self, case: Case, findings: list[Finding], documents: tuple[Compiled, ...]
     ) -> Iterator[Shadow]:
         """What each version that is only watched would have decided otherwise than the one in force."""
-        if case.data.setup:
+        if case.data.setup and case.event.kind not in GATED:
             return
         for shadow in self._library.shadows(case.contract, case.facts, case.at):
             found = _Asking(case).about(shadow, 0)

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from ledger.event import Event
-from ledger.facts import Contract, Device, Enrolment, Facts, Identity, Key, Shipment
+from ledger.facts import Contract, Device, Enrolment, Facts, Identity, Key, License, Shipment
 from ledger.kinds.device import DeviceEnrolled, DeviceInstalled, LabTested, UsageAttested
 from ledger.kinds.fleet import FleetAttested
 from ledger.kinds.shipment import DeliveryReceived, ShipmentRequested
@@ -60,11 +60,16 @@ def _allowed(contract: Contract, parameters: SiteAllowList) -> tuple[str, ...]:
 
 def _off_site_reads(event: Event, facts: Facts, parameters: SiteAllowList) -> Iterator[Key]:
     data = event.data
-    if not isinstance(data, _AtSite) or isinstance(data, ShipmentRequested | FleetAttested):
+    if not isinstance(data, _AtSite) or isinstance(data, ShipmentRequested):
         return
     contract = facts.peek(Contract, event.contract)
     # Only where something is wrong: nearly every attestation comes from where it should.
-    if contract is not None and data.site not in _allowed(contract, parameters):
+    if contract is None or data.site in _allowed(contract, parameters):
+        return
+    if isinstance(data, FleetAttested):
+        for number in contract.licenses:
+            yield License.name, number
+    else:
         yield from shipments_of(event.contract, data.speaks_of(), facts)
 
 
@@ -98,7 +103,7 @@ def site_allow_list(case: Case, parameters: SiteAllowList) -> Found:
         return Found("fail", "not_listed", site)
     if isinstance(data, FleetAttested):
         # A batch names no device that is there, so it speaks for every license of the contract.
-        proposes = tuple(Proposes("suspension", license=number) for number in case.contract.licenses)
+        proposes = tuple(Proposes("suspension", license=number) for number in case.own_licenses)
     else:
         proposes = suspensions(case, data.speaks_of())
     return Found("fail", "not_listed", site, proposes=proposes)

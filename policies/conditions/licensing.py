@@ -10,8 +10,9 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import Field
 
 from ledger.event import Event
-from ledger.facts import Contract, Facts, Key, License
+from ledger.facts import Contract, Facts, Key, License, Shipment
 from ledger.kinds.device import LabTested
+from ledger.kinds.license import LicenseGranted
 from ledger.kinds.order import OrderAmended, OrderPlaced
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
 from ledger.kinds.transfer import TransferRequested
@@ -345,7 +346,7 @@ def _performance_reads(event: Event, facts: Facts, parameters: PerformanceThresh
 @condition(
     number=9,
     parameters=PerformanceThresholds,
-    requests=("order.placed",),
+    requests=("license.granted", "order.placed"),
     facts=("lab.tested",),
     unit="TPP",
     sentences={
@@ -360,24 +361,28 @@ def _performance_reads(event: Event, facts: Facts, parameters: PerformanceThresh
 def performance_thresholds(case: Case, parameters: PerformanceThresholds) -> Found:
     """A unit must stay below the thresholds: total processing performance, and DRAM bandwidth.
 
-    Of an order the license is asked, which states both for its item; of a laboratory test each device
-    that was measured, and where one is not below, a suspension of the contract's licenses for that item
-    is proposed. A grant itself is the authority's word and judged by the constitution alone. Review case
-    by case needs a TPP below 21,000 and a bandwidth below 6,500 GB/s (91 FR 1684).
+    Of a grant and of an order the license is asked, which states both for its item; of a laboratory test
+    each device that was measured, and where one is not below, a suspension of the contract's licenses for
+    that item is proposed. Review case by case needs a TPP below 21,000 and a bandwidth below 6,500 GB/s
+    (91 FR 1684).
     """
     data = case.data
+    if isinstance(data, LicenseGranted):
+        return _licensed(data, parameters)
     if isinstance(data, OrderPlaced):
         license_ = case.license(data.license)
-        if license_ is None:
-            return Found("fail", "license_unknown")
-        bandwidth = license_.bandwidth_gb_s
-        if license_.tpp is None or (bandwidth is None and parameters.bandwidth_below is not None):
-            return Found("fail", "undeclared", limit=parameters.tpp_below, subjects=(license_.license,))
-        return _below([_Performance(license_.sku, license_.tpp, bandwidth or 0)], parameters)
+        return Found("fail", "license_unknown") if license_ is None else _licensed(license_, parameters)
     if isinstance(data, LabTested):
         found = _below([_Performance(r.serial, r.tpp, r.bandwidth_gb_s) for r in data.results], parameters)
         return found if found.result == "pass" else found._replace(proposes=_for_item(case, data.sku))
     return NOT_APPLICABLE
+
+
+def _licensed(license_: License | LicenseGranted, parameters: PerformanceThresholds) -> Found:
+    bandwidth = license_.bandwidth_gb_s
+    if license_.tpp is None or (bandwidth is None and parameters.bandwidth_below is not None):
+        return Found("fail", "undeclared", limit=parameters.tpp_below, subjects=(license_.license,))
+    return _below([_Performance(license_.sku, license_.tpp, bandwidth or 0)], parameters)
 
 
 def _below(measured: list[_Performance], parameters: PerformanceThresholds) -> Found:

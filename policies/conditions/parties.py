@@ -73,6 +73,8 @@ class PartyItemMatch(Parameters):
         "license_unknown": "the license is not one of this contract",
         "item": "{observed} is none of the items that are allowed: {limit}",
         "party": "{shortfall} of {limit} {unit} are not allowed in that role: {subjects}",
+        "order": "{shortfall} of {limit} {unit} are not those of the order, which must be amended first: "
+        "{subjects}",
     },
 )
 def party_item_match(case: Case, parameters: PartyItemMatch) -> Found:
@@ -80,7 +82,8 @@ def party_item_match(case: Case, parameters: PartyItemMatch) -> Found:
 
     The constitution sees to it that a party has its role in the contract and that the item is the
     license's. This narrows both: to the parties and items of the document; else to those that the
-    license names; a license that names nobody in a role leaves that role to the contract. Whoever
+    license names; a license that names nobody in a role leaves that role to the contract. A release is for
+    the consignee and the end user of its order: these were looked at when it was placed. Whoever
     receives devices by a transfer must be allowed as their end user, and have that role in the contract.
     A license is good for the parties and items on its face (15 CFR 750.7).
     """
@@ -100,6 +103,8 @@ def party_item_match(case: Case, parameters: PartyItemMatch) -> Found:
     count = len(roles)
     if strange:
         return Found("fail", "party", count - len(strange), count, len(strange), subjects=strange)
+    if others := _not_of_order(case, data):
+        return Found("fail", "order", count - len(others), count, len(others), subjects=others)
     return Found("pass", None, count, count)
 
 
@@ -122,6 +127,14 @@ def _roles(case: Case, data: Asked) -> Iterator[tuple[Role, str]]:
         yield "forwarder", data.forwarder
     if isinstance(data, TransferRequested):
         yield "end_user", data.to.party
+
+
+def _not_of_order(case: Case, data: Asked) -> tuple[str, ...]:
+    order = case.order(data.order) if isinstance(data, ShipmentRequested) else None
+    if order is None or not isinstance(data, ShipmentRequested):
+        return ()  # the constitution says what is wrong with a release of no order
+    named = (("consignee", data.consignee, order.consignee), ("end_user", data.end_user, order.end_user))
+    return tuple(f"{role} {party}" for role, party, ordered in named if party != ordered)
 
 
 def _allowed(case: Case, role: Role, party: str, license_: License, parameters: PartyItemMatch) -> bool:

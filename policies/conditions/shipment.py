@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, model_validator
 
 from ledger.facts import DeviceTest
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
+from ledger.kinds.transfer import DeviceTransferred
+from ledger.kinds.withdrawal import ABROAD
 from ledger.values import Country, format_timestamp
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
 from policies.conditions.declared import MORE, TIME_TO_REPORT, Allows, Figure, Share
 from policies.conditions.money import EXACT, plain, share_of
-from policies.conditions.parameters import Duration, Parameters, Rate, Rounding
+from policies.conditions.parameters import Duration, Parameters, Rate, Rounding, one_of
+from policies.conditions.percent import Percent, needed
 from policies.conditions.registry import condition
 
 # --- 12 -------------------------------------------------------------------------------------------
 
 
-def _no_sample(coverage: object) -> object:
-    if coverage == "sample":
-        raise ValueError("sample is not supported in language 1, must be every")
-    return coverage
-
-
 class LaboratoryTest(Parameters):
     coverage: Annotated[
-        Literal["every"],
-        BeforeValidator(_no_sample),
-        Field(description="`every`: each serial must have passed. Samples come later."),
+        Literal["every", "sample"],
+        one_of("a coverage", ("every", "sample")),
+        Field(
+            description="`every`: each serial must have passed. `sample`: so many of each release must have, "
+            "and none of it may have failed."
+        ),
     ]
+    percent: Annotated[
+        Percent | None,
+        Field(
+            description='Of the devices of a release, where `coverage` is `sample`: `"5"`. A part of a '
+            "device counts as one."
+        ),
+    ] = None
+    at_least: Annotated[
+        int,
+        Field(
+            ge=1, le=1_000_000, description="How many devices a sample has at least, or the whole release."
+        ),
+    ] = 1
     country: Annotated[
         Country | None,
         Allows("country of the laboratory", none_is_any=True),
         Field(description="ISO 3166-1: a test made elsewhere does not count. Any, if not given."),
     ] = None
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Self:
+        if (self.coverage == "sample") != (self.percent is not None):
+            raise ValueError("percent is said where coverage is sample, and only there")
+        return self
 
 
 @condition(
@@ -47,25 +66,33 @@ class LaboratoryTest(Parameters):
         "pass": "{observed} of {limit} devices have passed a laboratory test",
         "not_passed": "{observed} of {limit} devices have passed a laboratory test, "
         "{shortfall} without one: {subjects}",
+        "sample_short": "{observed} {unit} have passed their test, a sample of the release is {limit}: "
+        "{shortfall} too few",
+        "sample_failed": "{shortfall} {unit} of the sample have not passed their test: {subjects}",
     },
 )
 def laboratory_test(case: Case, parameters: LaboratoryTest) -> Found:
-    """Every device of the request must have passed the test of an independent laboratory.
+    """Every device of the request, or a sample of them, must have passed the test of a laboratory.
 
-    The latest test counts, if it was made of the item that is to be shipped and, where the document
-    says so, in that country. A laboratory that is not independent passes nothing. For exports of
+    Of a sample all must have: one that was tested and has not passed stops the release. The latest test
+    counts, if it was made of the item that is to be shipped and, where the document says so, in that
+    country. A laboratory that is not independent passes nothing. For exports of
     H200-class items the test is made in the United States before export (91 FR 1684).
     """
     data = case.data
     if not isinstance(data, ShipmentRequested):
         return NOT_APPLICABLE
-    sku, country = data.sku, parameters.country
-    failed = tuple(
-        device.serial
-        for device in case.devices(data.serials)
-        if not _passed(device.test_for(case.event.contract), sku, country)
-    )
-    asked = len(data.serials)
+    sku, country, asked = data.sku, parameters.country, len(data.serials)
+    tests = {d.serial: d.test_for(case.event.contract) for d in case.devices(data.serials)}
+    failed = tuple(serial for serial, test in tests.items() if not _passed(test, sku, country))
+    if parameters.percent is not None:
+        in_sample = tuple(serial for serial in failed if tests[serial] is not None)
+        passed, need = asked - len(failed), max(parameters.at_least, needed(asked, parameters.percent))
+        if in_sample:
+            return Found("fail", "sample_failed", passed, asked, len(in_sample), subjects=in_sample)
+        if passed < (need := min(need, asked)):
+            return Found("fail", "sample_short", passed, need, need - passed)
+        return Found("pass", None, passed, asked)
     if failed:
         return Found("fail", "not_passed", asked - len(failed), asked, len(failed), subjects=failed)
     return Found("pass", None, asked, asked)
@@ -148,7 +175,7 @@ class CustodyContinuity(Parameters):
 @condition(
     number=27,
     parameters=CustodyContinuity,
-    facts=("shipment.dispatched", "delivery.received"),
+    facts=("shipment.dispatched", "delivery.received", "device.transferred"),
     clock="recorded_at",
     unit="devices",
     sentences={
@@ -163,20 +190,26 @@ class CustodyContinuity(Parameters):
         "shipment: {subjects}",
         "swapped": "{observed} of {limit} devices dispatched have arrived, {shortfall} "
         "missing, and others came in their place: {subjects}",
+        "not_there": "{observed} of {limit} devices were there to be passed on, {shortfall} were not: "
+        "{subjects}",
     },
 )
 def custody_continuity(case: Case, parameters: CustodyContinuity) -> Found:
-    """What is dispatched must be what was released; what arrives must be what was dispatched.
+    """What is dispatched must be what was released, and what arrives what was dispatched.
 
     Damaged devices have arrived. What was dispatched and has not arrived is missing, until a later
     delivery brings it: a part delivery is flagged too. A device that arrives and was not dispatched
-    is flagged as well. A break proposes an incident report, due a set time after it is recorded.
+    is flagged as well. What passes on must be there: it has arrived under this contract, is not out of
+    use, and stands where the giver says. A break proposes an incident report, due a set time after it is
+    recorded.
     """
     data = case.data
     if isinstance(data, ShipmentDispatched):
         return _dispatched(case, data, parameters)
     if isinstance(data, DeliveryReceived):
         return _received(case, data, parameters)
+    if isinstance(data, DeviceTransferred):
+        return _transferred(case, data, parameters)
     return NOT_APPLICABLE
 
 
@@ -214,6 +247,19 @@ def _received(case: Case, data: DeliveryReceived, parameters: CustodyContinuity)
     if strange:
         return _break(case, parameters, "not_dispatched", sent, sent, strange)
     return Found("pass", None, sent, sent)
+
+
+def _transferred(case: Case, data: DeviceTransferred, parameters: CustodyContinuity) -> Found:
+    named = len(data.serials)
+    there = {
+        device.serial
+        for device in case.facts.devices_of(case.event.contract, data.serials)
+        if device.state in ABROAD and device.site in (None, data.from_.site)
+    }
+    strange = tuple(serial for serial in data.serials if serial not in there)
+    if strange:
+        return _break(case, parameters, "not_there", len(there), named, strange)
+    return Found("pass", None, named, named)
 
 
 def _break(

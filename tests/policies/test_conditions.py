@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from ledger.decision import Decision, Finding
 from ledger.facts import License, Order
+from tests.policies.at_work import installed
 from tests.workbench import (
     BUYER,
     CONTRACT,
     EXPORTER,
     FORWARDER,
     LICENSE,
+    NOON,
     Workbench,
     activation,
     condition,
@@ -291,6 +294,45 @@ def test_where_the_document_names_no_country_a_test_made_anywhere_counts() -> No
     assert bench.release(serials(1)).outcome == "accepted"
 
 
+def sampled(units: int, **parameters: Any) -> Workbench:
+    bench = bound(condition("laboratory_test", coverage="sample", **parameters))
+    bench.order(units)
+    return bench
+
+
+@pytest.mark.parametrize(("tested", "short"), [(49, 1), (50, None)])
+def test_a_sample_of_5_percent_of_1000_is_50(tested: int, short: int | None) -> None:
+    bench = sampled(1000, percent="5")
+    bench.test(serials(tested))
+    found = finding(bench.ask("shipment.requested", serials=serials(1000)), "laboratory_test")
+    assert found.shortfall == short
+    assert found.code == ("laboratory_test.sample_short" if short else None)
+
+
+@pytest.mark.parametrize(
+    ("percent", "at_least", "units", "need"),
+    [("5", 1, 21, 2), ("5", 8, 100, 8), ("5", 8, 3, 3), ("0", 1, 10, 1), ("100", 1, 7, 7)],
+)
+def test_a_part_of_a_device_counts_as_one_and_a_sample_is_never_more_than_all(
+    percent: str, at_least: int, units: int, need: int
+) -> None:
+    bench = sampled(units, percent=percent, at_least=at_least)
+    found = finding(bench.ask("shipment.requested", serials=serials(units)), "laboratory_test")
+    assert (found.observed, found.limit, found.shortfall) == (0, need, need)
+    bench.test(serials(need))
+    assert bench.release(serials(units)).outcome == "accepted"
+
+
+def test_a_device_of_the_sample_that_has_not_passed_stops_the_release() -> None:
+    bench = sampled(100, percent="5")
+    bench.test(serials(20), failed=["SN000007"])
+    decision = bench.release(serials(100))
+    found = finding(decision, "laboratory_test")
+    assert decision.outcome == "denied"
+    assert (found.code, found.subjects) == ("laboratory_test.sample_failed", ("SN000007",))
+    assert bench.release([s for s in serials(100) if s != "SN000007"]).outcome == "accepted"
+
+
 def test_a_test_that_was_declared_in_error_counts_for_nothing() -> None:
     bench = bound(condition("laboratory_test", coverage="every"))
     bench.order(1)
@@ -521,3 +563,32 @@ def test_no_condition_reads_the_claimed_time() -> None:
     late = (bench.now(REVOKED) + timedelta(days=1)).isoformat()
     decision = bench.say("order.placed", at=late, occurred_at="2027-04-01T00:00:00Z")
     assert decision.outcome == "denied"
+
+
+# --- 27 custody_continuity, at a transfer ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("away", ["lost", "elsewhere", "strange"])
+def test_what_passes_on_and_was_not_there_is_flagged_with_an_incident(away: str) -> None:
+    bench = installed(3, CUSTODY)
+    chips, here = serials(3), {"party": BUYER, "site": "SHA-1", "country": "CN"}
+    assert bench.ask("device.transferred", serials=chips, **{"from": here}).outcome == "flagged"
+    assert not custody(bench.ask("device.transferred", serials=chips, **{"from": here})).code
+    if away == "lost":
+        assert not bench.say("device.lost", serials=chips[2:]).denied
+    elif away == "elsewhere":
+        here["site"], chips = "SHA-2", chips[2:]
+    else:
+        chips = [*chips[:2], "SN999999"]
+    decision = bench.say("device.transferred", serials=chips, **{"from": here}, at=NOON)
+    found = custody(decision)
+    assert (decision.outcome, found.code, found.shortfall) == (
+        "flagged", "custody_continuity.not_there", 1,
+    )  # fmt: skip
+    assert [(p.propose, p.due) for p in decision.proposals] == [
+        ("incident_report", "2027-03-04T12:00:00.000000Z")
+    ]
+
+
+def custody(decision: Decision) -> Finding:
+    return finding(decision, "custody_continuity")

@@ -398,9 +398,10 @@ def test_who_may_release_or_override_is_said_only_where_it_means_something(
     ]
 
 
-def test_a_sample_is_refused_in_so_many_words() -> None:
-    _, detail = only(policy(condition("laboratory_test", coverage="sample")))
-    assert "sample is not supported in language 1, must be every" in detail
+@pytest.mark.parametrize("fields", [{"coverage": "sample"}, {"coverage": "every", "percent": "5"}])
+def test_a_sample_says_how_large_it_is_and_nothing_else_does(fields: dict[str, str]) -> None:
+    _, detail = only(policy(condition("laboratory_test", **fields)))
+    assert "percent is said where coverage is sample, and only there" in detail
 
 
 def test_an_id_that_stands_twice_is_refused() -> None:

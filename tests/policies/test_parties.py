@@ -20,6 +20,7 @@ from tests.workbench import (
     FORWARDER,
     LICENSE,
     Workbench,
+    activation,
     codes,
     condition,
     finding,
@@ -203,6 +204,21 @@ def test_an_h20_line_on_an_h200_license_is_refused() -> None:
     assert decision.outcome == "denied"
 
 
+@pytest.mark.parametrize("role", ["consignee", "end_user"])
+def test_a_release_is_for_the_parties_of_its_order(role: str) -> None:
+    """Who owns the end user, and what it is for, is asked of the order alone."""
+    other = {**AFFILIATE, "roles": ["consignee", "end_user"]}
+    bench = bound(condition("party_item_match"))
+    bench.accepted("contract.amended", parties=[other], parties_removed=[], licenses=[], sites=[])
+    bench.order(2)
+    decision = bench.ask("shipment.requested", serials=serials(2), **{role: other["party"]})
+    found = finding(decision, "party_item_match")
+    assert decision.outcome == "denied"
+    assert (found.code, found.subjects) == ("party_item_match.order", (f"{role} dragon-affiliate",))
+    bench.accepted("order.placed", order="PO-2", **{role: other["party"]})
+    assert bench.release(serials(2), order="PO-2", **{role: other["party"]}).outcome == "accepted"
+
+
 def test_an_amendment_does_not_bring_in_a_consignee_by_the_back_door() -> None:
     bench = bound(condition("party_item_match", consignees=[BUYER]))
     bench.order(10)
@@ -322,6 +338,38 @@ def test_an_order_is_for_an_item_below_the_thresholds(tpp: int, bandwidth: int, 
     decision = bench.ask("order.placed")
     assert decision.outcome == ("denied" if code else "accepted")
     assert codes(decision) == ([code] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("tpp", "bandwidth", "code"),
+    [
+        (15_832, 4_800, None),
+        (20_999, 6_499, None),
+        (36_000, 8_000, "performance_thresholds.tpp"),
+        (20_999, 6_500, "performance_thresholds.bandwidth"),
+        (None, 4_800, "performance_thresholds.undeclared"),
+    ],
+)
+def test_a_license_is_granted_for_an_item_below_the_thresholds(
+    tpp: int | None, bandwidth: int, code: str | None
+) -> None:
+    bench = Workbench()
+    bench.accepted("contract.opened", licenses=[LICENSE])
+    bench.accepted("policy.activated", **activation(policy(BANDS)))
+    said = {} if tpp is None else {"tpp": tpp}
+    decision = bench.say("license.granted", bandwidth_gb_s=bandwidth, **said)
+    assert decision.outcome == ("denied" if code else "accepted")
+    assert codes(decision) == ([code] if code else [])
+    assert [p["policy"] for p in decision.value()["policies"]] == ["constitution", "us-h200-china"]
+    assert bench.facts.peek(License, LICENSE) is None if code else bench.fact(License, LICENSE)
+
+
+def test_a_document_that_asks_nothing_of_a_grant_is_not_cited_by_it() -> None:
+    bench = Workbench()
+    bench.accepted("contract.opened", licenses=[LICENSE])
+    bench.accepted("policy.activated", **activation(policy({**BANDS, "at": ["order.placed"]})))
+    decision = bench.accepted("license.granted", tpp=36_000)
+    assert [p["policy"] for p in decision.value()["policies"]] == ["constitution"]
 
 
 def test_a_performance_that_nobody_states_is_not_below_anything() -> None:

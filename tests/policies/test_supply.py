@@ -487,6 +487,16 @@ def test_a_clearance_that_names_no_approval_is_under_that_of_the_release() -> No
     bench.accepted("shipment.requested", serials=serials(2), approval=NUMBER)
     found = finding(bench.say("customs.cleared", approval=None, quantity=2), "import_approved")
     assert (found.result, found.observed, found.subjects) == ("pass", 2, (NUMBER,))
+    assert bench.fact(ImportApproval, f"{CONTRACT}/{NUMBER}").cleared == 2
+    taken_back(bench, "customs.cleared", by=(BUYER, "consignee"))
+    assert bench.fact(ImportApproval, f"{CONTRACT}/{NUMBER}").cleared == 0
+
+
+def test_what_names_no_approval_draws_on_the_quota_all_the_same() -> None:
+    bench = approved(quota=2)
+    bench.accepted("shipment.requested", serials=serials(2), approval=NUMBER)
+    bench.accepted("customs.cleared", approval=None, quantity=2)
+    assert codes(bench.say("customs.cleared", approval=None, quantity=1)) == ["import_approved.over"]
 
 
 def test_a_clearance_elsewhere_or_under_another_approval_is_flagged() -> None:
