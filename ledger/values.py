@@ -119,11 +119,17 @@ def day_of(instant: datetime, name: str) -> date:
     return instant.astimezone(zone(name)).date()
 
 
+class Elapsed(timedelta):
+    """A duration by the clock alone: 24 hours are 24 hours on the day on which the clocks change, too."""
+
+
 def later(instant: datetime, duration: timedelta, name: str) -> datetime:
     """The instant so much later: days are counted on the calendar of the zone, the rest on the clock.
 
     So what is due at midnight stays due at midnight when the clocks change.
     """
+    if isinstance(duration, Elapsed):
+        return instant + duration
     there = instant.astimezone(zone(name))
     days = timedelta(days=duration.days)
     return (there + days).astimezone(UTC) + (duration - days)

@@ -16,7 +16,7 @@ from ledger.kinds.license import LicenseGranted
 from ledger.kinds.order import OrderAmended, OrderPlaced
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
 from ledger.kinds.transfer import TransferRequested
-from ledger.values import format_timestamp, midnight
+from ledger.values import format_timestamp, later, midnight
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
 from policies.conditions.declared import LESS, RELEASED, UNIT_TPP, Below, Cap, Doubt, Use
 from policies.conditions.parameters import Duration, Limit, Parameters, limit_of
@@ -119,7 +119,7 @@ def _moved(case: Case, data: ShipmentDispatched | DeliveryReceived, parameters: 
     late = _left_after(shipment, data, stopped)
     if late or not shipment.dispatched_until(stopped):
         return _breach(case, license_, "received_undispatched", stopped, late)
-    over = stopped + parameters.in_transit_grace
+    over = later(stopped, parameters.in_transit_grace, case.zone)
     if case.at >= over:
         return _breach(case, license_, "grace_over", over)
     return Found("fail", "in_transit", case.recorded, format_timestamp(over), unit="time")

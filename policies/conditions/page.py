@@ -79,7 +79,7 @@ A policy document binds these to the contract. An event opens a duty, with the i
 or meets it; whoever does nothing breaks it, and only the clock finds that. When a step of a duty falls due
 the ledger commits `obligation.breached`, once for each step, or `obligation.satisfied`. A breached duty can
 still be met, late. A number of days ends at 24:00 of the last, in the contract's zone: the next instant is
-late.
+late. `P1D` is a day of the calendar, also of 23 or 25 hours; `PT24H` is 24 hours by the clock.
 
 | action of a step | |
 |---|---|

@@ -9,10 +9,10 @@ from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Decimal
 from difflib import get_close_matches
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag
 
 from ledger.facts import License
-from ledger.values import Amount, Value
+from ledger.values import Amount, Elapsed, Value
 from policies.conditions.declared import Cap, Doubt, Use
 
 
@@ -61,7 +61,8 @@ _DURATION = re.compile(
 def parse_duration(text: object) -> timedelta:
     """An ISO 8601 duration of weeks, or of days, hours, minutes and seconds.
 
-    Months and years are refused: they have no one length.
+    Months and years are refused: they have no one length. `P1D` is a day of the calendar, which ends with
+    23 or 25 hours where the clocks change; `PT24H` is always as long (`Elapsed`).
     """
     if isinstance(text, timedelta):
         return text
@@ -69,10 +70,21 @@ def parse_duration(text: object) -> timedelta:
     parts = {k: int(v) for k, v in match.groupdict().items() if v} if match else {}
     if not parts:
         raise ValueError("must be a duration of weeks, days, hours, minutes or seconds, such as P7D or PT72H")
-    return timedelta(**parts)
+    return timedelta(**parts) if parts.keys() & {"weeks", "days"} else Elapsed(**parts)
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+# Not a validator before pydantic's own, which would make a plain timedelta of any.
+Duration = Annotated[timedelta, PlainValidator(parse_duration)]
+
+
+def _whole_days(duration: timedelta) -> timedelta:
+    if duration != timedelta(days=duration.days):
+        raise ValueError("must be whole days or weeks, such as P30D")
+    return duration
+
+
+Days = Annotated[Duration, AfterValidator(_whole_days)]
+"""Counted in days of the calendar: the last of them ends at 24:00 in the contract's zone."""
 
 
 # --- numbers --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from ledger.facts import DeviceTest
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
 from ledger.kinds.transfer import DeviceTransferred
 from ledger.kinds.withdrawal import ABROAD
-from ledger.values import Country, format_timestamp
+from ledger.values import Country, format_timestamp, later
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
 from policies.conditions.declared import MORE, TIME_TO_REPORT, Allows, Figure, Share
 from policies.conditions.money import EXACT, plain, share_of
@@ -272,7 +272,7 @@ def _break(
     *,
     also: tuple[str, ...] = (),
 ) -> Found:
-    due = format_timestamp(case.at + parameters.incident_within)
+    due = format_timestamp(later(case.at, parameters.incident_within, case.zone))
     return Found(
         "fail",
         code,

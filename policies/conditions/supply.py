@@ -29,9 +29,8 @@ from ledger.values import Any_, Country, Identifier, Many, PartyId, Value, day_o
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
 from policies.conditions.declared import FURTHER, LESS, MORE, UNIT_TPP, Figure, Scale, Share
 from policies.conditions.money import EXACT, plain, whole_units
-from policies.conditions.parameters import Parameters, Rate, one_of
+from policies.conditions.parameters import Days, Parameters, Rate, one_of
 from policies.conditions.registry import condition
-from policies.conditions.trade import Days
 from policies.conditions.windows import Length, Window
 
 Measure = Annotated[Literal["tpp", "units"], one_of("a measure", ("tpp", "units"))]

@@ -31,21 +31,11 @@ from policies.conditions.declared import (
     Use,
 )
 from policies.conditions.money import EXACT, plain, share_of
-from policies.conditions.parameters import Duration, Parameters, Rate, Rounding, one_of
+from policies.conditions.parameters import Days, Parameters, Rate, Rounding, one_of
 from policies.conditions.registry import condition
 from policies.conditions.windows import LENGTHS, Length, Window, window_at
 
 _NO_EXCHANGE = "the ledger knows no rate of exchange"
-
-
-def _whole_days(duration: timedelta) -> timedelta:
-    if duration != timedelta(days=duration.days):
-        raise ValueError("must be whole days or weeks, such as P30D")
-    return duration
-
-
-Days = Annotated[Duration, AfterValidator(_whole_days)]
-"""Counted in days of the calendar: the last of them ends at 24:00 in the contract's zone."""
 
 
 # --- 5 --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ledger.kinds.payment import InvoiceIssued
 from ledger.kinds.rma import RmaReplaced
 from ledger.kinds.shipment import DeliveryReceived
 from ledger.kinds.withdrawal import DeviceLost
-from ledger.values import day_of, parse_timestamp
+from ledger.values import day_of, later, parse_timestamp
 from policies.conditions.case import Case
 from policies.conditions.deadlines import days_after
 from policies.conditions.declared import LESS, TIME_TO_REPORT, Doubt, Figure, Use, WholeDays, late_at_once
@@ -169,7 +169,7 @@ class IncidentReport(Obligation[IncidentWithin], name="incident_report"):
         if isinstance(case.data, IncidentReported):
             yield Meets(lost)
         else:
-            yield Opens(lost, case.at + parameters.within)
+            yield Opens(lost, later(case.at, parameters.within, case.zone))
 
 
 def _lost(event: Event) -> tuple[str, ...]:

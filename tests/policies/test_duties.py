@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from ledger.event import LEDGER_PARTY, Event
 from ledger.facts import Duty
+from ledger.values import parse_timestamp
 from tests.workbench import CONTRACT, LICENSE, Workbench, condition, instant, policy, serials
 
 INSTALL = {"id": "install", "uses": "install_deadline", "clause": "a test", "within": "P30D"}
@@ -166,6 +168,19 @@ def test_days_are_counted_on_the_calendar_when_the_clocks_change() -> None:
     [duty] = duties(bench)
     assert duty.due == instant("2027-03-12T05:00:00Z")
     assert duty.next == instant("2027-03-19T04:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("every", "due"), [("PT24H", "2027-03-14T17:00:00Z"), ("P1D", "2027-03-14T16:00:00Z")]
+)
+def test_24_hours_are_as_long_when_the_clocks_change_and_a_day_is_not(every: str, due: str) -> None:
+    bench = bench_with({**HEARTBEAT, "every": every, "grace": "PT48H"}, zone="America/New_York")
+    delivered(bench, serials(1), "2027-03-12T00:00:00Z")
+    installed(bench, serials(1), "2027-03-12T12:00:00Z")
+    attested(bench, serials(1), "2027-03-13T17:00:00Z")
+    [duty] = [duty for duty in duties(bench) if duty.uses == "attestation_heartbeat"]
+    assert duty.due == instant(due)
+    assert parse_timestamp(duty.steps[0].at) - parse_timestamp(duty.due) == timedelta(hours=48)
 
 
 def test_a_process_that_remembers_nothing_says_the_same() -> None:
