@@ -14,7 +14,7 @@ from ledger.decision import Decision, Judge
 from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header
 from ledger.errors import AppendFailed
 from ledger.event import Submission, committed_event
-from ledger.facts import Chain, Facts, Recorded
+from ledger.facts import Chain, Facts, Recorded, Refused, attempt_key
 from ledger.fold import PLAIN, extend_chain, fallen_due, judged
 from ledger.merkle import Frontier, Growth
 from ledger.store import Head, NewEntry
@@ -97,11 +97,15 @@ class Batch:
         layer.keep()
 
     def _record(self, new: NewEntry) -> None:
-        """Let an event that was loaded as citing no entry, because it came too early, cite this one.
+        """Let an event that was loaded as citing no entry, or no attempt, because it came too early, cite it.
 
         A replay of the log finds the entry there, so must every judgement after it.
         """
         index, event = new.entry.header.index, new.entry.bodies["event"]
+        attempt = attempt_key(new.party, new.event_id)
+        if new.outcome == "denied" and self.facts.loaded((Refused.name, attempt)):
+            refused = Refused(party=new.party, id=new.event_id, index=index)
+            self.facts.load([((Refused.name, attempt), refused)])
         if self.facts.loaded((Recorded.name, str(index))):
             assert event is not None
             recorded = Recorded(index=index, outcome=new.outcome, event=committed_event(event.value))

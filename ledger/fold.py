@@ -35,8 +35,10 @@ from ledger.facts import (
     Order,
     Override,
     Policy,
+    Refused,
     Shipment,
     Under,
+    attempt_key,
     duty_key,
 )
 from ledger.kinds.ledger import (
@@ -84,6 +86,8 @@ def needs(event: Event, facts: Facts, judge: Judge | None = None) -> Iterable[Ke
         yield Hold.name, f"{event.contract}/{subject}"
     yield from data.reads(event, facts)
     if judge is not None:
+        if event.retries is not None:
+            yield Refused.name, attempt_key(event.actor.party, event.retries)
         yield from judge.reads(event, facts)
 
 

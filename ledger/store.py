@@ -18,7 +18,19 @@ from ledger import binary, tiles
 from ledger.entry import Entry
 from ledger.errors import OutcomeUnknown, RefusesToWrite, Unavailable
 from ledger.event import committed_event
-from ledger.facts import LOOKED_UP, Chain, Chains, Fact, Key, Order, Recorded, Shipment, Under, decode
+from ledger.facts import (
+    LOOKED_UP,
+    Chain,
+    Chains,
+    Fact,
+    Key,
+    Order,
+    Recorded,
+    Refused,
+    Shipment,
+    Under,
+    decode,
+)
 from ledger.pipeline import Pipeline, Statement
 from ledger.tiles import FULL_WIDTH
 
@@ -351,6 +363,8 @@ async def load_facts(connection: AsyncConnection[Any], keys: Iterable[Key]) -> l
             found.append(((name, key), await _under(connection, key)))
         elif name == Chains.name:
             found.append(((name, key), await _chains(connection)))
+        elif name == Refused.name:
+            found.append(((name, key), await _refused(connection, key)))
     return found
 
 
@@ -390,6 +404,16 @@ async def _recorded(connection: AsyncConnection[Any], index: int) -> Recorded | 
     if row is None or row[1] is None:
         return None
     return Recorded(index=index, outcome=row[0], event=committed_event(row[1]))
+
+
+async def _refused(connection: AsyncConnection[Any], attempt: str) -> Refused | None:
+    party, _, event_id = attempt.partition("/")
+    cursor = await connection.execute(
+        "SELECT index FROM entries WHERE party = %s AND event_id = %s AND outcome = 'denied'",
+        [party, event_id],
+    )
+    row = await cursor.fetchone()
+    return None if row is None else Refused(party=party, id=event_id, index=row[0])
 
 
 async def _under(connection: AsyncConnection[Any], license_: str) -> Under:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ledger.decision import Finding
+from ledger.decision import Action, Finding
 from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY, Event
-from ledger.facts import Contract, DocumentSeen, Facts, Hold
+from ledger.facts import Contract, DocumentSeen, Facts, Hold, Refused, attempt_key
 from ledger.fold import document_key
 from ledger.kinds.contract import ContractOpened
 from policies.conditions import Case
@@ -34,6 +34,7 @@ sentences_of(
         "policy_in_force.none": "no policy document is in force for this contract",
         "not_held.held": "{observed} is held by {subjects}",
         "document_unique.used": "this revision of the document was used by entry {subjects}",
+        "retried.unknown": "it tries {observed} again, which is no refused attempt of this party",
     }
 )
 
@@ -43,7 +44,11 @@ def judge(
 ) -> list[Finding]:
     """What is broken, in the order of the rules. `governed`: a policy document is in force."""
     if isinstance(event.data, ContractOpened):
-        return [*_document_unique(event, facts), *_opening(event, event.data, contract)]
+        return [
+            *_document_unique(event, facts),
+            *_retried(event, facts),
+            *_opening(event, event.data, contract),
+        ]
     if event.contract == LEDGER_CONTRACT:
         return [finding_of("contract_open.reserved", "deny")]
     if contract is None or case is None:
@@ -54,6 +59,8 @@ def judge(
     findings: list[Finding] = []
     if event.document is not None:
         findings += _document_unique(event, facts)
+    if event.retries is not None:
+        findings += _retried(event, facts)
     if subjects := case.data.rests_on():
         findings += _not_held(case, subjects)
     if not governed and not event.data.setup:
@@ -109,6 +116,15 @@ def _document_unique(event: Event, facts: Facts) -> Iterator[Finding]:
     seen = None if key is None else facts.get(DocumentSeen, key)
     if seen is not None:
         yield finding_of("document_unique.used", "deny", subjects=(str(seen.index),))
+
+
+def _retried(event: Event, facts: Facts) -> Iterator[Finding]:
+    """What is tried again has been refused, and to the same party: the log shows what became of it."""
+    if event.retries is None:
+        return
+    if facts.get(Refused, attempt_key(event.actor.party, event.retries)) is None:
+        action: Action = "flag" if event.data.nature == "fact" else "deny"
+        yield finding_of("retried.unknown", action, observed=event.retries)
 
 
 def _listed(roles: frozenset[str]) -> str:

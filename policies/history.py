@@ -22,6 +22,7 @@ from ledger.facts import (
     Key,
     Order,
     Recorded,
+    Refused,
     Shipment,
     Under,
 )
@@ -43,6 +44,7 @@ class History:
         self._under: dict[str, dict[Key, None]] = {}
         self._outcomes = bytearray()
         """Of each entry: where its outcome stands in OUTCOMES, or _UNKNOWN."""
+        self._refused: dict[str, Refused] = {}
         self._prepared: Facts | None = None
         self._recalled: dict[int, Event | None] = {}
 
@@ -52,6 +54,7 @@ class History:
         other._known = dict(self._known)
         other._under = {license_: dict(keys) for license_, keys in self._under.items()}
         other._outcomes = self._outcomes[:]
+        other._refused = dict(self._refused)
         return other
 
     @property
@@ -99,6 +102,8 @@ class History:
             return self._under_license(key)
         if name == Chains.name:
             return Chains(chains=tuple(f for f in self._known.values() if isinstance(f, Chain)))
+        if name == Refused.name:
+            return self._refused.get(key)
         if name != Recorded.name:
             assert name not in LOOKED_UP, f"{name} is looked up, and a history does not know how"
             return None
@@ -153,6 +158,10 @@ class History:
         facts = self._prepared
         assert facts is not None, "prepare comes first"
         for each, decision in say(facts):
+            if decision.denied:
+                party, event_id = each.event.actor.party, each.event.id
+                refused = Refused(party=party, id=event_id, index=self.size)
+                self._refused[refused.key] = refused
             yield each, decision, facts
         self.keep(facts)
 

@@ -17,7 +17,20 @@ from typing import Any
 
 from ledger.decision import Decision, Finding
 from ledger.event import KINDS, Event, parse_event, versions_of
-from ledger.facts import Duty, Fact, Facts, FactT, Key, Order, Recorded, Shipment, Under, decode
+from ledger.facts import (
+    Duty,
+    Fact,
+    Facts,
+    FactT,
+    Key,
+    Order,
+    Recorded,
+    Refused,
+    Shipment,
+    Under,
+    attempt_key,
+    decode,
+)
 from ledger.fold import Entailed, due_needs, entailed, fallen_due, fold, missing, own_submission
 from ledger.values import format_timestamp, parse_timestamp
 from policies.conditions import CONDITIONS
@@ -132,6 +145,7 @@ def wire(
     event_id: str | None = None,
     occurred_at: str = NOON,
     document: dict[str, Any] | None = None,
+    retries: str | None = None,
     **data: Any,
 ) -> dict[str, Any]:
     """The JSON of an event: the example of its kind, with the fields of `data` replaced."""
@@ -148,6 +162,8 @@ def wire(
     }
     if document is not None:
         value["document"] = document
+    if retries is not None:
+        value["retries"] = retries
     return value
 
 
@@ -199,8 +215,16 @@ class Workbench:
             return Recorded(index=int(key), outcome=decision.outcome, event=event)
         if name == Under.name:
             return self._under(key)
+        if name == Refused.name:
+            return self._refused(key)
         stored = self._store.get((name, key))
         return None if stored is None else decode(name, stored)
+
+    def _refused(self, attempt: str) -> Refused | None:
+        for index, (event, decision) in enumerate(self.log):
+            if decision.denied and attempt == attempt_key(event.actor.party, event.id):
+                return Refused(party=event.actor.party, id=event.id, index=index)
+        return None
 
     def _under(self, license_: str) -> Under:
         stored = [decode(name, fact) for (name, _), fact in self._store.items()]
@@ -224,7 +248,10 @@ class Workbench:
         self.load(event)
         decision = self.engine.judge(event, self.facts, at=now)
         self.log.append((event, decision))
-        if not decision.denied:
+        if decision.denied:
+            refused = Refused(party=event.actor.party, id=event.id, index=index)
+            self.facts.load([((Refused.name, refused.key), refused)])
+        else:
             fold(event, self.facts, index=index, at=now, duties=decision.duties)
         for said in entailed(event, decision, self.facts, index=index):
             self._say(said, now)

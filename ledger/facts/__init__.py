@@ -33,7 +33,7 @@ from ledger.facts.device import (
 from ledger.facts.duty import Duty, DutyStep, Exemption, HeldBy, Hold, Override, Proposed, duty_key
 from ledger.facts.keys import SigningKey
 from ledger.facts.license import Application, License, Under
-from ledger.facts.log import Chain, Chains, Correction, DocumentSeen, Recorded
+from ledger.facts.log import Chain, Chains, Correction, DocumentSeen, Recorded, Refused, attempt_key
 from ledger.facts.memory import AllFacts, Facts, NotLoaded
 from ledger.facts.operations import (
     HOURS_KEPT,
@@ -151,6 +151,7 @@ __all__ = [
     "Proposed",
     "Purchases",
     "Recorded",
+    "Refused",
     "Releases",
     "Replaced",
     "Report",
@@ -170,6 +171,7 @@ __all__ = [
     "ToCountry",
     "Transfer",
     "Under",
+    "attempt_key",
     "decode",
     "duty_key",
 ]

@@ -63,6 +63,25 @@ class Correction(Fact):
         return str(self.index)
 
 
+def attempt_key(party: str, event_id: str) -> str:
+    return f"{party}/{event_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Fact):
+    """An event of a party that was denied, looked up where another tries it again: never stored as a fact."""
+
+    name: ClassVar[str] = "refused"
+    stored: ClassVar[bool] = False
+    party: str
+    id: str
+    index: int
+
+    @property
+    def key(self) -> str:
+        return attempt_key(self.party, self.id)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded(Fact):
     """A committed event, read back from the log: never stored as a fact, never changed."""

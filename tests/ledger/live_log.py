@@ -149,6 +149,12 @@ def submitted(count: int) -> list[Submission]:
 
 async def audit(logins: Logins, *, signer: Signer = SIGNER) -> None:
     """Verify the whole log, and that its facts are what it makes them."""
+    verify_export(await exported(logins, signer=signer), verifier=signer.verifier)
+    assert await compare(logins.reader, quiet) == []
+
+
+async def exported(logins: Logins, *, signer: Signer = SIGNER) -> io.BytesIO:
+    """The whole log as a file."""
     reader, file = Reader(logins.reader), io.BytesIO()
     await reader.open()
     try:
@@ -159,8 +165,7 @@ async def audit(logins: Logins, *, signer: Signer = SIGNER) -> None:
     finally:
         await reader.close()
     file.seek(0)
-    verify_export(file, verifier=signer.verifier)
-    assert await compare(logins.reader, quiet) == []
+    return file
 
 
 def quiet(done: int, total: int) -> None:

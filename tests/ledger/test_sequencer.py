@@ -52,9 +52,10 @@ from ledger.sequencer import (
 from ledger.store import LOCK_TIMEOUT_MS, WRITER_OPTIONS, Head, NewEntry, Writer
 from ledger.values import format_timestamp, parse_timestamp
 from policies.engine import Engine
+from policies.replay import replay_export
 from tests.conftest import on
 from tests.ledger import rfc9162
-from tests.ledger.live_log import LiveLog, audit, denied, in_loop, live, simulated, submitted
+from tests.ledger.live_log import LiveLog, audit, denied, exported, in_loop, live, simulated, submitted
 from tests.ledger.sample_log import ORIGIN, SIGNER, salt_of, signer_of
 from tests.workbench import (
     BUYER,
@@ -738,6 +739,23 @@ async def test_a_correction_may_stand_behind_its_mistake_in_one_batch(ledger: Lo
         too_early = wire("event.declared_in_error", index=size + 1, **said)
         results = await log.append(too_early, order, wire("event.declared_in_error", index=size + 1, **said))
         assert [committed(r).outcome for r in results] == ["denied", "accepted", "accepted"]
+
+
+@in_loop
+async def test_an_attempt_is_tried_again_in_its_own_batch_and_after_it(ledger: Logins) -> None:
+    async with live(ledger, clock=simulated(NOON)) as log:
+        await log.open_contract(policy())
+        await log.accepted("order.placed", order="PO-1", units=3)
+        refused = wire("order.placed", order="PO-1", units=3)
+        too_early = wire("order.placed", order="PO-2", units=3, retries=refused["id"])
+        again = wire("order.placed", order="PO-2", units=3, retries=refused["id"])
+        results = await log.append(too_early, refused, again)
+        assert [committed(r).outcome for r in results] == ["denied", "denied", "accepted"]
+        later = wire("order.placed", order="PO-3", units=3, retries=refused["id"])
+        assert (await log.commit(later)).outcome == "accepted"
+        theirs = wire("order.placed", order="PO-4", by=(EXPORTER, "exporter"), retries=refused["id"])
+        assert (await log.commit(theirs)).outcome == "denied"
+    assert replay_export(await exported(ledger), Engine()).difference is None
 
 
 # --- time -----------------------------------------------------------------------------------------

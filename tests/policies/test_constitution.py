@@ -189,6 +189,32 @@ def test_a_document_revision_is_accepted_once() -> None:
     bench.accepted("order.placed", order="PO-3", document=CITED, by=(EXPORTER, "exporter"))
 
 
+# --- retried --------------------------------------------------------------------------------------
+
+
+def test_what_was_refused_is_tried_again_by_the_same_party() -> None:
+    bench = lenient()
+    bench.accepted("order.placed", order="PO-1")
+    assert bench.say("order.placed", order="PO-1").denied
+    refused, stands = bench.log[-1][0].id, bench.log[-2][0].id
+    unknown = "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f1"
+    for retried, by in ((stands, None), (unknown, None), (refused, (EXPORTER, "exporter"))):
+        decision = bench.ask("order.placed", order="PO-2", retries=retried, by=by)
+        assert codes(decision) == ["retried.unknown"]
+        assert finding(decision, "retried").observed == retried
+    bench.restart()
+    bench.accepted("order.placed", order="PO-2", retries=refused)
+
+
+def test_a_fact_that_tries_again_what_was_never_refused_is_flagged_and_counts() -> None:
+    bench = lenient()
+    bench.order(1000, levied="0.00")
+    retried = bench.log[-1][0].id
+    decision = bench.say("levy.settled", amount=usd("5.00"), retries=retried)
+    assert (decision.outcome, codes(decision)) == ("flagged", ["retried.unknown"])
+    assert str(bench.fact(Order, f"{CONTRACT}/PO-4711").levied) == "5.00"
+
+
 def test_a_payment_told_twice_counts_once() -> None:
     bench = lenient()
     bench.order(1000, levied="0.00")
