@@ -310,7 +310,8 @@ def affected(log: Log, index: int, *, progress: Progress | None = None) -> Itera
 
 
 def _corrects(event: Event, index: int) -> bool:
-    return isinstance(event.data, DeclaredInError) and event.data.index == index
+    data = event.data
+    return isinstance(data, DeclaredInError) and any(one.index == index for one in data.mistakes)
 
 
 # --- what was never tried -------------------------------------------------------------------------

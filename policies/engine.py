@@ -76,7 +76,7 @@ class Engine:
             return  # judging will say so, of this event alone
         data = event.data
         if isinstance(data, DeclaredInError):
-            if (mistaken := data.mistaken(facts)) is not None:
+            for _, mistaken in data.mistaken(facts):
                 yield from _touched_by(bound, mistaken, facts)
             for document in bound:
                 for obliged in document.obligations.get(event.kind, ()):
@@ -146,10 +146,9 @@ class Engine:
                 made = duties.begun if new else duties.changes
                 yield from made(bound, document.document, case)
             if isinstance(case.data, DeclaredInError):
-                mistaken = case.data.mistaken(case.facts)
-                assert mistaken is not None, "the constitution refuses to correct what is not there"
-                for bound in document.obligations.get(mistaken.kind, ()):
-                    yield from duties.corrected(bound, document.document, mistaken, case.data.index, case)
+                for index, mistaken in case.data.mistaken(case.facts):
+                    for bound in document.obligations.get(mistaken.kind, ()):
+                        yield from duties.corrected(bound, document.document, mistaken, index, case)
 
     def _coming(self, case: Case) -> Iterator[DutyChange]:
         """Of a setup event: by the documents in force, and by those whose day is to come."""

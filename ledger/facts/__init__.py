@@ -32,7 +32,7 @@ from ledger.facts.device import (
 )
 from ledger.facts.duty import Duty, DutyStep, Exemption, HeldBy, Hold, Override, Proposed, duty_key
 from ledger.facts.keys import SigningKey
-from ledger.facts.license import Application, License, Under
+from ledger.facts.license import CHANGES_KEPT, Application, License, LicenseChanges, Once, Under
 from ledger.facts.log import Chain, Chains, Correction, DocumentSeen, Recorded, Refused, attempt_key
 from ledger.facts.memory import AllFacts, Facts, NotLoaded
 from ledger.facts.operations import (
@@ -75,6 +75,7 @@ from ledger.facts.transfer import Transfer
 
 __all__ = [
     "AWAY",
+    "CHANGES_KEPT",
     "CLAIMS_KEPT",
     "DIVERSIONS_KEPT",
     "FACTS",
@@ -137,12 +138,14 @@ __all__ = [
     "LegalHold",
     "LegalHolds",
     "License",
+    "LicenseChanges",
     "MonthOfTrade",
     "NotLoaded",
     "Observation",
     "Observed",
     "OfficeApproval",
     "OnDay",
+    "Once",
     "Order",
     "Override",
     "Ownership",

@@ -80,6 +80,44 @@ class License(Fact):
         return midnight(self.valid_until + timedelta(days=1), self.zone)
 
 
+CHANGES_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """What a license said, and how it stood, until entry `index` changed it."""
+
+    index: int
+    state: Literal["granted", "active", "suspended", "revoked", "expired"]
+    suspended_at: datetime | None
+    revoked_at: datetime | None
+    quantity: int
+    valid_until: date
+    conditions_sha256: str
+    must_acknowledge: tuple[str, ...]
+    acknowledged: tuple[str, ...]
+    acknowledgements: tuple[int, ...]
+    value: Decimal | None
+    currency: str | None
+    consignees: tuple[str, ...]
+    end_users: tuple[str, ...]
+    forwarders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseChanges(Fact):
+    """What amendments, suspensions and the like of a license replaced: the last one can be taken back."""
+
+    name: ClassVar[str] = "license_changes"
+    license: str
+    before: tuple[Once, ...] = ()
+    """Oldest first; `CHANGES_KEPT` of them."""
+
+    @property
+    def key(self) -> str:
+        return self.license
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application(Fact):
     """An exporter has applied for a license."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self, cast
@@ -20,6 +20,7 @@ from ledger.facts import (
     License,
     Recorded,
 )
+from ledger.kinds.license import LicenseAmended, LicenseRevoked, run_term
 from ledger.values import (
     EVERY_ROLE,
     LEI,
@@ -205,11 +206,21 @@ def _never_both(joins: set[str], leaves: tuple[str, ...]) -> None:
         raise ValueError(f"{both[0]} is both added and removed")
 
 
+class Mistake(Value):
+    index: Annotated[int, Field(ge=0)]
+    """Entry of the mistaken event."""
+    id: Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
+    """Its id, so that a slip of the index corrects nothing."""
+
+
+MISTAKES_MAX = 100
+
+
 class DeclaredInError(Kind, kind="event.declared_in_error"):
     """Takes back an event: nothing is edited, the facts change from here on.
 
     Said by the party that said the first, and by the authority about licensing events. What was
-    decided on the mistaken facts stays decided. Dependents are corrected first.
+    decided on the mistaken facts stays decided. What rests on it is corrected first, or in the same event.
     """
 
     nature: ClassVar[Nature] = "request"
@@ -226,24 +237,44 @@ class DeclaredInError(Kind, kind="event.declared_in_error"):
     """Entry of the mistaken event."""
     id: Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
     """Its id, so that a slip of the index corrects nothing."""
+    also: Annotated[Any_[Mistake], Field(max_length=MISTAKES_MAX), unique_by("index")] = ()
+    """What rests on it, and is taken back with it."""
     reason: Text
 
-    def mistaken(self, facts: Facts) -> Event | None:
-        """The event that is taken back, once it is loaded."""
-        recorded = facts.peek(Recorded, str(self.index))
-        return None if recorded is None else cast(Event, recorded.event)
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if any(one.index == self.index for one in self.also):
+            raise ValueError(f"also names entry {self.index}, which is the one that is corrected")
+        return self
+
+    @property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """All that is taken back, the latest first: nothing rests on what comes after it."""
+        both = (Mistake(index=self.index, id=self.id), *self.also)
+        return tuple(sorted(both, key=lambda one: -one.index))
+
+    def mistaken(self, facts: Facts) -> Iterator[tuple[int, Event]]:
+        """The events that are taken back with their entries, the latest first, as far as they are loaded."""
+        for one in self.mistakes:
+            recorded = facts.peek(Recorded, str(one.index))
+            if recorded is not None:
+                yield one.index, cast(Event, recorded.event)
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
-        yield Recorded.name, str(self.index)
-        yield Correction.name, str(self.index)
-        mistaken = self.mistaken(facts)
-        # A correction is not taken back; and one that cites one that cites one would be walked to its
-        # end, a round trip a step, until no event of the batch could be judged.
-        if mistaken is not None and not isinstance(mistaken.data, DeclaredInError):
-            yield from mistaken.data.reads(mistaken, facts)
+        for one in self.mistakes:
+            yield Recorded.name, str(one.index)
+            yield Correction.name, str(one.index)
+        for _, mistaken in self.mistaken(facts):
+            # A correction is not taken back; and one that cites one that cites one would be walked to its
+            # end, a round trip a step, until no event of the batch could be judged.
+            if not isinstance(mistaken.data, DeclaredInError):
+                yield from mistaken.data.reads(mistaken, facts)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
-        facts.put(Correction(index=self.index, by=index))
-        mistaken = self.mistaken(facts)
-        if mistaken is not None:
-            mistaken.data.undo(mistaken, facts, index=self.index)
+        for one in self.mistakes:
+            facts.put(Correction(index=one.index, by=index))
+        for entry, mistaken in self.mistaken(facts):
+            data = mistaken.data
+            data.undo(mistaken, facts, index=entry)
+            if isinstance(data, LicenseAmended | LicenseRevoked):
+                run_term(event.contract, data.license, facts, index=index, at=at)

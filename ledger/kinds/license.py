@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ledger.event import LEDGER_PARTY, Event, Kind, Nature
 from ledger.facts import (
+    CHANGES_KEPT,
     Application,
     Contract,
     Duty,
@@ -18,6 +19,8 @@ from ledger.facts import (
     Facts,
     Key,
     License,
+    LicenseChanges,
+    Once,
     Order,
     Proposed,
     Shipment,
@@ -221,11 +224,13 @@ class LicenseAmended(Kind, kind="license.amended"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield License.name, self.license
+        yield LicenseChanges.name, self.license
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         license_ = facts.get(License, self.license)
         if license_ is None:
             return
+        _remember(license_, facts, index)
         amended = replace(license_, **self.changes)  # type: ignore[arg-type] # its own fields, by name
         if amended.conditions_sha256 != license_.conditions_sha256:
             amended = replace(amended, acknowledged=(), acknowledgements=())
@@ -233,6 +238,9 @@ class LicenseAmended(Kind, kind="license.amended"):
         facts.put(replace(amended, state=state))
         if amended.valid_until != license_.valid_until and license_.state not in ("revoked", "expired"):
             run_term(event.contract, self.license, facts, index=index, at=at)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        return _restore(self.license, facts, index, said=True)
 
 
 TERM: Final = "license_term"
@@ -290,6 +298,46 @@ def confirm(proposal: int | None, facts: Facts, *, index: int) -> None:
         facts.update(proposed, state="confirmed", answered=index)
 
 
+def _reopen(proposal: int | None, facts: Facts, index: int) -> None:
+    """What entry `index` had answered waits for an answer again."""
+    proposed = None if proposal is None else facts.get(Proposed, str(proposal))
+    if proposed is not None and proposed.answered == index:
+        facts.update(proposed, state="open", answered=None)
+
+
+def _remember(license_: License, facts: Facts, index: int) -> None:
+    """Keep what entry `index` is about to change."""
+    known = facts.get(LicenseChanges, license_.license) or LicenseChanges(license=license_.license)
+    said = {field.name: getattr(license_, field.name) for field in fields(Once) if field.name != "index"}
+    facts.update(known, before=(*known.before, Once(index=index, **said))[-CHANGES_KEPT:])
+
+
+def _restore(number: str, facts: Facts, index: int, *, said: bool = False) -> str | None:
+    """Put back how the license stood before entry `index`, or what it `said`; a code where that is built on.
+
+    What was acknowledged since stays acknowledged, unless it was of conditions that are taken back.
+    """
+    license_, known = facts.get(License, number), facts.get(LicenseChanges, number)
+    latest = known.before[-1] if known is not None and known.before else None
+    # What has ended has ended: only a revocation of it is still taken back.
+    ended = license_ is not None and license_.state == "expired"
+    if license_ is None or known is None or latest is None or latest.index != index or ended:
+        return "correction.dependents"
+    facts.update(known, before=known.before[:-1])
+    restored = replace(
+        license_, state=latest.state, suspended_at=latest.suspended_at, revoked_at=latest.revoked_at
+    )
+    if said:
+        names: tuple[str, ...] = (*_AMENDABLE, "value", "currency")
+        if license_.conditions_sha256 != latest.conditions_sha256:
+            names = (*names, "acknowledged", "acknowledgements")
+        restored = replace(license_, **{name: getattr(latest, name) for name in names})
+    if restored.state in ("granted", "active"):
+        restored = replace(restored, state=_standing(restored))
+    facts.put(restored)
+    return None
+
+
 class LicenseSuspended(Kind, kind="license.suspended"):
     """Stops new supply under a license. It does not end the duty to attest."""
 
@@ -305,14 +353,22 @@ class LicenseSuspended(Kind, kind="license.suspended"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield License.name, self.license
+        yield LicenseChanges.name, self.license
         if self.proposal is not None:
             yield Proposed.name, str(self.proposal)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         license_ = facts.get(License, self.license)
         if license_ is not None:
+            _remember(license_, facts, index)
             facts.update(license_, state="suspended", suspended_at=at)
         confirm(self.proposal, facts, index=index)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        code = _restore(self.license, facts, index)
+        if code is None:
+            _reopen(self.proposal, facts, index)
+        return code
 
 
 class LicenseReinstated(Kind, kind="license.reinstated"):
@@ -328,12 +384,17 @@ class LicenseReinstated(Kind, kind="license.reinstated"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield License.name, self.license
+        yield LicenseChanges.name, self.license
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         license_ = facts.get(License, self.license)
         if license_ is not None:
+            _remember(license_, facts, index)
             # A later stop must not be taken to have begun with this one.
             facts.update(license_, state=_standing(license_), suspended_at=None)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        return _restore(self.license, facts, index)
 
 
 class LicenseExpiring(Own, kind="license.expiring"):
@@ -398,6 +459,7 @@ class LicenseRevoked(Kind, kind="license.revoked"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield License.name, self.license
+        yield LicenseChanges.name, self.license
         if self.proposal is not None:
             yield Proposed.name, str(self.proposal)
         yield Duty.name, term_key(event.contract, self.license)
@@ -411,9 +473,16 @@ class LicenseRevoked(Kind, kind="license.revoked"):
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         license_ = facts.get(License, self.license)
         if license_ is not None:
+            _remember(license_, facts, index)
             facts.update(license_, state="revoked", revoked_at=at)
             _stop_term(event.contract, self.license, facts)
         confirm(self.proposal, facts, index=index)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        code = _restore(self.license, facts, index)
+        if code is None:
+            _reopen(self.proposal, facts, index)
+        return code
 
 
 class ConditionsAcknowledged(Kind, kind="conditions.acknowledged"):

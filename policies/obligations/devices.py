@@ -133,8 +133,7 @@ class AttestationHeartbeat(Obligation[Heartbeat], name="attestation_heartbeat"):
     def touches(self, event: Event, facts: Facts, parameters: Heartbeat) -> Iterable[str]:
         data = event.data
         if isinstance(data, DeclaredInError):
-            mistaken = data.mistaken(facts)
-            return () if mistaken is None else mistaken.data.speaks_of()
+            return tuple(serial for _, one in data.mistaken(facts) for serial in one.data.speaks_of())
         return data.speaks_of()
 
     def reads(self, event: Event, facts: Facts, parameters: Heartbeat) -> Iterable[Key]:

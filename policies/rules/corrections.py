@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ledger.decision import Finding
 from ledger.event import Event
 from ledger.facts import Baseline, Correction, Exports, Facts, License, Order, Recorded, Supply
-from ledger.kinds.contract import DeclaredInError
+from ledger.kinds.contract import DeclaredInError, Mistake
 from policies.conditions import Case
 from policies.rules.rule import broken, finding_of, rule
 
@@ -28,36 +28,17 @@ from policies.rules.rule import broken, finding_of, rule
     },
 )
 def correction(case: Case, data: DeclaredInError) -> Iterator[Finding]:
-    recorded = case.facts.get(Recorded, str(data.index))
-    if recorded is None:
-        yield _corrects(case, data, "correction.unknown")
-        return
-    mistaken: Event = recorded.event
-    if mistaken.contract != case.event.contract:
-        # Of another contract not even the id is compared.
-        yield _corrects(case, data, "correction.other_contract")
-        return
-    if mistaken.id != data.id:
-        yield _corrects(case, data, "correction.id_differs")
-        return
-    if recorded.outcome == "denied":
-        yield _corrects(case, data, "correction.was_denied")
-        return
-    corrected = case.facts.get(Correction, str(data.index))
-    if corrected is not None:
-        yield _corrects(case, data, "correction.twice", subjects=(str(corrected.by),))
-        return
-    actor = case.event.actor
-    of_license = mistaken.kind.startswith("license.") and actor.role == "authority"
-    if actor.party != mistaken.actor.party and not of_license:
-        yield _corrects(case, data, "correction.not_yours")
+    wrong = [finding for one in data.mistakes if (finding := _stands(case, one)) is not None]
+    if wrong:
+        yield from wrong
         return
     # Tried on a layer that nobody keeps: the fold does it again, in earnest.
     after = case.facts.attempt()
-    code = mistaken.data.undo(mistaken, after, index=data.index)
-    if code is not None:
-        yield _corrects(case, data, code)
-        return
+    for index, mistaken in data.mistaken(case.facts):
+        code = mistaken.data.undo(mistaken, after, index=index)
+        if code is not None:
+            yield _corrects(case, index, code)
+            return
     of_entry = {"observed": data.index, "unit": "entry"}
     if short := _released_on_less(case.facts, after):
         yield finding_of("correction.released", "flag", subjects=short, **of_entry)
@@ -65,15 +46,37 @@ def correction(case: Case, data: DeclaredInError) -> Iterator[Finding]:
         yield finding_of("correction.headroom", "flag", subjects=over, **of_entry)
 
 
+def _stands(case: Case, one: Mistake) -> Finding | None:
+    """What forbids to take the entry back, whatever it says."""
+    recorded = case.facts.get(Recorded, str(one.index))
+    if recorded is None:
+        return _corrects(case, one.index, "correction.unknown")
+    mistaken: Event = recorded.event
+    if mistaken.contract != case.event.contract:
+        # Of another contract not even the id is compared.
+        return _corrects(case, one.index, "correction.other_contract")
+    if mistaken.id != one.id:
+        return _corrects(case, one.index, "correction.id_differs")
+    if recorded.outcome == "denied":
+        return _corrects(case, one.index, "correction.was_denied")
+    corrected = case.facts.get(Correction, str(one.index))
+    if corrected is not None:
+        return _corrects(case, one.index, "correction.twice", subjects=(str(corrected.by),))
+    actor = case.event.actor
+    of_license = mistaken.kind.startswith("license.") and actor.role == "authority"
+    if actor.party != mistaken.actor.party and not of_license:
+        return _corrects(case, one.index, "correction.not_yours")
+    return None
+
+
 def _over(before: Facts, after: Facts) -> tuple[str, ...]:
-    """Licenses of which more is now taken than they permit, and more than was before."""
+    """Licenses of which more is now taken than they permit, and by more than was before."""
     licenses = (fact for fact in after.changed.values() if isinstance(fact, License))
     return tuple(
         license_.license
         for license_ in licenses
-        if license_.ordered > license_.quantity
-        and (was := before.get(License, license_.license)) is not None
-        and license_.ordered > was.ordered
+        if (was := before.get(License, license_.license)) is not None
+        and license_.ordered - license_.quantity > max(0, was.ordered - was.quantity)
     )
 
 
@@ -112,5 +115,5 @@ def _released_on_less(before: Facts, after: Facts) -> tuple[str, ...]:
     )
 
 
-def _corrects(case: Case, data: DeclaredInError, code: str, *, subjects: tuple[str, ...] = ()) -> Finding:
-    return broken(case, code, observed=data.index, unit="entry", subjects=subjects)
+def _corrects(case: Case, index: int, code: str, *, subjects: tuple[str, ...] = ()) -> Finding:
+    return broken(case, code, observed=index, unit="entry", subjects=subjects)

@@ -10,8 +10,10 @@ from ledger.facts import (
     Declared,
     Fact,
     Holder,
+    LicenseChanges,
     Observation,
     Observed,
+    Once,
     OnDay,
     Ownership,
     Purchases,
@@ -34,6 +36,23 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         ),
         '{"contract":"c","application":"Z-1","exporter":"acme","sku":"s","quantity":10,"index":2,'
         '"applied_at":"2027-03-01T12:00:00Z","license":"D-1"}',
+    ),
+    "license_changes": (
+        LicenseChanges(
+            license="D-1",
+            before=(
+                Once(
+                    index=5, state="active", suspended_at=None, revoked_at=None, quantity=10,
+                    valid_until=date(2030, 2, 9), conditions_sha256="5e", must_acknowledge=("a",),
+                    acknowledged=("a",), acknowledgements=(4,), value=Decimal("5.00"), currency="USD",
+                    consignees=("b",), end_users=(), forwarders=(),
+                ),
+            ),
+        ),
+        '{"license":"D-1","before":[{"index":5,"state":"active","suspended_at":null,"revoked_at":null,'
+        '"quantity":10,"valid_until":"2030-02-09","conditions_sha256":"5e","must_acknowledge":["a"],'
+        '"acknowledged":["a"],"acknowledgements":[4],"value":"5.00","currency":"USD","consignees":["b"],'
+        '"end_users":[],"forwarders":[]}]}',
     ),
     "signing_key": (
         SigningKey(

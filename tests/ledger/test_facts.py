@@ -683,7 +683,6 @@ def test_what_others_rest_on_is_not_taken_back(
     [
         ("shipment.dispatched", (FORWARDER, "forwarder")),
         ("delivery.received", (BUYER, "consignee")),
-        ("license.suspended", (AUTHORITY, "authority")),
         ("license.granted", (AUTHORITY, "authority")),
         ("policy.activated", (AUTHORITY, "authority")),
         ("contract.opened", (EXPORTER, "exporter")),
@@ -692,7 +691,6 @@ def test_what_others_rest_on_is_not_taken_back(
 def test_what_cannot_be_undone_is_not(released: Workbench, kind: str, by: tuple[str, str]) -> None:
     released.dispatch(CHIPS)
     released.receive(CHIPS)
-    released.say("license.suspended")
     before = every(released)
     assert correct(released, kind, by=by) == ["correction.not_reversible"]
     assert every(released) == before

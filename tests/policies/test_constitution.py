@@ -597,7 +597,9 @@ def test_an_authority_corrects_licensing_but_not_trade() -> None:
     by = (AUTHORITY, "authority")
     assert denied(bench, "event.declared_in_error", by=by, **mistaken(bench)) == ["correction.not_yours"]
     bench.accepted("license.suspended")
-    # Its own, and still of a kind that nothing takes back.
+    bench.accepted("event.declared_in_error", by=by, **mistaken(bench))
+    # Its own, and of a kind that nothing takes back.
+    bench.accepted("key.registered", by=by)
     assert denied(bench, "event.declared_in_error", by=by, **mistaken(bench)) == ["correction.not_reversible"]
 
 
