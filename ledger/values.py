@@ -10,6 +10,7 @@ import re
 from collections.abc import Hashable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib.resources import files
 from operator import attrgetter
@@ -141,7 +142,9 @@ COMMITTED = "committed"
 
 def _known_zone(name: str, info: ValidationInfo) -> str:
     if info.context != COMMITTED and name not in _zones():
-        raise ValueError(f"{name} is not a time zone of the IANA database, such as America/New_York")
+        near = get_close_matches(name[:80], sorted(_zones()), 1)
+        hint = f"the nearest is {near[0]}" if near else "such as America/New_York"
+        raise ValueError(f"{name[:80]} is not a time zone of the IANA database; {hint}")
     return name
 
 

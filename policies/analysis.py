@@ -25,7 +25,7 @@ from ledger.kinds.ledger import ContractsSummarised
 from ledger.values import Value, format_timestamp, parse_timestamp
 from policies.compiled import Compiled, Library, OrderedAt, compile_document
 from policies.document import Bound, PolicyDocument, parse_document
-from policies.engine import GATED, Engine
+from policies.engine import Engine
 from policies.explain import explain
 from policies.history import History
 from policies.replay import Line, duties_in, follows_a_cause
@@ -139,9 +139,9 @@ def _step(history: History, line: Line, submission: Submission | None, log: Log)
     return first
 
 
-def _is_governed(event: Event) -> bool:
-    """Whether documents are asked about it."""
-    return event.data.nature != "own" and (not event.data.setup or event.kind in GATED)
+def _is_governed(event: Event, gated: frozenset[str]) -> bool:
+    """Whether documents are asked about it: of setup events those that one of them asks of by name."""
+    return event.data.nature != "own" and (not event.data.setup or event.kind in gated)
 
 
 # --- decisions that change ------------------------------------------------------------------------
@@ -245,12 +245,14 @@ def backtest(
     recorded = History(Engine(), origin=log.origin)
     candidate = History(judge_with(new), origin=log.origin)
     baseline = None if old is None else History(judge_with(old), origin=log.origin)
+    documents = (new,) if old is None else (new, old)
+    gated = frozenset(kind for one in documents for bound in one.conditions for kind in bound.at)
     judged = 0
     pointwise: list[Change] = []
     counterfactual: list[Change] = []
     for line, submission in _read(log, progress):
         asked: list[Decision] = []
-        if submission is not None and _is_governed(submission.event):
+        if submission is not None and _is_governed(submission.event, gated):
             judged += 1
             asked = [
                 _ask(recorded, line, submission, log, history.judge)

@@ -491,4 +491,5 @@ def _models_in(annotation: object) -> Iterator[type[Value]]:
 
 def _must(words: str) -> str:
     """ "Input should be ..." as we say it."""
+    words = words.replace(" after validation", "")
     return "must" + words.partition(" should")[2] if " should " in words else f"is wrong: {words}"

@@ -183,7 +183,10 @@ def _scalar(event: ScalarEvent, path: Path) -> str | int | bool:
         return int(text)
     if _NUMBER.fullmatch(text):
         raise _refused(
-            event, path, f'{text[:40]} is no plain whole number; write it in quotes, "{text[:40]}"'
+            event,
+            path,
+            f"{text[:40]} is no plain whole number, such as 10; "
+            f'if it is not meant as one, write it in quotes, "{text[:40]}"',
         )
     return text
 

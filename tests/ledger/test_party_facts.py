@@ -176,7 +176,7 @@ def test_a_reinstated_license_is_what_it_was(bench: Workbench) -> None:
     bench.accepted("license.reinstated")
     after = every(bench)
     changed = {key for key in after if before.get(key) != after[key]}
-    assert changed <= {("chain", CONTRACT)}
+    assert changed <= {("chain", CONTRACT), ("license_changes", LICENSE)}
 
 
 def test_an_expiry_keeps_when_a_suspension_began_and_spares_what_is_revoked(bench: Workbench) -> None:

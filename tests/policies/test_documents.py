@@ -284,7 +284,7 @@ def test_sixteen_levels_are_allowed() -> None:
         ("language: 1", "language: 2", "/language", "line 3, column 11: is 2, must be 1"),
         (
             "zone: America/New_York", "zone: America/NewYork", "/zone",
-            "line 4, column 7: America/NewYork is not a time zone of the IANA database, such as "
+            "line 4, column 7: America/NewYork is not a time zone of the IANA database; the nearest is "
             "America/New_York",
         ),
         (
