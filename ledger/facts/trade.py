@@ -11,7 +11,7 @@ from ledger.facts.base import Fact
 from ledger.facts.calendar import kept
 
 # Wide enough for any sum that an amount's own limits allow; never the caller's ambient context.
-_EXACT = Context(prec=80)
+EXACT = Context(prec=80)
 
 AMENDMENTS_KEPT = 16
 
@@ -60,7 +60,7 @@ class Order(Fact):
 
     @property
     def value(self) -> Decimal:
-        return _EXACT.multiply(self.unit_value, Decimal(self.units))
+        return EXACT.multiply(self.unit_value, Decimal(self.units))
 
     @property
     def stage(self) -> Stage:
@@ -215,7 +215,7 @@ class Releases(Fact):
     def with_value(self, amount: Decimal, currency: str) -> tuple[Sum, ...]:
         """The values once `amount`, which may be less than nothing, is added to one."""
         values = {s.currency: s.amount for s in self.values}
-        values[currency] = _EXACT.add(values.get(currency, Decimal(0)), amount)
+        values[currency] = EXACT.add(values.get(currency, Decimal(0)), amount)
         return tuple(Sum(amount=a, currency=c) for c, a in sorted(values.items()) if a)
 
     def with_units(self, month: str, units: int) -> tuple[InMonth, ...]:

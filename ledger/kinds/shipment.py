@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar, Self
 
 from pydantic import model_validator
@@ -26,6 +28,7 @@ from ledger.facts import (
 )
 from ledger.facts.calendar import month_at
 from ledger.facts.supply import exports_key
+from ledger.facts.trade import EXACT
 from ledger.kinds.order import order_and_license, state_of
 from ledger.values import (
     SSCC,
@@ -162,7 +165,10 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
 
 
 class ShipmentCancelled(Kind, kind="shipment.cancelled"):
-    """Takes a release back while nothing of it has left: its devices are free, its caps given back."""
+    """Takes back what of a release has not left: those devices are free, and their share of the caps is back.
+
+    What has left stays released under it, and keeps its quota.
+    """
 
     nature: ClassVar[Nature] = "request"
     said_by: ClassVar[frozenset[str]] = ShipmentRequested.said_by
@@ -179,7 +185,7 @@ class ShipmentCancelled(Kind, kind="shipment.cancelled"):
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
-        if shipment is not None and shipment.state == "released" and not gone_from(shipment, facts):
+        if shipment is not None and shipment.state != "cancelled":
             _take_back(shipment, facts)
 
 
@@ -368,13 +374,26 @@ def gone_from(shipment: Shipment, facts: Facts) -> tuple[str, ...]:
 
 
 def _take_back(shipment: Shipment, facts: Facts) -> None:
-    facts.update(shipment, state="cancelled")
-    for device in facts.devices(shipment.serials):
+    """Free the devices that have not left: the whole release, or a part of it."""
+    gone = frozenset(gone_from(shipment, facts))
+    held = tuple(serial for serial in shipment.serials if serial not in gone)
+    if not held:
+        return
+    back = shipment
+    if gone:
+        # All of a release is at one unit value, so the division is exact.
+        each = EXACT.divide(shipment.value, Decimal(len(shipment.serials)))
+        left = tuple(serial for serial in shipment.serials if serial in gone)
+        facts.update(shipment, serials=left, value=each * len(left))
+        back = replace(shipment, serials=held, value=each * len(held))
+    else:
+        facts.update(shipment, state="cancelled")
+    for device in facts.devices(held):
         # Back to what its test says: no policy need have asked for one.
         test = device.test_for(shipment.contract)
         state = "known" if test is None else "tested" if test.result == "pass" else "failed"
         facts.update(device, state=state, contract=None, shipment=None)
-    _release(shipment, facts, -1)
+    _release(back, facts, -1)
 
 
 def _release(shipment: Shipment, facts: Facts, sign: int) -> None:

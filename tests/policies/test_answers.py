@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger.facts import Device, Hold, License, Override, Proposed
+from ledger.facts import Device, Hold, License, Order, Override, Proposed, Releases, Shipment
 from ledger.merkle import leaf_hash, root
 from policies.explain import explain
 from tests.workbench import (
@@ -327,25 +327,53 @@ def test_headroom_that_is_left_or_grows_is_not_flagged() -> None:
     assert bench.fact(License, LICENSE).ordered == 8
 
 
-@pytest.mark.parametrize("left", [1, 3])
-def test_a_release_is_given_back_whole_or_not_at_all(watched: Workbench, left: int) -> None:
+@pytest.mark.parametrize("number", ["SH-1", "SH-TYPO"])
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_of_a_release_what_has_not_left_is_given_back(watched: Workbench, left: int, number: str) -> None:
+    """Whatever number it left under."""
     devices = serials(3)
     watched.order(3)
     watched.release(devices)
-    watched.dispatch(devices[:left], shipment="SH-TYPO")
+    watched.dispatch(devices[:left], shipment=number)
     watched.restart()
     decision = watched.say("shipment.cancelled", shipment="SH-1")
-    assert codes(decision) == ["shipment_held.dispatched"]
-    assert decision.failed[0].subjects == tuple(devices[:left])
+    assert codes(decision) == (["shipment_held.dispatched"] if left == 3 else [])
+    license_, order = watched.fact(License, LICENSE), watched.fact(Order, f"{CONTRACT}/PO-4711")
+    shipment = watched.fact(Shipment, f"{CONTRACT}/SH-1")
+    assert (license_.ordered, license_.released, order.released) == (3, left, left)
+    assert shipment.serials == tuple(devices[:left])
+    assert shipment.stands
+    assert order.released_value == shipment.value == 27_000 * left
+    assert watched.fact(Releases, f"{CONTRACT}/{LICENSE}").units_in(("2027-03",)) == left
+    assert [watched.fact(Device, d).contract for d in devices] == [CONTRACT] * left + [None] * (3 - left)
+    assert codes(watched.say("shipment.cancelled", shipment="SH-1")) == ["shipment_held.dispatched"]
+    if left < 3:
+        assert not watched.release(devices[left:], shipment="SH-2").denied
+        assert watched.fact(License, LICENSE).released == 3
 
 
-def test_a_device_that_another_release_holds_gives_nothing_back(watched: Workbench) -> None:
+def test_what_was_taken_back_may_not_leave_any_more_and_the_rest_arrives() -> None:
+    custody = condition("custody_continuity", incident_within="PT72H")
+    bench = Workbench().open(text=policy(custody))
+    bench.order(3)
+    bench.release(serials(3))
+    bench.dispatch(serials(2))
+    bench.accepted("shipment.cancelled", shipment="SH-1")
+    found = finding(bench.ask("shipment.dispatched", serials=["SN000003"]), "custody_continuity")
+    assert (found.code, found.subjects) == ("custody_continuity.not_released", ("SN000003",))
+    assert bench.receive(serials(2)).outcome == "accepted"
+    assert bench.fact(Shipment, f"{CONTRACT}/SH-1").state == "received"
+
+
+def test_a_device_that_another_release_holds_is_not_given_back(watched: Workbench) -> None:
     watched.order(3)
     watched.release(serials(2))
     device = watched.fact(Device, "SN000001")
     watched.facts.update(device, shipment=f"{CONTRACT}/SH-2")
-    decision = watched.say("shipment.cancelled", shipment="SH-1")
-    assert decision.failed[0].subjects == ("SN000001",)
+    watched.accepted("shipment.cancelled", shipment="SH-1")
+    assert watched.fact(Device, "SN000001").shipment == f"{CONTRACT}/SH-2"
+    assert watched.fact(Shipment, f"{CONTRACT}/SH-1").serials == ("SN000001",)
+    assert watched.fact(License, LICENSE).released == 1
 
 
 def test_who_is_no_longer_asked_leaves_a_license_active_by_taking_back(watched: Workbench) -> None:
