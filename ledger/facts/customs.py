@@ -19,6 +19,7 @@ class Filed:
     index: int
     itn: str
     license: str
+    eccn: str
     quantity: int
     value: Decimal
     currency: str

@@ -68,6 +68,7 @@ class ExportFiled(Kind, kind="export.filed"):
             index=index,
             itn=self.itn,
             license=self.license,
+            eccn=self.eccn,
             quantity=self.quantity,
             value=self.value.amount,
             currency=self.value.currency,

@@ -221,6 +221,7 @@ def _filing_reads(event: Event, facts: Facts, parameters: ExportFiled) -> Iterab
         "pass": "{observed} {unit} packed, {limit} filed",
         "not_filed": "no export filing is on record for the shipment",
         "license": "filed under license {observed}, released under {limit}",
+        "eccn": "filed as {observed}, licensed as {limit}",
         "over": "{observed} {unit} packed, {limit} filed: {shortfall} too many",
         "under": "{observed} {unit} packed, and no more are released, {limit} filed: {shortfall} too few",
         "value": "filed at {observed} {unit}, released at {limit} {unit}",
@@ -228,7 +229,7 @@ def _filing_reads(event: Event, facts: Facts, parameters: ExportFiled) -> Iterab
     reads=_filing_reads,
 )
 def export_filed(case: Case, parameters: ExportFiled) -> Found:
-    """What leaves must be what was filed: the same license, the same number of units, the same value.
+    """What leaves must be what was filed: license, classification, number of units and value are the same.
 
     Packed are all units of the shipment that a carrier has taken, this dispatch included. Fewer than
     filed are flagged once nothing of the release is left to pack. The latest filing counts. It
@@ -247,6 +248,9 @@ def export_filed(case: Case, parameters: ExportFiled) -> Found:
         return Found("fail", "not_filed")
     if filed.license != shipment.license:
         return Found("fail", "license", filed.license, shipment.license, unit="license")
+    license_ = case.license(shipment.license)
+    if license_ is not None and filed.eccn != license_.eccn:
+        return Found("fail", "eccn", filed.eccn, license_.eccn, unit="ECCN")
     gone = set(shipment.dispatched) | set(data.serials)
     packed, quantity = len(gone), filed.quantity
     if packed > quantity:

@@ -94,12 +94,12 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
             contract="c", shipment="SH-1",
             filings=(
                 Filed(
-                    index=5, itn="X20270301000001", license="D-1", quantity=2, value=Decimal("54000.00"),
-                    currency="USD",
+                    index=5, itn="X20270301000001", license="D-1", eccn="3A090.a", quantity=2,
+                    value=Decimal("54000.00"), currency="USD",
                 ),
             ),
         ),
-        '{"contract":"c","shipment":"SH-1","filings":[{"index":5,"itn":"X20270301000001","license":"D-1",'
+        '{"contract":"c","shipment":"SH-1","filings":[{"index":5,"itn":"X20270301000001","license":"D-1","eccn":"3A090.a",'
         '"quantity":2,"value":"54000.00","currency":"USD"}]}',
     ),
     "import_approval": (

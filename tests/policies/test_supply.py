@@ -378,6 +378,7 @@ def test_an_amended_filing_takes_the_place_of_the_first() -> None:
     ("said", "code"),
     [
         ({"license": "D-999999"}, "export_filed.license"),
+        ({"eccn": "4A090.a"}, "export_filed.eccn"),
         ({"value": usd("27000000.01")}, "export_filed.value"),
         ({"value": {"amount": "27000000.00", "currency": "EUR"}}, "export_filed.value"),
     ],
