@@ -226,8 +226,17 @@ Serial = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9._-]{2,39}$"
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 """Free text, kept as it came."""
-Port = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}[A-Z2-9]{3}$")]
-"""UN/LOCODE."""
+
+
+def _port_of_country(code: str, info: ValidationInfo) -> str:
+    # XZ: installations in international waters.
+    if info.context != COMMITTED and code[:2] != "XZ" and code[:2] not in _COUNTRIES:
+        raise ValueError(f"{code} is no UN/LOCODE: {code[:2]} is not an ISO 3166-1 alpha-2 country code")
+    return code
+
+
+Port = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}[A-Z2-9]{3}$"), AfterValidator(_port_of_country)]
+"""UN/LOCODE: a country and a place in it."""
 Incoterm = Literal[
     "EXW", "FCA", "CPT", "CIP", "DAP", "DPU", "DDP", "FAS", "FOB", "CFR", "CIF"
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from ledger.event import Event, Kind, Nature
 from ledger.facts import Amendments, Before, Contract, Facts, Key, License, Order, Purchases
 from ledger.facts.trade import AMENDMENTS_KEPT
-from ledger.values import Amount, Identifier, Incoterm, Money, PartyId, Text, Units, day_of
+from ledger.values import GTIN, Amount, Identifier, Incoterm, Money, PartyId, Text, Units, day_of
 
 
 class OrderPlaced(Kind, kind="order.placed"):
@@ -35,6 +35,8 @@ class OrderPlaced(Kind, kind="order.placed"):
     order: Identifier
     license: Identifier
     sku: Identifier
+    gtin: GTIN | None = None
+    """Of the item, where the trade numbers it (GS1)."""
     units: Units
     unit_value: Money
     consignee: PartyId

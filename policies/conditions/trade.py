@@ -13,7 +13,7 @@ from ledger.event import Event
 from ledger.facts import Facts, Key, License, Order, Releases, RevenueAccount
 from ledger.facts.payment import DAYS_KEPT
 from ledger.facts.payment import Revenue as RevenueOf
-from ledger.kinds.order import OrderCancelled
+from ledger.kinds.order import OrderAmended, OrderCancelled
 from ledger.kinds.shipment import ShipmentRequested
 from ledger.values import Amount, Money, Value, day_of, midnight
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
@@ -192,39 +192,48 @@ class Prepayment(Parameters):
 @condition(
     number=22,
     parameters=Prepayment,
-    requests=("shipment.requested", "order.cancelled"),
+    requests=("shipment.requested", "order.cancelled", "order.amended"),
     unit="currency",
     sentences={
         "pass": "{observed} {unit} paid before release, {limit} {unit} due",
         "order_unknown": "the order is not one of this contract",
         "short": "{observed} {unit} paid before release, {limit} {unit} due: {shortfall} {unit} short",
         "no_cancellation": "the order cannot be cancelled; {observed} {unit} of {limit} {unit} due is paid",
+        "no_reduction": "the order cannot be made less; {observed} {unit} of {limit} {unit} due is paid",
     },
 )
 def prepayment(case: Case, parameters: Prepayment) -> Found:
     """The buyer pays the stated share of an order before any of it is released, and cannot cancel.
 
+    Nor, where a document asks that of `order.amended`, make the order worth less than it was.
     Due is units × unit value × share of the whole order as it stands, rounded once. Paid is what the
     exporter has recorded as received for the goods, in the order's own currency; a share of revenue
     is not for the goods. A term that some contracts have: nothing in the law asks for it.
     """
     data = case.data
-    if not isinstance(data, ShipmentRequested | OrderCancelled):
+    if not isinstance(data, ShipmentRequested | OrderCancelled | OrderAmended):
         return NOT_APPLICABLE
     order = case.order(data.order)
     if order is None:
         return Found("fail", "order_unknown")
     due = prepayment_due(order, parameters)
     observed, limit = plain(order.paid, parameters.digits), plain(due, parameters.digits)
-    if isinstance(data, OrderCancelled):
+    if isinstance(data, OrderCancelled | OrderAmended):
         terms = parameters.cancellation
-        if terms == "never" or (terms == "until_paid" and order.paid):
-            return Found("fail", "no_cancellation", observed, limit, unit=order.currency)
+        less = isinstance(data, OrderCancelled) or _amended_value(order, data) < order.value
+        if less and (terms == "never" or (terms == "until_paid" and order.paid)):
+            code = "no_cancellation" if isinstance(data, OrderCancelled) else "no_reduction"
+            return Found("fail", code, observed, limit, unit=order.currency)
         return Found("pass", None, observed, limit, unit=order.currency)
     if order.paid < due:
         short = plain(EXACT.subtract(due, order.paid), parameters.digits)
         return Found("fail", "short", observed, limit, short, unit=order.currency)
     return Found("pass", None, observed, limit, unit=order.currency)
+
+
+def _amended_value(order: Order, data: OrderAmended) -> Decimal:
+    unit_value = order.unit_value if data.unit_value is None else data.unit_value.amount
+    return EXACT.multiply(unit_value, Decimal(data.units or order.units))
 
 
 def prepayment_due(order: Order, parameters: Prepayment) -> Decimal:

@@ -237,6 +237,9 @@ WRONG: list[tuple[str, str, Any]] = [
     ("shipment.requested", "destination", {"country": "XX", "site": "A"}),
     ("shipment.dispatched", "sscc", "003456789012345671"),
     ("shipment.dispatched", "sscc", "٠" * 17 + "0"),
+    ("shipment.dispatched", "port_of_loading", "ZZLAX"),
+    ("order.placed", "gtin", "4006381333932"),
+    ("order.placed", "gtin", "400638133393"),
     ("delivery.received", "missing", ["SN000001"]),
     ("usage.attested", "until", "2027-06-01T00:00:00Z"),
     ("policy.activated", "sha256", "00" * 32),
@@ -251,6 +254,20 @@ def test_a_value_that_is_not_exactly_right_is_refused(kind: str, field: str, wro
     value["data"][field] = wrong
     found = faults(value)
     assert all(pointer.startswith("/data") for pointer in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "right"),
+    [
+        ("order.placed", "gtin", "4006381333931"),
+        ("shipment.dispatched", "port_of_loading", "HKHKG"),
+        ("shipment.dispatched", "port_of_loading", "XZ222"),
+    ],
+)
+def test_a_number_of_the_trade_is_taken_as_it_is(kind: str, field: str, right: str) -> None:
+    value = example(kind)
+    value["data"][field] = right
+    assert getattr(parse_event(value).data, field) == right
 
 
 @pytest.mark.parametrize(

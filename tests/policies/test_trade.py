@@ -212,6 +212,24 @@ def test_an_order_is_cancelled_as_the_terms_say(terms: str, paid: str | None, ou
 
 
 @pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"units": 999}, "prepayment.no_reduction"),
+        ({"units": 1000, "unit_value": usd("26999.99")}, "prepayment.no_reduction"),
+        ({"units": 1001}, None),
+        ({"consignee": BUYER}, None),
+    ],
+)
+def test_an_order_that_cannot_be_cancelled_is_not_amended_away(
+    said: dict[str, Any], code: str | None
+) -> None:
+    bench, said = prepaid("25000000.00"), {"units": None, "unit_value": None, **said}
+    assert codes(bench.ask("order.amended", **said)) == ([] if code is None else [code])
+    assert prepaid(None, cancellation="until_paid").ask("order.amended", **said).outcome == "accepted"
+    assert prepaid("0.01", cancellation="allowed").ask("order.amended", **said).outcome == "accepted"
+
+
+@pytest.mark.parametrize(
     "said",
     [
         {"purpose": "revenue_share"},
