@@ -497,7 +497,7 @@ def test_what_names_no_approval_draws_on_the_quota_all_the_same() -> None:
     bench = approved(quota=2)
     bench.accepted("shipment.requested", serials=serials(2), approval=NUMBER)
     bench.accepted("customs.cleared", approval=None, quantity=2)
-    assert codes(bench.say("customs.cleared", approval=None, quantity=1)) == ["import_approved.over"]
+    assert "import_approved.over" in codes(bench.say("customs.cleared", approval=None, quantity=1))
 
 
 def test_a_clearance_elsewhere_or_under_another_approval_is_flagged() -> None:
