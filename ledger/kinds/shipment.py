@@ -384,8 +384,8 @@ def _take_back(shipment: Shipment, facts: Facts) -> None:
         # All of a release is at one unit value, so the division is exact.
         each = EXACT.divide(shipment.value, Decimal(len(shipment.serials)))
         left = tuple(serial for serial in shipment.serials if serial in gone)
-        facts.update(shipment, serials=left, value=each * len(left))
-        back = replace(shipment, serials=held, value=each * len(held))
+        facts.update(shipment, serials=left, value=EXACT.multiply(each, Decimal(len(left))))
+        back = replace(shipment, serials=held, value=EXACT.multiply(each, Decimal(len(held))))
     else:
         facts.update(shipment, state="cancelled")
     for device in facts.devices(held):
