@@ -118,7 +118,7 @@ def _moved(case: Case, data: ShipmentDispatched | DeliveryReceived, parameters: 
     # and has been flagged already if it did not.
     late = _left_after(shipment, data, stopped)
     if late or not shipment.dispatched_until(stopped):
-        return _breach(case, license_, "received_undispatched", stopped, late)
+        return _breach(case, license_, "received_undispatched", stopped, late or data.missing)
     over = later(stopped, parameters.in_transit_grace, case.zone)
     if case.at >= over:
         return _breach(case, license_, "grace_over", over)

@@ -20,7 +20,8 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "dispatched_after": "于{observed}发运，而许可证已于{limit}停止效力",
         "in_transit": "于{observed}收货，许可证停止效力时货物已在途；此类货物可在{limit}之前到达",
         "grace_over": "于{observed}收货，在途货物须在{limit}之前到达",
-        "received_undispatched": "于{observed}收货，而在许可证于{limit}停止效力之前并无发运记录",
+        "received_undispatched": "于{observed}收货，而在许可证于{limit}停止效力之前并无全部货物的发运记录："
+        "{subjects}",
     },
     "validity_window": {
         "pass": "入账时间为{observed}，许可证有效期至{limit}",
@@ -38,6 +39,8 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "license_unknown": _NO_LICENSE,
         "no_value": "许可证未载明金额",
         "currency": f"放行以{{observed}}计价，限额以{{limit}}计价：{_NO_EXCHANGE}",
+        "within_tolerance": "已放行金额{observed}{unit}，许可金额{limit}{unit}："
+        "多出{shortfall}{unit}，在容差之内",
         "over": "已放行金额{observed}{unit}，允许金额{limit}{unit}：超出{shortfall}{unit}（"
         "剩余额度{headroom}{unit}）",
     },
@@ -70,6 +73,7 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "license_unknown": _NO_LICENSE,
         "item": "{observed}不属于许可的物项：{limit}",
         "party": "{limit}{unit}中有{shortfall}{unit}不得以该身份参与：{subjects}",
+        "order": "{limit}{unit}中有{shortfall}{unit}与订单不符，须先变更订单：{subjects}",
     },
     "no_onward_transfer": {
         "pass": "{observed}{unit}转让给允许的受让方",
@@ -118,6 +122,8 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "pass": "{limit}台设备中有{observed}台已通过实验室检测",
         "not_passed": "{limit}台设备中有{observed}台已通过实验室检测，{shortfall}台未通过或未检测："
         "{subjects}",
+        "sample_short": "已有{observed}{unit}通过实验室检测，本批放行的抽样数为{limit}：尚缺{shortfall}",
+        "sample_failed": "抽样中有{shortfall}{unit}未通过检测：{subjects}",
     },
     "levy_settled": {
         "pass": "已缴关税{observed}{unit}，应缴{limit}{unit}",
@@ -130,6 +136,7 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "order_unknown": _NO_ORDER,
         "short": "放行前已付{observed}{unit}，应付{limit}{unit}：尚欠{shortfall}{unit}",
         "no_cancellation": "订单不得取消；应付{limit}{unit}，已付{observed}{unit}",
+        "no_reduction": "订单不得减少；应付{limit}{unit}，已付{observed}{unit}",
     },
     "revenue_share": {
         "pass": "已支付收入分成{observed}{unit}，截至目前应付{limit}{unit}",
@@ -139,6 +146,7 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "pass": "装箱{observed}{unit}，出口申报{limit}",
         "not_filed": "该批货物没有出口申报记录",
         "license": "出口申报使用许可证{observed}，放行使用许可证{limit}",
+        "eccn": "出口申报的分类为{observed}，许可证的分类为{limit}",
         "over": "装箱{observed}{unit}，出口申报{limit}：多装{shortfall}",
         "under": "装箱{observed}{unit}且不再有放行，出口申报{limit}：少装{shortfall}",
         "value": "申报价值{observed}{unit}，放行价值{limit}{unit}",
@@ -163,6 +171,7 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "missing": "发运{limit}台设备，到货{observed}台，短少{shortfall}台：{subjects}",
         "not_dispatched": "到货设备中有{shortfall}台并非随本批发运：{subjects}",
         "swapped": "发运{limit}台设备，到货{observed}台，短少{shortfall}台，且有其他设备顶替到货：{subjects}",
+        "not_there": "{limit}台设备中有{observed}台在场可以移交，{shortfall}台不在场：{subjects}",
     },
     # --- devices ----------------------------------------------------------------------------------
     "site_allow_list": {
