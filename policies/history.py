@@ -79,7 +79,7 @@ class History:
         Gives the entries that must be recalled first, and then it is to be asked again; [] if none.
         """
         facts = self._prepared = self._prepared or AllFacts(self._known)
-        if not event.data.looks_up:
+        if not event.data.looks_up and event.retries is None:
             return []
         while keys := missing(event, facts, judge or self.judge):
             if cited := [index for index in self._cited(keys) if index not in self._recalled]:
