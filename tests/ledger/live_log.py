@@ -124,7 +124,7 @@ async def tell(log: LiveLog, clock: SimulatedClock, *, events_max: int = 1) -> N
         if not pending:
             await scheduler.advance(parse_timestamp(step.at), clock.set)
         if step.answers:
-            for said in await log.reader.entries(Filter(party=LEDGER_PARTY)):
+            for said in (await log.reader.entries(Filter(party=LEDGER_PARTY))).entries:
                 year.hear(said.kind, said.index)
         pending.append(step)
     await send()

@@ -103,6 +103,7 @@ async def test_the_first_entry_names_the_log_its_key_and_its_clock(ledger: Login
         "origin": ORIGIN,
         "key": str(SIGNER.verifier),
         "clock": "simulated",
+        "summary_hours": 720,
     }
 
 
