@@ -70,7 +70,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
         clock=clock,
     )
     followers = [one for one in (service.witnessing, service.timestamping) if one is not None]
-    door = Door(keyring, quotas, sequencer, metrics, service.now)
+    door = Door(keyring, quotas, reader, sequencer, metrics, service.now)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:

@@ -61,6 +61,7 @@ class Evaluation:
         except MalformedInput as error:
             faults = (Fault(f"/event{fault.pointer}", fault.detail) for fault in error.faults)
             raise type(error)(*faults) from None
+        await self.door.prove([submission], pointers=["/event"])
         against = _against(value["against"]) if "against" in value else None
         async with self.reader.snapshot() as snapshot:
             now = max(self.door.now(), snapshot.head.recorded_at)

@@ -164,6 +164,11 @@ def _words(report: Report) -> list[str]:
         f" log {report.origin}",
         f"root {report.root.hex()}, signed by {whose}",
     ]
+    if report.signatures:
+        keys = _many(report.signing_keys, "key", "keys")
+        words.append(f"{_many(report.signatures, 'signature', 'signatures')} of submitters hold, by {keys}")
+    if report.signatures_unchecked:
+        words.append(f"{_many(report.signatures_unchecked, 'signature', 'signatures')} could not be checked")
     if report.receipts:
         words.append(f"honours {_many(report.receipts, 'receipt', 'receipts')}")
     if report.kept:

@@ -6,6 +6,7 @@ from typing import Any
 
 from api import problems
 from api.schemas import ProblemView
+from ledger import dsse
 from ledger.event import KINDS, model_of
 
 DESCRIPTION = """\
@@ -57,6 +58,7 @@ def described(schema: dict[str, Any]) -> dict[str, Any]:
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = ProblemView.model_json_schema()
     schemas["Event"] = {"oneOf": [_event_schema(schemas, *kind) for kind in _submittable()]}
+    schemas["SignedEvent"] = _SIGNED_EVENT
     schemas["Receipt"] = _RECEIPT
     schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     schema["tags"] = TAGS
@@ -130,6 +132,41 @@ def _json(description: str, model: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": model}}}
 
 
+def _ref(model: str) -> dict[str, Any]:
+    return {"$ref": _REF.format(model=model)}
+
+
+_BASE64 = {"type": "string", "contentEncoding": "base64"}
+_SIGNED_EVENT = {
+    "description": "A DSSE v1.0.2 envelope: the canonical form of an event (RFC 8785), and signatures.",
+    "type": "object",
+    "required": ["payload", "payloadType", "signatures"],
+    "additionalProperties": False,
+    "properties": {
+        "payload": _BASE64,
+        "payloadType": {"const": dsse.PAYLOAD_TYPE},
+        "signatures": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": dsse.SIGNATURES_MAX,
+            "items": {
+                "type": "object",
+                "required": ["keyid", "sig"],
+                "additionalProperties": False,
+                "properties": {
+                    "keyid": {
+                        "type": "string",
+                        "pattern": "^[0-9a-f]{64}$",
+                        "description": "SHA-256 of the key's SubjectPublicKeyInfo (DER), hex.",
+                    },
+                    "sig": {**_BASE64, "maxLength": dsse.SIGNATURE_CHARACTERS_MAX},
+                },
+            },
+        },
+    },
+}
+
+
 def _write_problems() -> dict[str, Any]:
     return {
         "400": _problem("Not strict JSON, or not what this route takes."),
@@ -138,7 +175,9 @@ def _write_problems() -> dict[str, Any]:
         "409": _problem("The id is taken by another event of this party."),
         "413": _problem("Too large."),
         "415": _problem("Unsupported media type."),
-        "422": _problem("Malformed (nothing written), or refused by policy (type /problems/denied)."),
+        "422": _problem(
+            "Malformed, or signed wrongly (nothing written), or refused by policy (type /problems/denied)."
+        ),
         "429": _problem("Too many events are waiting, or the key has used its quota; see Retry-After."),
         "503": _problem("The database is away; see Retry-After and try again."),
     }
@@ -157,7 +196,7 @@ def _submit_event() -> dict[str, Any]:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"$ref": _REF.format(model="Event")},
+                    "schema": {"anyOf": [_ref("Event"), _ref("SignedEvent")]},
                     "examples": examples(),
                 }
             },
@@ -179,7 +218,7 @@ def _submit_event() -> dict[str, Any]:
 
 
 def _submit_batch() -> dict[str, Any]:
-    event = {"$ref": _REF.format(model="Event")}
+    event = {"anyOf": [_ref("Event"), _ref("SignedEvent")]}
     results = {
         "type": "object",
         "required": ["results"],

@@ -73,6 +73,12 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
         "The JSON is not an event of a known kind. `errors` points to each place. Nothing was "
         "written. The schemas of all kinds are at /v1/kinds.",
     ),
+    errors.BadSignature: Problem(
+        "bad-signature", 422, "A signature does not hold",
+        "A signature is DSSE over the canonical event, by a key that the speaker has registered in the "
+        "contract (key.registered) and not retired. `errors` points to each that is not so. Nothing was "
+        "written.",
+    ),
     errors.TooLarge: Problem(
         "too-large", 413, "Too large", "An event is at most 1 MiB, a batch at most 16 MiB and 1,000 events."
     ),

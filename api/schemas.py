@@ -144,6 +144,9 @@ class EntryView(BaseModel):
     header: dict[str, Any]
     event: BodyView | None
     decision: BodyView | None
+    signatures: Annotated[
+        BodyView | None, Field(description="Of a signed event: its DSSE envelope, without the payload.")
+    ] = None
 
 
 class EntryPage(BaseModel):

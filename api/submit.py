@@ -16,18 +16,21 @@ from api.exchange import Answer, Exchange
 from api.language import accepted_language
 from api.problems import UnsupportedMedia
 from api.quotas import Quotas
+from api.signatures import prove
 from api.telemetry import Metrics
 from ledger.canonical import DEPTH_MAX, parse
 from ledger.errors import Fault, LedgerError, MalformedEvent, MalformedInput, NotJSON, TooLarge
 from ledger.event import EVENT_BYTES_MAX, Submission, submission_of
 from ledger.kinds.policy import CarriedPolicy
+from ledger.reader import Reader
 from ledger.sequencer import Committed, Result, Sequencer
 from ledger.values import format_timestamp
 from policies.checks import sound_document
 from policies.explain import explain
 from policies.words import Language
 
-EVENT_BODY_BYTES_MAX = EVENT_BYTES_MAX + 65_536  # room for white space
+EVENT_BODY_BYTES_MAX = EVENT_BYTES_MAX * 4 // 3 + 65_536
+"""Signed, an event comes in base64; and there is room for white space."""
 BATCH_BODY_BYTES_MAX = 16 << 20
 BATCH_EVENTS_MAX = 1_000
 AHEAD_MAX = timedelta(minutes=5)
@@ -43,6 +46,7 @@ class Door:
 
     keyring: Keyring
     quotas: Quotas
+    reader: Reader
     sequencer: Sequencer
     metrics: Metrics
     now: Callable[[], datetime]
@@ -53,6 +57,7 @@ class Door:
         media_type_of(exchange, JSON_TYPES)
         value = parse(await exchange.body(EVENT_BODY_BYTES_MAX))
         submission = self.admit(value, caller)
+        await self.prove([submission], pointers=[""])
         [result] = await self.sequencer.append([submission])
         outcome = _counted(result)
         self.metrics.count(outcome)
@@ -68,6 +73,7 @@ class Door:
         values = _lines(raw) if media_type in NDJSON_TYPES else _array(raw)
         self.quotas.more(caller, len(values) - 1)
         submissions = self._admit_all(values, caller)
+        await self.prove(submissions, pointers=[f"/{number}" for number in range(len(submissions))])
         results = await self.sequencer.append(submissions)
         counted = Counter(map(_counted, results))
         for outcome, number in counted.items():
@@ -105,6 +111,10 @@ class Door:
         if isinstance(event.data, CarriedPolicy):
             sound_document(event.data.text, pointer="/data/text")
         return submission
+
+    async def prove(self, submissions: Sequence[Submission], *, pointers: Sequence[str]) -> None:
+        """BadSignature unless the signatures that came with events hold."""
+        await prove(submissions, self.reader, pointers=pointers)
 
     def _admit_all(self, values: Sequence[object], caller: Caller) -> list[Submission]:
         if not values:

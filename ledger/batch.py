@@ -117,6 +117,11 @@ class Batch:
         chain = facts.get(Chain, event.contract)
         event_body = Body(self._salt(SALT_BYTES), submission.body)
         decision_body = Body(self._salt(SALT_BYTES), decision.body)
+        bodies = {"event": event_body, "decision": decision_body}
+        signatures = None
+        if submission.signatures is not None:
+            bodies["signatures"] = Body(self._salt(SALT_BYTES), submission.signatures)
+            signatures = bodies["signatures"].commitment
         header = Header(
             index=index,
             previous=self._last_leaf,
@@ -126,8 +131,9 @@ class Batch:
             recorded_at=self._recorded_at,
             decision=decision_body.commitment,
             event=event_body.commitment,
+            signatures=signatures,
         )
-        entry = Entry.build(header, {"event": event_body, "decision": decision_body})
+        entry = Entry.build(header, bodies)
         extend_chain(event.contract, facts, leaf=entry.leaf)
         self._last_leaf = entry.leaf
         new = NewEntry(

@@ -40,6 +40,10 @@ class MalformedEvent(MalformedInput):
     """Strict JSON, but not an event of a known kind."""
 
 
+class BadSignature(MalformedInput):
+    """A signature does not hold, or its key is not the speaker's to sign with."""
+
+
 class TooLarge(LedgerError):
     """The input is larger than the limit it names."""
 

@@ -13,13 +13,14 @@ from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
 
 import orjson
 from pydantic import Field, ValidationError, create_model
 
-from ledger.canonical import encode
-from ledger.errors import Fault, MalformedEvent
+from ledger.canonical import encode, parse
+from ledger.dsse import Envelope, is_envelope
+from ledger.errors import Fault, MalformedEvent, MalformedInput
 from ledger.values import (
     COMMITTED,
     Any_,
@@ -147,6 +148,14 @@ class Event(Value):
     retries: EventId | None = None
     """The id of the refused attempt that this one tries again."""
 
+    # No private attribute: pydantic would make a dictionary of these for every event.
+    signed_by: ClassVar[tuple[str, ...]] = ()
+    """Fingerprints of the keys whose signatures came with it, in their order; of an instance, by `signed`."""
+
+    def signed(self, by: tuple[str, ...]) -> Self:
+        """The same event, with signatures by these keys."""
+        return self.model_copy(update={"signed_by": by})
+
 
 class Submission(NamedTuple):
     """An event and the bytes that are committed for it."""
@@ -154,6 +163,8 @@ class Submission(NamedTuple):
     event: Event
     body: bytes
     """Canonical JSON of the value as submitted."""
+    signatures: bytes | None = None
+    """Canonical JSON of its envelope without the payload (`ledger.dsse`); None: it is not signed."""
 
 
 @cache
@@ -218,14 +229,16 @@ def _event_of(value: object, *, context: str | None = None) -> Event:
         raise MalformedEvent(*faults_of(error)) from None
 
 
-def committed_event(body: bytes) -> Event:
-    """The event of an entry, in the newest version of its kind.
+def committed_event(body: bytes, signatures: bytes | None = None) -> Event:
+    """The event of an entry, with the keys that signed it, in the newest version of its kind.
 
     It was judged fit when it came in: what a registry of countries, currencies, zones or check digits
     says today changes nothing in it, and its own version reads it for ever. Raises MalformedEvent for
     what nobody can have committed.
     """
     event = _event_of(orjson.loads(body), context=COMMITTED)
+    if signatures is not None:
+        event = event.signed(Envelope.committed(body, signatures).keyids)
     data = event.data
     while (following := data.upcast()) is not data:
         data = following
@@ -235,7 +248,29 @@ def committed_event(body: bytes) -> Event:
 
 
 def submission_of(value: object) -> Submission:
-    """Parse an event and keep the canonical bytes of what was submitted."""
+    """Parse an event, or the envelope of one, and keep the canonical bytes of what was submitted.
+
+    Raises MalformedInput. That signatures hold is not checked here.
+    """
+    return _opened(value) if is_envelope(value) else _submission(value)
+
+
+def _opened(value: object) -> Submission:
+    envelope = Envelope.parse(value)
+    try:
+        event, body, _ = _submission(parse(envelope.payload))
+    except MalformedInput as error:
+        # No pointer reaches into what is encoded.
+        inner = (
+            Fault("/payload", f"in its event, {f.pointer or 'the whole'}: {f.detail}") for f in error.faults
+        )
+        raise type(error)(*inner) from None
+    if body != envelope.payload:
+        raise MalformedEvent(Fault("/payload", "is not the canonical form of its event (RFC 8785)"))
+    return Submission(event.signed(envelope.keyids), body, envelope.body)
+
+
+def _submission(value: object) -> Submission:
     event = parse_event(value)
     body = encode(value)
     if len(body) > EVENT_BYTES_MAX:

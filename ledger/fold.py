@@ -37,10 +37,12 @@ from ledger.facts import (
     Policy,
     Refused,
     Shipment,
+    SigningKey,
     Under,
     attempt_key,
     duty_key,
 )
+from ledger.kinds.keys import signing_key
 from ledger.kinds.ledger import (
     SCOPE_MAX,
     ContractsSummarised,
@@ -78,6 +80,8 @@ def needs(event: Event, facts: Facts, judge: Judge | None = None) -> Iterable[Ke
         yield Policy.name, policy.sha256
     if (document := document_key(event)) is not None:
         yield DocumentSeen.name, document
+    for fingerprint in event.signed_by:
+        yield SigningKey.name, signing_key(event, fingerprint)
     data = event.data
     if (subject := data.subject()) is not None:
         yield Hold.name, f"{event.contract}/{subject}"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
@@ -18,7 +18,7 @@ from ledger.checkpoint import SIZE_MAX
 from ledger.entry import Body, Entry, Header
 from ledger.errors import NotFound, Unavailable
 from ledger.event import LEDGER_CONTRACT
-from ledger.facts import Fact, FactT, Key, decode
+from ledger.facts import Fact, FactT, Key, SigningKey, decode
 from ledger.kinds.ledger import ContractsSummarised
 from ledger.merkle import HASH_BYTES
 from ledger.store import HEAD_COLUMNS, Head, load_facts, load_tiles
@@ -38,7 +38,7 @@ READER_OPTIONS = (
 )
 _ENTRY_COLUMNS = (
     "e.header, e.leaf, e.kind, e.party, e.event_id::text, e.outcome, e.recorded_at,"
-    " b.event_salt, b.event, b.decision_salt, b.decision"
+    " b.event_salt, b.event, b.decision_salt, b.decision, b.signatures_salt, b.signatures"
 )
 
 
@@ -305,6 +305,24 @@ class Reader:
         )
         return [decode(fact.name, row[0]) for row in rows]  # type: ignore[misc]
 
+    async def signing_keys(self, keys: Collection[str]) -> dict[str, SigningKey]:
+        """Those of these that are registered, by the key of the fact."""
+        rows = await self._rows(
+            "SELECT key, data::text FROM facts WHERE name = %s AND key = ANY(%s)",
+            [SigningKey.name, list(keys)],
+        )
+        return {key: cast(SigningKey, decode(SigningKey.name, data)) for key, data in rows}
+
+    async def ids_taken(self, ids: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of these (party, event id) that an entry has."""
+        parties, event_ids = [party for party, _ in ids], [event_id for _, event_id in ids]
+        rows = await self._rows(
+            "SELECT e.party, e.event_id::text FROM unnest(%s::text[], %s::uuid[]) AS asked (party, id)"
+            " JOIN entries e ON e.party = asked.party AND e.event_id = asked.id",
+            [parties, event_ids],
+        )
+        return {(party, event_id) for party, event_id in rows}
+
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
         """What judging needs, without the lock of the head. NotFound before genesis."""
@@ -491,9 +509,12 @@ def _body(salt: bytes | None, value: bytes | None) -> Body | None:
 
 
 def _stored(row: tuple[Any, ...]) -> StoredEntry:
-    raw, leaf, kind, party, event_id, outcome, at, event_salt, event, decision_salt, decision = row
+    raw, leaf, kind, party, event_id, outcome, at, event_salt, event, decision_salt, decision, *more = row
+    header = Header.parse(raw)
     bodies = {"event": _body(event_salt, event), "decision": _body(decision_salt, decision)}
-    entry = Entry(Header.parse(raw), raw, leaf, bodies)
+    if header.signatures is not None:
+        bodies["signatures"] = _body(*more)
+    entry = Entry(header, raw, leaf, bodies)
     return StoredEntry(entry, kind, party, event_id, outcome, at)
 
 

@@ -89,7 +89,7 @@ class _Item:
     bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.bytes = sum(len(submission.body) for submission in self.submissions)
+        self.bytes = sum(len(s.body) + len(s.signatures or b"") for s in self.submissions)
 
 
 class Sequencer:
@@ -587,14 +587,13 @@ _Placed = NewEntry | int | LedgerError
 
 def _receipt_of(new: NewEntry, growth: Growth, checkpoint: str) -> Receipt:
     entry = new.entry
-    decision, event = entry.bodies["decision"], entry.bodies["event"]
+    decision = entry.bodies["decision"]
     assert decision is not None
-    assert event is not None
     return Receipt(
         index=entry.header.index,
         header=entry.raw,
         decision=decision.value,
-        salts={"decision": decision.salt, "event": event.salt},
+        salts={name: body.salt for name, body in entry.bodies.items() if body is not None},
         tree_size=growth.size,
         hashes=growth.prove_inclusion(entry.header.index),
         checkpoint=checkpoint,

@@ -107,6 +107,11 @@ INSERT_BODIES = (
     b"INSERT INTO bodies (index, event_salt, event, decision_salt, decision)"
     b" SELECT * FROM unnest($1::int8[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])"
 )
+INSERT_SIGNED = (
+    b"INSERT INTO bodies (index, event_salt, event, decision_salt, decision, signatures_salt, signatures)"
+    b" SELECT * FROM unnest($1::int8[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[],"
+    b" $7::bytea[])"
+)
 INSERT_LINKS = b"INSERT INTO device_links (serial, index) SELECT * FROM unnest($1::text[], $2::int8[])"
 UPSERT_FACTS = (
     b"INSERT INTO facts (name, key, data) SELECT * FROM unnest($1::text[], $2::text[], $3::json[])"
@@ -464,7 +469,7 @@ def _writes(
 def _inserts(entries: Sequence[NewEntry]) -> Iterator[Statement]:
     if entries:
         yield _insert_entries(entries)
-        yield _insert_bodies(entries)
+        yield from _insert_bodies(entries)
     if links := [(serial, new.entry.header.index) for new in entries for serial in new.serials]:
         yield _insert_links(links)
 
@@ -488,16 +493,25 @@ def _insert_entries(entries: Sequence[NewEntry]) -> Statement:
     )
 
 
-def _insert_bodies(entries: Sequence[NewEntry]) -> Statement:
-    indexes, bodies = [], []
+def _insert_bodies(entries: Sequence[NewEntry]) -> Iterator[Statement]:
+    """Apart for those that are signed: the columns of most entries have no NULL, and no room for one."""
+    plain: list[tuple[int, tuple[bytes, ...]]] = []
+    signed: list[tuple[int, tuple[bytes, ...]]] = []
     for new in entries:
-        event, decision = new.entry.bodies["event"], new.entry.bodies["decision"]
+        event, decision, *more = new.entry.bodies.values()
         assert event is not None
         assert decision is not None
-        indexes.append(new.entry.header.index)
-        bodies.append((*event, *decision))
-    columns = zip(*bodies, strict=True)
-    return Statement(INSERT_BODIES, (binary.int8s(indexes), *map(binary.byteas, columns)))
+        row = (*event, *decision)
+        if more:
+            assert more[0] is not None
+            signed.append((new.entry.header.index, (*row, *more[0])))
+        else:
+            plain.append((new.entry.header.index, row))
+    for statement, rows in ((INSERT_BODIES, plain), (INSERT_SIGNED, signed)):
+        if rows:
+            indexes, bodies = zip(*rows, strict=True)
+            columns = zip(*bodies, strict=True)
+            yield Statement(statement, (binary.int8s(indexes), *map(binary.byteas, columns)))
 
 
 def _insert_links(links: Sequence[tuple[str, int]]) -> Statement:

@@ -84,7 +84,7 @@ class EntryRow(SQLModel, table=True):
 
 
 class BodyRow(SQLModel, table=True):
-    """The salted bodies of an entry; NULL where one was erased."""
+    """The salted bodies of an entry; NULL where one was erased, or nobody signed."""
 
     __tablename__ = "bodies"
 
@@ -93,6 +93,8 @@ class BodyRow(SQLModel, table=True):
     event: bytes | None = Field(sa_column=Column(LargeBinary))
     decision_salt: bytes | None = Field(sa_column=Column(LargeBinary))
     decision: bytes | None = Field(sa_column=Column(LargeBinary))
+    signatures_salt: bytes | None = Field(sa_column=Column(LargeBinary))
+    signatures: bytes | None = Field(sa_column=Column(LargeBinary))
 
 
 class DeviceLink(SQLModel, table=True):

@@ -4,8 +4,9 @@
 
 Reads once, from start to end, in flat memory, and needs no database and no service. What the file
 is held against is a checkpoint key known from elsewhere, and receipts: without either it can only
-be found consistent with itself, which whoever rewrites all of it can achieve. What the bodies mean
-is not judged here.
+be found consistent with itself, which whoever rewrites all of it can achieve. Submitters' signatures are
+checked against the keys that the log registers (`ledger.signatories`); what else the bodies mean is not
+judged here.
 
 Each line is first compared with the one header that may stand there, spelled from its own bodies
 and from what came before (`_is_next`). Whatever differs is taken apart (`_examine`), which is slow,
@@ -28,6 +29,7 @@ from ledger.errors import LedgerError, NotJSON, UnusableInput, VerificationError
 from ledger.merkle import EMPTY_ROOT, Frontier, Growth, leaf_hash
 from ledger.note import Verifier, parse_note
 from ledger.receipt import Receipt, TlogProof
+from ledger.signatories import Signatories
 from ledger.summary import Tail, root_of
 
 EXPORT: Final = 1
@@ -87,6 +89,12 @@ class Report:
     receipts: int
     kept: int
     """Checkpoints kept elsewhere that the log continues."""
+    signatures: int
+    """Submitters' signatures that hold."""
+    signing_keys: int
+    """How many keys these are of."""
+    signatures_unchecked: int
+    """For something is withheld that this takes, or their event was refused and its key is unknown."""
     recorded_until: str
     """`recorded_at` of the last entry."""
     warnings: tuple[Remark, ...]
@@ -152,6 +160,9 @@ def verify_lines(
         withheld=walk.withheld,
         receipts=len(receipts),
         kept=len(kept),
+        signatures=walk.signatories.checked,
+        signing_keys=walk.signatories.keys,
+        signatures_unchecked=walk.signatories.unchecked,
         recorded_until=walk.recorded_at,
         warnings=tuple(walk.warnings),
     )
@@ -271,6 +282,8 @@ class _Chain:
     count: int
     leaf: str
     """Hex."""
+    demands: bool = False
+    """Some of its events must be signed."""
 
 
 class _Walk:
@@ -298,6 +311,7 @@ class _Walk:
         self._leaves: list[bytes] = []
         """Not in the tree yet. The last is always kept back: `_blame` may have to doubt it."""
         self.withheld = 0
+        self.signatories = Signatories()
         self.warnings: list[Remark] = []
         # What the receipts will be held against, largest first.
         self._indexes = sorted({receipt.index for receipt in receipts}, reverse=True)
@@ -370,6 +384,10 @@ class _Walk:
                 decision_hash, event_hash, "", chain.contract, chain.count, chain.leaf,
                 self.index, self._previous, recorded_at,
             )
+            # What may be, or must be, signed is looked at more closely.
+            or chain.demands
+            or b'"kind":"key.' in event
+            or b'"kind":"contract.' in event
             # Or a byte could move between salt and body, and a digit change its case.
             or not len(event_salt) == len(decision_salt) == _SALT_HEX
             or event_salt != event_salt.lower()
@@ -445,6 +463,12 @@ class _Walk:
             self._check_genesis(fields[1])
         elif header.contract == _OURS:
             self._check_summary(fields[1])
+        signatures = fields[5] if len(fields) == 6 else None
+        try:
+            self.signatories.take(self.index, header.contract, fields[1], fields[3], signatures)
+        except VerificationError as error:
+            raise Tampered(str(error), self.index) from None
+        chain.demands = self.signatories.demands(header.contract)
         self._chains[header.contract.encode()] = chain
         self._accept(raw, chain, header.recorded_at)
 

@@ -105,7 +105,9 @@ def _read(log: Log, progress: Progress | None = None) -> Iterator[tuple[Line, Su
 
 
 def _submission_in(line: Line) -> Submission | None:
-    return None if line.event is None else Submission(committed_event(line.event), line.event)
+    if line.event is None:
+        return None
+    return Submission(committed_event(line.event, line.signatures), line.event, line.signatures)
 
 
 def _prepare(history: History, event: Event, log: Log, judge: Judge | None = None) -> None:

@@ -13,9 +13,11 @@ from typing import Final
 
 from ledger.decision import Action, Finding
 from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY, Event
-from ledger.facts import Contract, DocumentSeen, Facts, Hold, Refused, attempt_key
+from ledger.facts import Contract, DocumentSeen, Facts, Hold, Refused, SigningKey, attempt_key
 from ledger.fold import document_key
 from ledger.kinds.contract import ContractOpened
+from ledger.kinds.keys import signing_key
+from ledger.signatories import demanded
 from policies.conditions import Case
 from policies.rules import RULES
 from policies.rules.rule import broken, finding_of, sentences_of
@@ -31,6 +33,9 @@ sentences_of(
         "standing.ledger": "only the ledger speaks as the ledger",
         "standing.role": "a party speaks as {observed}, the event may be said by: {limit}",
         "standing.party": "the party does not have the role {observed} in this contract",
+        "signed.missing": "the contract demands that {observed} is signed",
+        "signature_valid.unknown": "the party has registered no such key in this contract: {subjects}",
+        "signature_valid.retired": "the party has retired the key: {subjects}",
         "policy_in_force.none": "no policy document is in force for this contract",
         "not_held.held": "{observed} is held by {subjects}",
         "document_unique.used": "this revision of the document was used by entry {subjects}",
@@ -48,6 +53,7 @@ def judge(
             *_document_unique(event, facts),
             *_retried(event, facts),
             *_opening(event, event.data, contract),
+            *_signatures(event, facts, None),
         ]
     if event.contract == LEDGER_CONTRACT:
         return [finding_of("contract_open.reserved", "deny")]
@@ -56,6 +62,8 @@ def judge(
     # Whoever has no standing is told no more than that.
     if standing := _standing(event, contract):
         return [standing]
+    if unproven := _signatures(event, facts, contract):
+        return unproven
     findings: list[Finding] = []
     if event.document is not None:
         findings += _document_unique(event, facts)
@@ -87,6 +95,26 @@ def _standing(event: Event, contract: Contract) -> Finding | None:
     if actor.role not in contract.roles_of(actor.party):
         return finding_of("standing.party", "deny", observed=actor.role)
     return None
+
+
+def _signatures(event: Event, facts: Facts, contract: Contract | None) -> list[Finding]:
+    """That the speaker is who it says. Facts too are denied: it is not known whose word they are.
+
+    That signatures hold was checked before (`api.signatures`): whether their keys may sign this entry is
+    known under the lock alone.
+    """
+    if not event.signed_by:
+        if contract is None or not contract.signed or not demanded(contract.signed, event.kind):
+            return []
+        return [finding_of("signed.missing", "deny", observed=event.kind)]
+    keys = {mark: facts.get(SigningKey, signing_key(event, mark)) for mark in event.signed_by}
+    found: dict[str, tuple[str, ...]] = {
+        "signature_valid.unknown": tuple(mark for mark, key in keys.items() if key is None),
+        "signature_valid.retired": tuple(
+            mark for mark, key in keys.items() if key and key.retired is not None
+        ),
+    }
+    return [finding_of(code, "deny", subjects=marks) for code, marks in found.items() if marks]
 
 
 def _opening(event: Event, data: ContractOpened, contract: Contract | None) -> Iterator[Finding]:

@@ -104,6 +104,8 @@ class Line(NamedTuple):
     event: bytes | None
     """None: withheld or erased; likewise the decision."""
     decision: bytes | None
+    signatures: bytes | None = None
+    """None: nobody signed. Where they are withheld the event is too: it cannot be judged without them."""
 
 
 # --- one entry after another ----------------------------------------------------------------------
@@ -146,7 +148,7 @@ class Replay:
             if body is None:
                 return []
             try:
-                self._asked = Submission(committed_event(body), body)
+                self._asked = Submission(committed_event(body, entry.signatures), body, entry.signatures)
             except (LedgerError, orjson.JSONDecodeError) as error:
                 self._differs(entry, "unreadable", why=str(error))
                 return []
@@ -364,22 +366,31 @@ def line_of(line: bytes, index: int) -> Line:
     contract, _, rest = raw[raw.index(_CONTRACT) + len(_CONTRACT) :].partition(b'"')
     if b'"index":%d,' % index not in rest:
         raise UnusableInput(f"line {index + 2} is not entry {index} of the log")
-    return Line(
-        index, contract.decode(), raw[-29:-2].decode(), leaf_hash(raw), fields[2] or None, fields[4] or None
+    signatures = fields[6] if len(fields) == 7 else None
+    return _line(
+        index, contract.decode(), raw[-29:-2].decode(), leaf_hash(raw), fields[2], fields[4], signatures
     )
 
 
 def line_from(entry: Entry) -> Line:
     """The same of an entry that was read from a database."""
-    header, event, decision = entry.header, entry.bodies["event"], entry.bodies["decision"]
-    return Line(
-        header.index,
-        header.contract,
-        header.recorded_at,
-        entry.leaf,
-        None if event is None else event.value,
-        None if decision is None else decision.value,
+    header, bodies = entry.header, entry.bodies
+    event, decision, signatures = (
+        body.value if (body := bodies.get(name)) is not None else b""
+        for name in ("event", "decision", "signatures")
     )
+    return _line(
+        header.index, header.contract, header.recorded_at, entry.leaf, event, decision,
+        signatures if header.signatures is not None else None,
+    )  # fmt: skip
+
+
+def _line(
+    index: int, contract: str, at: str, leaf: bytes, event: bytes, decision: bytes, signatures: bytes | None
+) -> Line:
+    """b"": withheld. Whether an event was signed as it must be is not known without its signatures."""
+    shown = None if signatures == b"" else event or None
+    return Line(index, contract, at, leaf, shown, decision or None, signatures)
 
 
 _BEGIN: Final = b'{"bodies":{'

@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
 from ledger.decision import Decision, Finding
-from ledger.event import KINDS, Event, parse_event, versions_of
+from ledger.dsse import PrivateKey, sign
+from ledger.event import KINDS, Event, parse_event, submission_of, versions_of
 from ledger.facts import (
     Duty,
     Fact,
@@ -149,7 +150,9 @@ def wire(
     **data: Any,
 ) -> dict[str, Any]:
     """The JSON of an event: the example of its kind, with the fields of `data` replaced."""
-    version = 1 if "text" in data else versions_of(kind)[-1]  # a policy that carries its text
+    # A policy that carries its text, and a contract that demands no signatures.
+    first = "text" in data or (kind == "contract.opened" and "signed" not in data)
+    version = 1 if first else versions_of(kind)[-1]
     party, role = by or SPEAKERS[kind]
     value: dict[str, Any] = {
         "id": event_id or str(uuid.uuid4()),
@@ -244,7 +247,7 @@ class Workbench:
 
     def submit(self, value: dict[str, Any], *, at: str | None = None) -> Decision:
         """Judge an event and, unless it is denied, fold it; then say what the ledger must."""
-        event, now, index = parse_event(value), self.now(at), len(self.log)
+        event, now, index = submission_of(value).event, self.now(at), len(self.log)
         self.load(event)
         decision = self.engine.judge(event, self.facts, at=now)
         self.log.append((event, decision))
@@ -280,9 +283,12 @@ class Workbench:
         changed = {key: fact for key, fact in self.facts.changed.items() if key[0] == Duty.name}
         return [fact for fact in (stored | changed).values() if isinstance(fact, Duty)]
 
-    def say(self, kind: str, *, at: str | None = None, **said: Any) -> Decision:
-        """Submit an event made by `wire`."""
-        return self.submit(wire(kind, **said), at=at)
+    def say(
+        self, kind: str, *, at: str | None = None, keys: Sequence[PrivateKey] = (), **said: Any
+    ) -> Decision:
+        """Submit an event made by `wire`, signed with these keys."""
+        value = wire(kind, **said)
+        return self.submit(sign(value, *keys) if keys else value, at=at)
 
     def ask(self, kind: str, *, at: str | None = None, **said: Any) -> Decision:
         """The decision that `say` would give, and nothing changes."""

@@ -31,7 +31,7 @@ from ledger.facts.device import (
     Interruptions,
 )
 from ledger.facts.duty import Duty, DutyStep, Exemption, HeldBy, Hold, Override, Proposed, duty_key
-from ledger.facts.keys import SigningKey
+from ledger.facts.keys import Signatory, SigningKey
 from ledger.facts.license import CHANGES_KEPT, Application, License, LicenseChanges, Once, Under
 from ledger.facts.log import Chain, Chains, Correction, DocumentSeen, Recorded, Refused, attempt_key
 from ledger.facts.memory import AllFacts, Facts, NotLoaded
@@ -166,6 +166,7 @@ __all__ = [
     "ScreenedList",
     "Screening",
     "Shipment",
+    "Signatory",
     "SigningKey",
     "Statement",
     "Statements",

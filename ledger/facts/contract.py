@@ -39,6 +39,8 @@ class Contract(Fact):
     policies: tuple[PolicyRef, ...] = ()
     opened: int
     """Index of the entry that opened it."""
+    signed: tuple[str, ...] = ()
+    """The kinds of event, and groups such as `license.*`, that must be signed."""
 
     @property
     def key(self) -> str:

@@ -31,6 +31,17 @@ class SigningKey(Fact):
     def key(self) -> str:
         return f"{self.contract}/{self.party}/{self.fingerprint}"
 
-    def valid_for(self, index: int) -> bool:
-        """Whether it signs entry `index`: registered by an earlier one, retired by none so far."""
-        return self.registered < index and (self.retired is None or index <= self.retired)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signatory(Fact):
+    """A party that has registered keys in one contract."""
+
+    name: ClassVar[str] = "signatory"
+    contract: str
+    party: str
+    keys: int = 0
+    """How many of them are in use."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.contract}/{self.party}"

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self, cast
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from ledger.event import Event, Kind, Nature
+from ledger.event import KINDS, Event, Kind, Nature
 from ledger.facts import (
     Contract,
     ContractParty,
@@ -21,6 +21,7 @@ from ledger.facts import (
     Recorded,
 )
 from ledger.kinds.license import LicenseAmended, LicenseRevoked, run_term
+from ledger.signatories import DEMANDED_BY_DEFAULT, demanded
 from ledger.values import (
     EVERY_ROLE,
     LEI,
@@ -63,8 +64,31 @@ class Site(Value):
     country: Country
 
 
-class ContractOpened(Kind, kind="contract.opened"):
-    """Opens the stream of one contract: its parties by role, its licenses, sites and time zone."""
+def _can_be_signed(pattern: str) -> str:
+    submitted = {name for (name, _), kind in KINDS.items() if kind.nature != "own"}
+    if pattern == "contract.opened" or not any(
+        demanded((pattern,), name) for name in submitted if not name.startswith("key.")
+    ):
+        raise ValueError(
+            f"{pattern} names nothing that can be asked for: it must be a kind, such as order.placed, or a"
+            " group, such as license.*; keys have a rule of their own, and before the opening there are none"
+        )
+    return pattern
+
+
+Signed = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z_]{1,40}\.([a-z_]{1,40}|\*)$"),
+    AfterValidator(_can_be_signed),
+]
+"""Kinds of event that must be signed (`ledger.dsse`) by a key of whoever says them."""
+
+
+class ContractOpened(Kind, kind="contract.opened", version=1):
+    """Opens the stream of one contract: its parties by role, its licenses, sites and time zone.
+
+    It demands no signatures; version 2 does.
+    """
 
     nature: ClassVar[Nature] = "request"
     setup: ClassVar[bool] = True
@@ -92,6 +116,14 @@ class ContractOpened(Kind, kind="contract.opened"):
     licenses: Any_[Identifier] = ()
     sites: Annotated[Any_[Site], unique_by("site")] = ()
 
+    @property
+    def demands(self) -> tuple[str, ...]:
+        return ()
+
+    def upcast(self) -> Kind:
+        # Not validated again: what it says was judged fit when it came in.
+        return ContractOpening.model_construct(**dict(self), signed=())
+
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         for party in self.parties:
             if "exporter" in party.roles:
@@ -107,12 +139,29 @@ class ContractOpened(Kind, kind="contract.opened"):
                 licenses=self.licenses,
                 sites=tuple(site.site for site in self.sites),
                 opened=index,
+                signed=self.demands,
             )
         )
         for party in self.parties:
             if "exporter" in party.roles:
                 exporter = facts.get(Exporter, party.party) or Exporter(exporter=party.party)
                 facts.update(exporter, contracts=exporter.contracts + 1)
+
+
+class ContractOpening(ContractOpened, kind="contract.opened", version=2):
+    """Opens the stream of one contract, which demands signatures unless it says that it does not."""
+
+    example: ClassVar[dict[str, Any]] = {**ContractOpened.example, "signed": list(DEMANDED_BY_DEFAULT)}
+
+    signed: Any_[Signed] = DEMANDED_BY_DEFAULT
+    """What must be signed by a key that the speaker has registered; by default licensing and shipments."""
+
+    @property
+    def demands(self) -> tuple[str, ...]:
+        return self.signed
+
+    def upcast(self) -> Kind:
+        return self
 
 
 class ContractAmended(Kind, kind="contract.amended"):
@@ -150,12 +199,14 @@ class ContractAmended(Kind, kind="contract.amended"):
     sites: Annotated[Any_[Site], unique_by("site")] = ()
     """Those that it has as well."""
     sites_removed: Any_[Identifier] = ()
+    signed: Any_[Signed] = ()
+    """What must be signed from the next entry on, as well: a demand is never taken back."""
     reason: Text
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         said = (self.title, self.parties, self.parties_removed, self.licenses, self.sites, self.sites_removed)
-        if not any(said):
+        if not any(said) and not self.signed:
             raise ValueError("an amendment changes something")
         _never_both({p.party for p in self.parties}, self.parties_removed)
         _never_both({s.site for s in self.sites}, self.sites_removed)
@@ -179,6 +230,7 @@ class ContractAmended(Kind, kind="contract.amended"):
             parties=tuple(parties.values()),
             licenses=tuple(dict.fromkeys((*contract.licenses, *self.licenses))),
             sites=tuple(site for site in sites if site not in self.sites_removed),
+            signed=tuple(dict.fromkeys((*contract.signed, *self.signed))),
         )
 
     def loses(self, contract: Contract, role: str) -> tuple[str, ...]:

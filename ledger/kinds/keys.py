@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from pydantic import Field, model_validator
 
+from ledger.dsse import Algorithm, fingerprint_of, public_key_of
 from ledger.event import Event, Kind, Nature
-from ledger.facts import Facts, Key, SigningKey
+from ledger.facts import Facts, Key, Signatory, SigningKey
 from ledger.values import EVERY_ROLE, Sha256, Text
-
-Algorithm = Literal["ed25519", "ecdsa-p256"]
-
-
-def key_of(public_key: str, algorithm: Algorithm) -> Ed25519PublicKey | EllipticCurvePublicKey:
-    """The key of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7; DER, base64). ValueError if it is not one.
-
-    One key has one spelling: what the library would write otherwise is refused, so that a
-    fingerprint names one key and a key has one fingerprint.
-    """
-    try:
-        der = base64.b64decode(public_key, validate=True)
-        key = load_der_public_key(der)
-        written = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("public_key is no SubjectPublicKeyInfo (DER) in base64") from None
-    if written != der or base64.b64encode(der).decode() != public_key:
-        raise ValueError("public_key is not in its one spelling: DER, uncompressed point, padded base64")
-    if algorithm == "ed25519" and isinstance(key, Ed25519PublicKey):
-        return key
-    if algorithm == "ecdsa-p256" and isinstance(key, EllipticCurvePublicKey) and _is_p256(key):
-        return key
-    raise ValueError(f"public_key is no key of {algorithm}")
-
-
-def _is_p256(key: EllipticCurvePublicKey) -> bool:
-    return isinstance(key.curve, SECP256R1)
 
 
 class KeyRegistered(Kind, kind="key.registered"):
-    """The speaker will sign with this key, from the next entry on: nobody registers one for another."""
+    """The speaker will sign with this key, from the next entry on: nobody registers one for another.
+
+    The first key of a party is taken on the word of its API key. Whoever has a key in use signs with one
+    to register another.
+    """
 
     nature: ClassVar[Nature] = "request"
     setup: ClassVar[bool] = True
@@ -66,16 +38,17 @@ class KeyRegistered(Kind, kind="key.registered"):
 
     @model_validator(mode="after")
     def _is_a_key(self) -> Self:
-        key_of(self.public_key, self.algorithm)
+        public_key_of(self.public_key, self.algorithm)
         return self
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the DER, hex."""
-        return hashlib.sha256(base64.b64decode(self.public_key)).hexdigest()
+        return fingerprint_of(self.public_key)
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield SigningKey.name, signing_key(event, self.fingerprint)
+        yield Signatory.name, signatory(event)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         facts.put(
@@ -88,10 +61,11 @@ class KeyRegistered(Kind, kind="key.registered"):
                 registered=index,
             )
         )
+        _count(event, facts, 1)
 
 
 class KeyRetired(Kind, kind="key.retired"):
-    """The speaker signs with this key no more; what it signed before stays signed."""
+    """The speaker signs with this key no more, and signs that; what it signed before stays signed."""
 
     nature: ClassVar[Nature] = "request"
     setup: ClassVar[bool] = True
@@ -104,13 +78,27 @@ class KeyRetired(Kind, kind="key.retired"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield SigningKey.name, signing_key(event, self.fingerprint)
+        yield Signatory.name, signatory(event)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         key = facts.get(SigningKey, signing_key(event, self.fingerprint))
         if key is not None:
             facts.update(key, retired=index)
+            _count(event, facts, -1)
+
+
+def _count(event: Event, facts: Facts, more: int) -> None:
+    known = facts.get(Signatory, signatory(event)) or Signatory(
+        contract=event.contract, party=event.actor.party
+    )
+    facts.update(known, keys=known.keys + more)
 
 
 def signing_key(event: Event, fingerprint: str) -> str:
     """The key (of the fact) of a signing key that the speaker may use."""
     return f"{event.contract}/{event.actor.party}/{fingerprint}"
+
+
+def signatory(event: Event) -> str:
+    """The key (of the fact) of what the speaker has registered."""
+    return f"{event.contract}/{event.actor.party}"

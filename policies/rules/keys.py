@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ledger.decision import Finding
-from ledger.facts import SigningKey
-from ledger.kinds.keys import KeyRegistered, KeyRetired, signing_key
+from ledger.facts import Signatory, SigningKey
+from ledger.kinds.keys import KeyRegistered, KeyRetired, signatory, signing_key
 from policies.conditions import Case
 from policies.rules.rule import broken, rule
 
@@ -41,3 +41,17 @@ def key_known(case: Case, data: KeyRetired) -> Iterator[Finding]:
         yield broken(case, "key_known.unknown")
     elif known.retired is not None:
         yield broken(case, "key_known.retired", observed=known.retired, unit="entry")
+
+
+@rule(
+    "key.registered",
+    "key.retired",
+    sentences={
+        "key_signed.missing": "the party has {observed} keys in use: one of them must sign this",
+    },
+)
+def key_signed(case: Case, _: KeyRegistered | KeyRetired) -> Iterator[Finding]:
+    """Or whoever gets hold of a party's API key could put a key of his own in place of the party's."""
+    known = case.facts.get(Signatory, signatory(case.event))
+    if known is not None and known.keys and not case.event.signed_by:
+        yield broken(case, "key_signed.missing", observed=known.keys)

@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger import merkle
+from ledger import dsse, merkle
 from ledger.canonical import canonical
 from ledger.checkpoint import Checkpoint, sign
 from ledger.entry import ZERO_HASH, Body, Entry, Header
@@ -40,6 +40,8 @@ def signer_of(seed: int, origin: str = ORIGIN) -> Signer:
 
 
 SIGNER = signer_of(1)
+SUBMITTER, KEY = "acme", Ed25519PrivateKey.from_private_bytes(bytes([7] * 32))
+"""Who signs its events, and with what."""
 
 
 def opening(signer: Signer = SIGNER, *, clock: str = "system") -> bytes:
@@ -52,6 +54,12 @@ def opening(signer: Signer = SIGNER, *, clock: str = "system") -> bytes:
     }
     said = Entailed(LEDGER_CONTRACT, LedgerOpened, data)
     return own_submission(said, origin=signer.name, index=0, at=START).body
+
+
+def registration(key: dsse.PrivateKey = KEY, *, party: str = SUBMITTER) -> dict[str, Any]:
+    """As much of a key.registered as a verifier looks at."""
+    data = {"algorithm": dsse.algorithm_of(key), "public_key": dsse.spelled(key.public_key())}
+    return {"kind": "key.registered", "version": 1, "actor": {"party": party}, "data": data}
 
 
 def salt_of(index: int, name: str) -> bytes:
@@ -72,16 +80,26 @@ class SampleLog:
 
     @classmethod
     def of(cls, size: int, *, signed: Collection[int] = (), **given: Any) -> SampleLog:
-        """A log of `size` entries of several contracts, interleaved; entries `signed` have a third
-        body."""
+        """A log of `size` entries of several contracts, interleaved; entries `signed` have a third body,
+        and where there are any, a contract begins with the key."""
         log = cls(**given)
         for index in range(1, size):
-            log.append(
-                CONTRACTS[index * 5 // 3 % len(CONTRACTS)],
-                canonical({"id": index, "kind": "order.placed", "note": f"№ {index}\t\n"}),
-                signatures=canonical({"signed": index}) if index in signed else None,
-            )
+            contract = CONTRACTS[index * 5 // 3 % len(CONTRACTS)]
+            event: dict[str, Any] = {"id": index, "kind": "order.placed", "note": f"№ {index}\t\n"}
+            if index in signed:
+                log.append_signed(contract, {**event, "actor": {"party": SUBMITTER}})
+            elif signed and contract not in log._last:
+                log.append(contract, canonical(registration()))
+            else:
+                log.append(contract, canonical(event))
         return log
+
+    def append_signed(
+        self, contract: str, event: dict[str, Any], *by: dsse.PrivateKey, **given: Any
+    ) -> Entry:
+        """Add an entry of an event that is signed, by KEY if by no other."""
+        envelope = dsse.Envelope.parse(dsse.sign(event, *(by or (KEY,))))
+        return self.append(contract, envelope.payload, signatures=envelope.body, **given)
 
     @property
     def leaves(self) -> list[bytes]:

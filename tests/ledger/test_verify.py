@@ -102,6 +102,9 @@ def test_a_sound_export_holds() -> None:
         contracts=len(CONTRACTS),
         withheld=1,
         receipts=SIZE,
+        signatures=1,
+        signing_keys=1,
+        signatures_unchecked=0,
         recorded_until=LOG.entries[-1].header.recorded_at,
         warnings=(),
     )
@@ -325,7 +328,7 @@ def text_of(entry: Entry) -> bytes:
 
 def forged_after(index: int) -> bytes:
     """A line that may stand at `index`, chained to the entry before."""
-    log = SampleLog.of(index)
+    log = SampleLog.of(index, signed={SIGNED})
     return text_of(log.append(CONTRACTS[0], b'{"kind":"order.forged"}'))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ledger.dsse import spelled
 from ledger.event import parse_event
 from ledger.facts import Contract, License, SigningKey
 from ledger.kinds.keys import KeyRegistered
@@ -222,11 +221,10 @@ def test_an_amendment_ends_after_it_begins_and_asks_only_parties() -> None:
 # --- keys -----------------------------------------------------------------------------------------
 
 
-def p256() -> dict[str, str]:
-    der = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(
-        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    )  # fmt: skip
-    return {"algorithm": "ecdsa-p256", "public_key": base64.b64encode(der).decode()}
+def p256() -> tuple[ec.EllipticCurvePrivateKey, dict[str, str]]:
+    """A key, and the data that registers it."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    return private, {"algorithm": "ecdsa-p256", "public_key": spelled(private.public_key())}
 
 
 def fingerprint(**said: Any) -> str:
@@ -236,13 +234,14 @@ def fingerprint(**said: Any) -> str:
 
 
 def test_a_key_is_registered_once_and_retired_once() -> None:
-    bench, key = lenient(), p256()
+    bench, (private, key) = lenient(), p256()
     mark = fingerprint(**key)
     assert denied(bench, "key.retired", fingerprint=mark) == ["key_known.unknown"]
     bench.accepted("key.registered", **key)
     registered = len(bench.log) - 1
-    assert finding(bench.say("key.registered", **key), "key_new").observed == registered
-    bench.accepted("key.retired", fingerprint=mark)
+    again = bench.say("key.registered", keys=[private], **key)
+    assert finding(again, "key_new").observed == registered
+    bench.accepted("key.retired", keys=[private], fingerprint=mark)
     assert denied(bench, "key.retired", fingerprint=mark) == ["key_known.retired"]
     assert denied(bench, "key.registered", **key) == ["key_new.retired"]
     stored = bench.fact(SigningKey, f"{CONTRACT}/{EXPORTER}/{mark}")
@@ -251,22 +250,22 @@ def test_a_key_is_registered_once_and_retired_once() -> None:
 
 def test_a_key_is_the_speakers_own() -> None:
     """There is no field for another party: a stranger's registration is the stranger's."""
-    bench, key = lenient(), p256()
+    bench, (private, key) = lenient(), p256()
     bench.accepted("key.registered", by=(FORWARDER, "forwarder"), **key)
     mark = fingerprint(**key)
     assert denied(bench, "key.retired", fingerprint=mark) == ["key_known.unknown"]
     bench.accepted("key.registered", **key)
-    bench.accepted("key.retired", by=(FORWARDER, "forwarder"), fingerprint=mark)
+    bench.accepted("key.retired", keys=[private], by=(FORWARDER, "forwarder"), fingerprint=mark)
     assert bench.fact(SigningKey, f"{CONTRACT}/{EXPORTER}/{mark}").retired is None
-    assert denied(bench, "key.registered", by=(EXPORTER, "buyer"), **p256()) == ["standing.party"]
+    assert denied(bench, "key.registered", by=(EXPORTER, "buyer"), **p256()[1]) == ["standing.party"]
 
 
 def test_a_key_of_one_contract_says_nothing_of_another() -> None:
-    bench, key = lenient(), p256()
+    bench, (private, key) = lenient(), p256()
     bench.accepted("contract.opened", contract=OTHER_CONTRACT, parties=PARTIES)
     bench.accepted("key.registered", **key)
     bench.accepted("key.registered", contract=OTHER_CONTRACT, **key)
-    bench.accepted("key.retired", fingerprint=fingerprint(**key))
+    bench.accepted("key.retired", keys=[private], fingerprint=fingerprint(**key))
     assert bench.fact(SigningKey, f"{OTHER_CONTRACT}/{EXPORTER}/{fingerprint(**key)}").retired is None
 
 
