@@ -23,7 +23,6 @@ from ledger.facts import (
     Observation,
     Purchases,
     Screening,
-    SigningKey,
     Statements,
     Transfer,
 )
@@ -203,17 +202,6 @@ def _expire(bench: Workbench) -> None:
 def spelled(key: Any, encoding: Encoding = Encoding.DER) -> str:
     der = key.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(der).decode()
-
-
-def test_a_key_signs_the_entries_between_its_registration_and_its_retirement(bench: Workbench) -> None:
-    key = SigningKey(
-        contract=CONTRACT, party=EXPORTER, fingerprint="5e", algorithm="ed25519", public_key="MCow",
-        registered=3,
-    )  # fmt: skip
-    assert [key.valid_for(index) for index in (2, 3, 4, 10**9)] == [False, False, True, True]
-    bench.facts.put(key)
-    retired = bench.facts.update(key, retired=7)
-    assert [retired.valid_for(index) for index in (6, 7, 8)] == [True, True, False]
 
 
 COMPRESSED = "MDkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDIgAC"
