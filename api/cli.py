@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -37,7 +38,7 @@ app = typer.Typer(
     help="An append-only, hash-chained, policy-judged ledger for licensed chips.",
 )  # fmt: skip
 db_app = typer.Typer(no_args_is_help=True, help="The database: embedded, or of DATABASE_URL.")
-keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys, and keys to sign events with.")
 facts_app = typer.Typer(no_args_is_help=True, help="Facts: the fold of the log.")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
@@ -187,6 +188,22 @@ def verify(
         fail("unusable", str(error))
     for line in report:
         say(line)
+
+
+@app.command()
+def sign(
+    event: Annotated[Path, typer.Argument(help="An event, or one that is signed; - for standard input.")],
+    key: Annotated[list[Path], typer.Option(help="File of a private key (PKCS #8, PEM); repeatable.")],
+) -> None:
+    """Sign an event with a key of yours: the envelope to post in its place (DSSE), on standard output.
+
+    Needs no database and no service. Of an encrypted key CHIPLEDGER_SIGNING_PASSPHRASE has the passphrase.
+    """
+    from api.signing import load, sign_file
+
+    with explained():
+        passphrase = _signing_passphrase()
+        say(sign_file(event, [load(path, passphrase=passphrase) for path in key]).decode())
 
 
 @app.command()
@@ -342,6 +359,26 @@ def keys_create(
         )
     errors.print(f"key {new.id}, shown once:")
     say(new.token)
+
+
+@keys_app.command("generate")
+def keys_generate(
+    file: Annotated[Path, typer.Argument(help="File to make.")],
+    algorithm: Annotated[str, typer.Option(help="ed25519 or ecdsa-p256")] = "ed25519",
+) -> None:
+    """Make a key to sign events with; on standard output the data of the key.registered that names it.
+
+    It stays where it is made. CHIPLEDGER_SIGNING_PASSPHRASE encrypts it.
+    """
+    from api.signing import generate
+
+    with explained():
+        say(json.dumps(generate(file, algorithm, passphrase=_signing_passphrase())))
+
+
+def _signing_passphrase() -> bytes | None:
+    passphrase = settings_of(None).signing_passphrase
+    return passphrase.get_secret_value().encode() if passphrase is not None else None
 
 
 @keys_app.command("list")

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     timestamp_roots: Path | None = None
     """Certificates, PEM, that the authority's must lead to."""
     timestamp_hours: int = Field(default=24, ge=1)
+    signing_passphrase: SecretStr | None = None
+    """Of the keys that `chipledger sign` signs with."""
     clock: Literal["system", "simulated"] = "system"
     """simulated: for demos and tests. Genesis says so, for ever."""
     host: str = "127.0.0.1"

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.errors import UnusableInput
@@ -32,8 +33,7 @@ def load_or_create(path: Path, *, origin: str | None, passphrase: bytes | None) 
 
 def load(path: Path, *, passphrase: bytes | None, origin: str | None = None) -> Signer:
     """Raises UnusableInput if the file is not such a key, or open to others, or of another origin."""
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise UnusableInput(f"{path} is readable by others, must be readable by its owner alone")
+    check_private(path)
     text = path.read_bytes()
     title = _TITLE.match(text.decode("ascii", "replace"))
     if title is None:
@@ -52,21 +52,37 @@ def load(path: Path, *, passphrase: bytes | None, origin: str | None = None) -> 
 def _create(path: Path, origin: str, passphrase: bytes | None) -> None:
     signer_key = Ed25519PrivateKey.generate()
     Signer(origin, signer_key)  # refuses an origin that no checkpoint can carry
+    # Of two processes that start at once, one wins.
+    keep(path, f"chipledger checkpoint key of {origin}\n".encode() + pem_of(signer_key, passphrase))
+
+
+def pem_of(key: Ed25519PrivateKey | EllipticCurvePrivateKey, passphrase: bytes | None) -> bytes:
+    """PKCS #8, encrypted where a passphrase is given."""
     encryption: serialization.KeySerializationEncryption = (
         serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     )
-    pem = signer_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def check_private(path: Path) -> None:
+    """Raises UnusableInput if others may read the file."""
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise UnusableInput(f"{path} is readable by others, must be readable by its owner alone")
+
+
+def keep(path: Path, content: bytes) -> bool:
+    """Write a new file for its owner alone, whole or not at all. False: there is one already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(f"chipledger checkpoint key of {origin}\n".encode() + pem)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     try:
-        # A link fails where a rename would replace: of two processes that start at once, one wins.
-        os.link(draft, path)
+        os.link(draft, path)  # a link fails where a rename would replace
     except FileExistsError:
-        pass
+        return False
     finally:
         draft.unlink()
+    return True

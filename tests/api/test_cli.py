@@ -32,7 +32,7 @@ COMMANDS = [
     [], ["serve"], ["demo"], ["export"], ["receipt"], ["tiles"], ["verify"],
     ["facts"], ["facts", "check"], ["facts", "rebuild"],
     ["db"], ["db", "status"], ["db", "stop"], ["db", "upgrade"],
-    ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
+    ["keys"], ["keys", "create"], ["keys", "generate"], ["keys", "list"], ["keys", "revoke"], ["sign"],
     ["replay"], ["explain"], ["policy"], ["policy", "check"], ["policy", "test"], ["policy", "propose"],
     ["policy", "evaluate"],
     ["policy", "backtest"], ["policy", "affected"], ["policy", "coverage"], ["policy", "diff"],
