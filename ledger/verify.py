@@ -15,6 +15,7 @@ and gives the reason, or accepts what the comparison does not know: withheld bod
 
 from __future__ import annotations
 
+import re
 from binascii import unhexlify
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ _ZERO_HEX: Final = ZERO_HASH.hex()
 _BEFORE_CONTRACT = spell(_ZERO_HEX, _ZERO_HEX, "", "?", 0, _ZERO_HEX, 0, _ZERO_HEX, "").index(b"?")
 _CONTRACT = slice(_BEFORE_CONTRACT, _BEFORE_CONTRACT + 36)
 _RECORDED_AT = slice(-29, -2)
+_ON_SIGNING = re.compile(rb'"kind":"(?:key|contract)\.')
+"""Whose key is whose, and what must be signed; a search, for it costs a third of two `in`."""
 
 Progress = Callable[[int, int], object]
 """Called with how many entries are done, and how many there are."""
@@ -386,8 +389,7 @@ class _Walk:
             )
             # What may be, or must be, signed is looked at more closely.
             or chain.demands
-            or b'"kind":"key.' in event
-            or b'"kind":"contract.' in event
+            or _ON_SIGNING.search(event)
             # Or a byte could move between salt and body, and a digit change its case.
             or not len(event_salt) == len(decision_salt) == _SALT_HEX
             or event_salt != event_salt.lower()
