@@ -376,6 +376,22 @@ def keys_generate(
         say(json.dumps(generate(file, algorithm, passphrase=_signing_passphrase())))
 
 
+@keys_app.command("rotate")
+def keys_rotate(home: Home = None) -> None:
+    """Put a new checkpoint key in place of the old: an entry that both sign, and the key's file.
+
+    Services that run refuse to write and to sign until they are started with the new file. What was begun
+    and cut short is finished by running it again.
+    """
+    from api.rotate import rotate
+
+    settings = settings_of(home)
+    with explained(), database.opened(settings) as logins:
+        rotated = rotate(settings, logins)
+    errors.print(printable(f"the old key is kept in {rotated.kept}; start the services anew"), soft_wrap=True)
+    say(str(rotated.key))
+
+
 def _signing_passphrase() -> bytes | None:
     passphrase = settings_of(None).signing_passphrase
     return passphrase.get_secret_value().encode() if passphrase is not None else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from api.database import Logins
 from api.settings import Settings
 from ledger import export, keys
-from ledger.checkpoint import Checkpoint, open_checkpoint, sign
+from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.cosignature import cosignatures_in
 from ledger.errors import UnusableInput, VerificationError
 from ledger.folder import Folder
@@ -42,7 +42,7 @@ async def export_to(path: Path, settings: Settings, logins: Logins, advance: Adv
     await reader.open()
     try:
         head = await reader.head()
-        checkpoint = sign(Checkpoint(head.origin, head.size, head.root), signer)
+        checkpoint = head.checkpoint(signer)
         to_stdout = str(path) == "-"
         with nullcontext(sys.stdout.buffer) if to_stdout else path.open("wb") as file:
             async with reader.stream(size=head.size) as entries:
@@ -63,7 +63,7 @@ async def receipt_for(index: int, settings: Settings, logins: Logins) -> Receipt
         head = await reader.head()
         stored = await reader.entry(index)
         proof = await reader.prove_inclusion(index, head.size)
-        checkpoint = sign(Checkpoint(head.origin, head.size, head.root), signer)
+        checkpoint = head.checkpoint(signer)
         return Receipt.of(stored.entry, tree_size=head.size, hashes=proof, checkpoint=checkpoint)
     finally:
         await reader.close()
@@ -164,6 +164,10 @@ def _words(report: Report) -> list[str]:
         f" log {report.origin}",
         f"root {report.root.hex()}, signed by {whose}",
     ]
+    if report.rotations:
+        words.append(
+            f"its checkpoint key was rotated {_many(report.rotations, 'time', 'times')}: {report.key}"
+        )
     if report.signatures:
         keys = _many(report.signing_keys, "key", "keys")
         words.append(f"{_many(report.signatures, 'signature', 'signatures')} of submitters hold, by {keys}")

@@ -13,7 +13,6 @@ import httpx2 as httpx
 from api.database import Logins
 from api.export import Advance, signer_of
 from api.settings import Settings
-from ledger.checkpoint import Checkpoint, sign
 from ledger.errors import NotFound, Unavailable, VerificationError
 from ledger.folder import BUNDLE_BYTES_MAX, CHECKPOINT, Folder, Source, update
 from ledger.note import Signer, Verifier
@@ -33,7 +32,7 @@ class StoredLog:
 
     async def checkpoint(self) -> str:
         head = await self._reader.head()
-        return sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+        return head.checkpoint(self._signer)
 
     async def tile(self, where: Coordinates) -> bytes:
         return await self._reader.tile(where)

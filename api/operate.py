@@ -37,6 +37,7 @@ async def readyz(request: Request) -> Response:
     """The database answers, and the ledger is open."""
     try:
         head = await service_of(request).reader.head()
+        head.check_key(service_of(request).signer)
     except LedgerError as error:
         return JSONResponse({"ready": False, "detail": str(error)}, 503, {"retry-after": "1"})
     return JSONResponse({"ready": True, "tree_size": head.size})

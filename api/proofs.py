@@ -24,7 +24,6 @@ from api.schemas import (
 )
 from api.wiring import service_of
 from ledger import tiles
-from ledger.checkpoint import Checkpoint, sign
 from ledger.errors import NotFound, SigningFailed
 from ledger.note import parse_note
 from ledger.receipt import Receipt
@@ -46,8 +45,10 @@ async def signed_checkpoint(request: Request) -> str:
 
 
 def _signed(request: Request, head: Head) -> str:
+    signer = service_of(request).signer
+    head.check_key(signer)
     try:
-        return sign(Checkpoint(head.origin, head.size, head.root), service_of(request).signer)
+        return head.checkpoint(signer)
     except Exception as error:
         raise SigningFailed("the checkpoint could not be signed; ask again") from error
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from ledger import tiles
 from ledger.decision import Decision, Judge
 from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header
 from ledger.errors import AppendFailed
@@ -170,3 +171,10 @@ class Batch:
             recorded_at=self._at,
         )
         return head, growth
+
+    def completed(self, growth: Growth) -> list[tuple[int, int, bytes]]:
+        """The (level, n, root) of the tiles that this batch has filled, lower levels first."""
+        return [
+            (level, n, growth.node(8 * (level + 1), n))
+            for level, n in tiles.filled(self.locked.size, growth.size)
+        ]

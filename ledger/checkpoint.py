@@ -5,25 +5,32 @@
     base64(root hash)
 
 No extension lines: no monitor could audit them.
+
+And the keys that sign it, one after another: a key is followed by the next with an entry of the log that
+both have signed. Checkpoints of trees that hold this entry are signed by the new key, and by no other.
 """
 
 from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ledger import note as notes
-from ledger.errors import VerificationError
+from ledger.errors import UnusableInput, VerificationError
 from ledger.merkle import EMPTY_ROOT, HASH_BYTES
 from ledger.note import Signer, Verifier
 
 SIZE_MAX: Final = 2**63 - 1
 """What Go's readers take."""
 
+ROTATION: Final = "chipledger checkpoint key rotation"
+"""First line of what both keys sign: five lines, so that it is no checkpoint of any log."""
+
 _TEXT = re.compile(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n")
+_ROTATION = re.compile(ROTATION + r"\n([^\n]+)\n(0|[1-9][0-9]{0,18})\n([^\n]+)\n([^\n]+)\n")
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\ud800-\udfff]")
 
 
@@ -85,3 +92,89 @@ def open_checkpoint(note: str | bytes, verifiers: Verifier | Iterable[Verifier],
     if checkpoint.origin != origin:
         raise VerificationError(f"origin is {checkpoint.origin!r}, must be {origin!r}")
     return checkpoint
+
+
+# --- one key after another ------------------------------------------------------------------------
+
+
+def sign_rotation(size: int, old: Signer, new: Signer) -> str:
+    """The note by which `new` follows `old` with entry `size`, signed by both."""
+    return notes.sign(_rotation_text(old.name, size, old.verifier, new.verifier), old, new)
+
+
+def _rotation_text(origin: str, size: int, old: Verifier, new: Verifier) -> str:
+    return f"{ROTATION}\n{origin}\n{size}\n{old}\n{new}\n"
+
+
+def open_rotation(note: str, *, origin: str, size: int) -> tuple[Verifier, Verifier]:
+    """The old key and the new of a note for entry `size` of log `origin`, which both of them signed.
+
+    Raises VerificationError.
+    """
+    text, lines = notes.parse_note(note)
+    match = _ROTATION.fullmatch(text)
+    if match is None:
+        raise VerificationError("the rotation is not the lines title, origin, size, old key, new key")
+    try:
+        old, new = Verifier.parse(match[3]), Verifier.parse(match[4])
+        if text != _rotation_text(origin, size, old, new) or {old.name, new.name} != {origin}:
+            raise VerificationError(
+                f"the rotation is for entry {match[2]} of {match[1]}, must be for entry {size} of {origin}"
+            )
+        _, verified = notes.open_note(note, {old, new})
+    except UnusableInput as error:
+        raise VerificationError(f"the rotation: {error}") from None
+    if old == new or len(verified) != 2 or len(lines) != 2:
+        raise VerificationError("the rotation must be signed by the old key and the new, and by no other")
+    return old, new
+
+
+class Succession:
+    """The keys of one log, as its entries name them in order."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._since: list[tuple[int, Verifier]] = []
+        """By the entry that brought the key in."""
+
+    @property
+    def last(self) -> tuple[int, Verifier] | None:
+        """The present key, and the entry that brought it in; None: nothing is known."""
+        return self._since[-1] if self._since else None
+
+    def open(self, key: Verifier) -> None:
+        """Entry 0 names the first key."""
+        self._since.append((0, key))
+
+    def rotate(self, note: str, *, index: int) -> None:
+        """Entry `index` brings the next key in. Raises VerificationError."""
+        old, new = open_rotation(note, origin=self._origin, size=index)
+        if not self._since:
+            self._since.append((0, old))  # the opening is withheld
+        if old != self._since[-1][1]:
+            raise VerificationError(f"the rotation is from key {old}, must be from {self._since[-1][1]}")
+        self._since.append((index, new))
+
+    def at(self, size: int) -> Verifier | None:
+        """The key that signs checkpoints of this tree size."""
+        return next((key for index, key in reversed(self._since) if index < max(size, 1)), None)
+
+    def __contains__(self, key: Verifier) -> bool:
+        return any(key == known for _, known in self._since)
+
+
+def predecessors(present: Verifier, rotations: Sequence[tuple[int, str]]) -> list[Verifier]:
+    """The keys before `present`, the last one first, by the (index, note) of each rotation in order.
+
+    Each is vouched for by the key after it. It ends where a note does not lead on.
+    """
+    found: list[Verifier] = []
+    for index, note in reversed(rotations):
+        try:
+            old, new = open_rotation(note, origin=present.name, size=index)
+        except VerificationError:
+            break
+        if new != (found[-1] if found else present):
+            break
+        found.append(old)
+    return found

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from ledger.checkpoint import Checkpoint, sign
+from ledger.checkpoint import Checkpoint
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import LedgerError, NotFound
-from ledger.note import Signer
+from ledger.note import Signer, Verifier
 from ledger.reader import Reader
 
 INTERVAL_S = 1.0
@@ -33,6 +33,8 @@ class Publisher:
         self._store = store
         self._interval_s = interval_s
         self._task: asyncio.Task[None] | None = None
+        self._keys: list[Verifier] | None = None
+        """Of the log: what is kept may have been signed before a rotation."""
         self.published: Checkpoint | None = None
         """The last head that is known to be kept, by this process or another."""
         self.published_at: datetime | None = None
@@ -56,8 +58,10 @@ class Publisher:
         except NotFound:
             return
         if self.published is None or self.published.size < head.size:
-            note = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
-            self.published = await asyncio.to_thread(self._store.advance, note, self._signer.verifier)
+            note = head.checkpoint(self._signer)
+            if self._keys is None:
+                self._keys = await self._reader.keys_of(self._signer.verifier)
+            self.published = await asyncio.to_thread(self._store.advance, note, *self._keys)
         self.published_at = datetime.now(UTC)
 
     async def _run(self) -> None:

@@ -21,7 +21,8 @@ from ledger.event import LEDGER_CONTRACT
 from ledger.facts import Fact, FactT, Key, SigningKey, decode
 from ledger.kinds.ledger import ContractsSummarised
 from ledger.merkle import HASH_BYTES
-from ledger.store import HEAD_COLUMNS, Head, load_facts, load_tiles
+from ledger.note import Verifier
+from ledger.store import HEAD_COLUMNS, Head, load_facts, load_keys, load_tiles
 from ledger.summary import Tail
 
 STATEMENT_TIMEOUT_MS = 30_000
@@ -378,6 +379,11 @@ class Reader:
             [key_id],
         )
         return StoredKey(*rows[0]) if rows else None
+
+    async def keys_of(self, present: Verifier) -> list[Verifier]:
+        """The log's checkpoint keys, as `load_keys` gives them."""
+        async with self._connection() as connection:
+            return await load_keys(connection, present)
 
     # --- proofs -----------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ import structlog
 
 from ledger import tiles
 from ledger.batch import Batch
-from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
 from ledger.decision import Judge
 from ledger.entry import FORMAT, ZERO_HASH
@@ -285,12 +284,12 @@ class Sequencer:
             await writer.commit_unchanged()
             return placed, locked.head, None
         head, growth = batch.grow()
-        completed = [
-            (level, n, growth.node(8 * (level + 1), n))
-            for level, n in tiles.filled(locked.head.size, head.size)
-        ]
         await writer.write(
-            batch.hand_over(), list(facts.changed.values()), completed, locked=locked.head, head=head
+            batch.hand_over(),
+            list(facts.changed.values()),
+            batch.completed(growth),
+            locked=locked.head,
+            head=head,
         )
         self._cache_state = None  # from here the cache is ahead of the database, until the commit
         await writer.commit()
@@ -390,7 +389,7 @@ class Sequencer:
     ) -> list[Result]:
         # Sign after COMMIT: a signed head that the database then lost would be equivocation.
         try:
-            checkpoint = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+            checkpoint = head.checkpoint(self._signer)
         except Exception as error:
             raise SigningFailed("committed, but the checkpoint could not be signed; ask again") from error
         again = sorted({one for one in placed if isinstance(one, int)})
@@ -426,17 +425,7 @@ class Sequencer:
     # --- the head ---------------------------------------------------------------------------------
 
     def _check_head(self, head: Head) -> None:
-        """Raise RefusesToWrite unless the log is written in our versions, name, key and clock."""
-        for what, theirs, ours in (
-            ("entry format", head.format, FORMAT),
-            ("fold version", head.fold, FOLD_VERSION),
-            ("engine version", head.engine, self._judge.engine),
-            ("origin", head.origin, self._signer.name),
-            ("checkpoint key", head.verifier_key, str(self._signer.verifier)),
-            ("clock", head.clock, self._clock_name),
-        ):
-            if theirs != ours:
-                raise RefusesToWrite(f"the {what} of the log is {theirs}, of this process {ours}")
+        head.check(engine=self._judge.engine, signer=self._signer, clock=self._clock_name)
 
     @property
     def _clock_name(self) -> str:
@@ -486,21 +475,14 @@ class Sequencer:
     async def _connected(self) -> Writer:
         if self._writer is None or not self._writer.usable:
             self._forget()
-            # The store first: what it keeps was durable before the head that is read now.
-            kept = await self._kept()
             writer = await Writer.connect(self._url)
             try:
-                await _refuse_rollback(writer, kept)
+                await refuse_rollback(writer, self._store, self._signer)
             except BaseException:
                 await writer.close()
                 raise
             self._writer = writer
         return self._writer
-
-    async def _kept(self) -> Checkpoint | None:
-        if self._store is None:
-            return None
-        return await asyncio.to_thread(self._store.latest, self._signer.verifier)
 
     async def _evict_frozen(self) -> None:
         """Somebody holds the head for too long: if it is a process that froze, it must let go."""
@@ -525,8 +507,14 @@ class Sequencer:
         self._cache_state = None
 
 
-async def _refuse_rollback(writer: Writer, kept: Checkpoint | None) -> None:
-    """Raise RefusesToWrite if the log is not a continuation of a checkpoint that was kept elsewhere."""
+async def refuse_rollback(writer: Writer, store: CheckpointStore | None, signer: Signer) -> None:
+    """Raise RefusesToWrite if the log is not a continuation of the checkpoint that was kept elsewhere."""
+    if store is None:
+        return
+    # By whichever of its keys signed last. The store comes before the head: what it keeps was durable
+    # before what is read then.
+    keys = await writer.keys_of(signer.verifier)
+    kept = await asyncio.to_thread(store.latest, *keys)
     if kept is None:
         return
     head = await writer.head()

@@ -15,10 +15,12 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.rows import tuple_row
 
 from ledger import binary, tiles
-from ledger.entry import Entry
+from ledger.checkpoint import Checkpoint, predecessors, sign
+from ledger.entry import FORMAT, Entry
 from ledger.errors import OutcomeUnknown, RefusesToWrite, Unavailable
-from ledger.event import committed_event
+from ledger.event import LEDGER_CONTRACT, committed_event
 from ledger.facts import (
+    FOLD_VERSION,
     LOOKED_UP,
     Chain,
     Chains,
@@ -31,6 +33,8 @@ from ledger.facts import (
     Under,
     decode,
 )
+from ledger.kinds.ledger import CheckpointKeyRotated
+from ledger.note import Signer, Verifier
 from ledger.pipeline import Pipeline, Statement
 from ledger.tiles import FULL_WIDTH
 
@@ -82,6 +86,31 @@ class Head:
         """What a later write compares with."""
         return self.epoch, self.size, self.root
 
+    def check(self, *, engine: int, signer: Signer, clock: str) -> None:
+        """Raise RefusesToWrite unless the log is written in our versions, name, key and clock."""
+        for what, theirs, ours in (
+            ("entry format", self.format, FORMAT),
+            ("fold version", self.fold, FOLD_VERSION),
+            ("engine version", self.engine, engine),
+            ("origin", self.origin, signer.name),
+            ("clock", self.clock, clock),
+        ):
+            if theirs != ours:
+                raise RefusesToWrite(f"the {what} of the log is {theirs}, of this process {ours}")
+        self.check_key(signer)
+
+    def check_key(self, signer: Signer) -> None:
+        """Raise RefusesToWrite unless it is this key that signs for the log now."""
+        if self.verifier_key != str(signer.verifier):
+            raise RefusesToWrite(
+                f"the checkpoint key of the log is {self.verifier_key}, of this process {signer.verifier}"
+            )
+
+    def checkpoint(self, signer: Signer) -> str:
+        """The signed checkpoint. A key that was rotated away signs nothing (RefusesToWrite)."""
+        self.check_key(signer)
+        return sign(Checkpoint(self.origin, self.size, self.root), signer)
+
 
 HEAD_COLUMNS = ", ".join(Head.__dataclass_fields__)
 
@@ -118,8 +147,8 @@ UPSERT_FACTS = (
     b" ON CONFLICT (name, key) DO UPDATE SET data = excluded.data"
 )
 MOVE_HEAD = (
-    b"UPDATE head SET epoch = $1, size = $2, root = $3, frontier = $4, last_leaf = $5, recorded_at = $6"
-    b" WHERE id = 1 AND epoch = $7 AND size = $8 AND root = $9"
+    b"UPDATE head SET epoch = $1, size = $2, root = $3, frontier = $4, last_leaf = $5, recorded_at = $6,"
+    b" verifier_key = $7 WHERE id = 1 AND epoch = $8 AND size = $9 AND root = $10"
 )
 OFTEN = (
     BEGIN, LOCK, CLOCK, TAKEN, FACTS, INSERT_ENTRIES, INSERT_BODIES, INSERT_LINKS, UPSERT_FACTS, MOVE_HEAD,
@@ -282,6 +311,10 @@ class Writer:
         ).fetchone()
         return None if row is None else Head(*row)
 
+    async def keys_of(self, present: Verifier) -> list[Verifier]:
+        """The log's checkpoint keys, as `load_keys` gives them."""
+        return await load_keys(self._connection, present)
+
     async def root(self, tree_size: int) -> bytes:
         """The root hash that the log had at a size, out of its tiles."""
         found = await load_tiles(self._connection, tiles.tiles_for_root(tree_size))
@@ -371,6 +404,22 @@ async def load_facts(connection: AsyncConnection[Any], keys: Iterable[Key]) -> l
         elif name == Refused.name:
             found.append(((name, key), await _refused(connection, key)))
     return found
+
+
+async def load_keys(connection: AsyncConnection[Any], present: Verifier) -> list[Verifier]:
+    """The present checkpoint key of the log, and before it those that handed over to it."""
+    cursor = await connection.execute(
+        "SELECT e.index, b.event FROM entries e JOIN bodies b USING (index)"
+        " WHERE e.contract = %s AND e.kind = %s ORDER BY e.contract_index",
+        [LEDGER_CONTRACT, CheckpointKeyRotated.kind_name],
+    )
+    rotations = [
+        (index, committed_event(event)) for index, event in await cursor.fetchall() if event is not None
+    ]
+    notes = [
+        (index, event.data.note) for index, event in rotations if isinstance(event.data, CheckpointKeyRotated)
+    ]
+    return [present, *predecessors(present, notes)]
 
 
 async def load_tiles(
@@ -549,6 +598,7 @@ def _move_head(locked: Head, head: Head) -> Statement:
             head.frontier,
             head.last_leaf,
             binary.timestamp(head.recorded_at),
+            head.verifier_key.encode(),
             binary.int8(locked.epoch),
             binary.int8(locked.size),
             locked.root,

@@ -26,7 +26,6 @@ from rfc3161_client import (
 )
 from rfc3161_client import VerificationError as Unverified
 
-from ledger.checkpoint import Checkpoint, sign
 from ledger.errors import LedgerError, NotFound, Unavailable, UnusableInput, VerificationError
 from ledger.note import Signer
 from ledger.reader import Reader
@@ -123,7 +122,7 @@ class Timestamping:
             size, self.stamped_at = last
             if size == head.size or datetime.now(UTC) - self.stamped_at < self._every:
                 return False
-        note = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+        note = head.checkpoint(self._signer)
         token = await self._asked(note)
         at = check_timestamp(token, note, self._authority.roots)
         await self._keep(head.size, note, token, at)

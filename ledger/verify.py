@@ -24,7 +24,7 @@ from hashlib import sha256
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from ledger.canonical import canonical, parse
-from ledger.checkpoint import Checkpoint, open_checkpoint
+from ledger.checkpoint import Checkpoint, Succession, open_checkpoint
 from ledger.entry import FORMAT, SALT_BYTES, ZERO_HASH, Header, spell
 from ledger.errors import LedgerError, NotJSON, UnusableInput, VerificationError
 from ledger.merkle import EMPTY_ROOT, Frontier, Growth, leaf_hash
@@ -40,6 +40,7 @@ LINE_BYTES_MAX: Final = 8 << 20
 CHUNK_BYTES = 256 << 10
 
 _OURS = "_ledger"
+_ROTATED = "checkpoint_key.rotated"
 _KEYS = {"export", "origin", "size", "key", "checkpoint"}
 _SALT_HEX: Final = 2 * SALT_BYTES
 _ZERO_HEX: Final = ZERO_HASH.hex()
@@ -83,6 +84,8 @@ class Report:
     size: int
     root: bytes
     key: Verifier
+    """The one that signed the checkpoint: the given one, or one that it was rotated to or from."""
+    rotations: int
     key_given: bool
     """False: the key is the file's own word, and so is everything else."""
     contracts: int
@@ -117,9 +120,7 @@ def verify_export(
     """
     lines = _Lines(file)
     title, batch = _read_title(lines, verifier)
-    return verify_lines(
-        title, lines, batch, key_given=verifier is not None, receipts=receipts, kept=kept, progress=progress
-    )
+    return verify_lines(title, lines, batch, given=verifier, receipts=receipts, kept=kept, progress=progress)
 
 
 def verify_lines(
@@ -127,13 +128,14 @@ def verify_lines(
     lines: Lines,
     batch: list[bytes],
     *,
-    key_given: bool,
+    given: Verifier | None,
     receipts: Sequence[Receipt | TlogProof],
     kept: Sequence[Checkpoint] = (),
     progress: Progress | None,
 ) -> Report:
     """Check the entries below a checkpoint that was opened; `batch` are the first lines of them.
 
+    `given`: the key that is known from elsewhere, the one that signed the checkpoint or one before it.
     `kept`: checkpoints that were kept elsewhere, whose signatures hold.
     """
     size = title.checkpoint.size
@@ -146,7 +148,7 @@ def verify_lines(
         if progress is not None:
             progress(walk.index, size)
         batch = next(lines, [])
-    walk.finish()
+    walk.finish(given)
     if more or lines.tail:
         raise Tampered(f"the file goes on after entry {size - 1}, the last one of its checkpoint")
     for receipt in receipts:
@@ -158,7 +160,8 @@ def verify_lines(
         size=size,
         root=title.checkpoint.root,
         key=title.verifier,
-        key_given=key_given,
+        rotations=walk.rotations,
+        key_given=given is not None,
         contracts=walk.contracts,
         withheld=walk.withheld,
         receipts=len(receipts),
@@ -251,9 +254,9 @@ def _open_title(raw: bytes, value: Any, verifier: Verifier | None) -> Title:
         if not isinstance(value[name], str):
             raise VerificationError(f"{name} is {value[name]!r}, must be a string")
     origin, key, note = value["origin"], value["key"], value["checkpoint"]
-    known = Verifier.parse(key) if verifier is None else verifier
-    if key != str(known):
-        raise VerificationError(f"key is {key}, must be the given {known}")
+    known = Verifier.parse(key)
+    if verifier is not None and verifier.name != known.name:
+        raise VerificationError(f"key is {key}, must be the given {verifier}")
     if origin != known.name:
         raise VerificationError(f"origin is {origin!r}, must be {known.name!r} as in the key")
     checkpoint = open_checkpoint(note, known, origin)
@@ -315,6 +318,8 @@ class _Walk:
         """Not in the tree yet. The last is always kept back: `_blame` may have to doubt it."""
         self.withheld = 0
         self.signatories = Signatories()
+        self.keys = Succession(title.verifier.name)
+        self.rotations = 0
         self.warnings: list[Remark] = []
         # What the receipts will be held against, largest first.
         self._indexes = sorted({receipt.index for receipt in receipts}, reverse=True)
@@ -342,8 +347,9 @@ class _Walk:
             self._grow(self._leaves)
             self._leaves = [last]
 
-    def finish(self) -> None:
-        """Check that the file ended where its checkpoint ends, with the checkpoint's root."""
+    def finish(self, given: Verifier | None) -> None:
+        """Check that the file ended where its checkpoint ends, with the checkpoint's root, and that
+        its key is the one that the log came to: from the `given` one, or to it."""
         checkpoint, tail = self._title.checkpoint, self._lines.tail
         missing = checkpoint.size - self.index
         if missing and len(tail) > LINE_BYTES_MAX:
@@ -367,6 +373,13 @@ class _Walk:
                 "this last entry is altered, or the log was rewritten up to it",
                 checkpoint.size - 1,
             )
+        signed_by = self._title.verifier
+        index, last = self.keys.last or (0, signed_by)
+        if last != signed_by:
+            what = "rotation" if index else "opening"
+            raise Tampered(f"key of the {what} is {str(last)!r}, must be {str(signed_by)!r}", index)
+        if given is not None and given != signed_by and given not in self.keys:
+            raise Tampered(f"header line: key is {signed_by}, must be the given {given}, or its successor")
 
     def _is_next(self, line: bytes) -> bool:
         """Take the next entry if it shows both its bodies and its contract is known; else change
@@ -465,6 +478,7 @@ class _Walk:
             self._check_genesis(fields[1])
         elif header.contract == _OURS:
             self._check_summary(fields[1])
+            self._follow_key(fields[1])
         signatures = fields[5] if len(fields) == 6 else None
         try:
             self.signatories.take(self.index, header.contract, fields[1], fields[3], signatures)
@@ -592,15 +606,34 @@ class _Walk:
             "contract": _OURS,
             "format": FORMAT,
             "origin": verifier.name,
-            "key": str(verifier),
         }
         for name, value in must_be.items():
             if type(found[name]) is not type(value) or found[name] != value:
                 raise Tampered(f"{name} of the opening is {found[name]!r}, must be {value!r}", 0)
+        try:
+            self.keys.open(Verifier.parse(str(found["key"])))
+        except UnusableInput as error:
+            raise Tampered(f"key of the opening: {error}", 0) from None
         if clock != "system":
             self.warnings.append(
                 Remark(0, f"the clock is {str(clock)[:80]!r}, not the system's: a simulation")
             )
+
+    def _follow_key(self, event: bytes) -> None:
+        """Of what the ledger says, the rotations of its key."""
+        try:
+            said = parse(event or b"null")
+            if not isinstance(said, dict) or said["kind"] != _ROTATED:
+                return
+            key, note = said["data"]["key"], said["data"]["note"]
+            self.keys.rotate(note, index=self.index)
+        except (NotJSON, KeyError, TypeError, AttributeError):
+            raise Tampered("the event is not one of the ledger", self.index) from None
+        except VerificationError as error:
+            raise Tampered(str(error), self.index) from None
+        if key != str(self.keys.at(self.index + 1)):
+            raise Tampered("the new key is not the one that was signed for", self.index)
+        self.rotations += 1
 
 
 def _value_of(event: bytes, name: str) -> dict[str, Any]:
@@ -635,13 +668,14 @@ def _check_receipt(receipt: Receipt | TlogProof, title: Title, walk: _Walk) -> N
     index, size = receipt.index, title.checkpoint.size
     seen = walk.seen.get(index)
     try:
+        key = walk.keys.at(receipt.tree_size) or title.verifier
         if isinstance(receipt, Receipt):
-            checkpoint = receipt.check(title.verifier)
+            checkpoint = receipt.check(key)
         elif seen is not None:
             # It shows no entry: whether it is of this one, its proof tells.
-            checkpoint = receipt.check(title.verifier, leaf=leaf_hash(seen.header))
+            checkpoint = receipt.check(key, leaf=leaf_hash(seen.header))
         else:
-            checkpoint = receipt.open(title.verifier)
+            checkpoint = receipt.open(key)
     except VerificationError as error:
         raise Tampered(f"the receipt does not hold: {error}", index) from None
     if checkpoint.size > size:

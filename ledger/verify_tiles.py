@@ -47,7 +47,7 @@ def verify_folder(
     lines = _Bundles(folder, checkpoint.size)
     try:
         return verify_lines(
-            Title(verifier, checkpoint), lines, next(lines, []), key_given=True, receipts=receipts,
+            Title(verifier, checkpoint), lines, next(lines, []), given=verifier, receipts=receipts,
             kept=kept, progress=progress,
         )  # fmt: skip
     except Tampered as error:

@@ -20,7 +20,6 @@ import psycopg
 import structlog
 
 from ledger import tiles
-from ledger.checkpoint import Checkpoint, sign
 from ledger.cosignature import Cosignature, TrustPolicy, Witness, cosignatures_in, with_cosignatures
 from ledger.errors import LedgerError, NotFound, Unavailable, UnusableInput, VerificationError
 from ledger.note import Signer
@@ -111,7 +110,7 @@ class Witnessing:
             return None
         if head.size <= self.size:
             return None
-        note = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+        note = head.checkpoint(self._signer)
         cosigned = await self._gather(note, head.size)
         if not self._policy.is_met_by({one.witness for one in cosigned}):
             return None

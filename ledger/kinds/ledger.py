@@ -116,6 +116,20 @@ class ContractsSummarised(Own, kind="contracts.summarised"):
         facts.update(duty, due=following, steps=(step,), next=following, met=index)
 
 
+class CheckpointKeyRotated(Own, kind="checkpoint_key.rotated"):
+    """Another key signs the checkpoints of trees that hold this entry."""
+
+    example: ClassVar[dict[str, Any]] = {
+        "key": "chipledger.example/h200+00000000+AQ==",
+        "note": "chipledger checkpoint key rotation\nchipledger.example/h200\n41\n...",
+    }
+
+    key: Text
+    """The new verifier key."""
+    note: Annotated[str, Field(min_length=1, max_length=8_000)]
+    """What the old key and the new have signed (`ledger.checkpoint.sign_rotation`)."""
+
+
 class SuspensionProposed(Own, kind="suspension.proposed"):
     """A condition or a duty asks for a suspension; a person with authority confirms or dismisses it."""
 

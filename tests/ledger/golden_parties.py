@@ -20,6 +20,7 @@ from ledger.facts import (
     Screened,
     ScreenedList,
     Screening,
+    Signatory,
     SigningKey,
     Statement,
     Statements,
@@ -60,6 +61,9 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         ),
         '{"contract":"c","party":"acme","fingerprint":"5e","algorithm":"ed25519","public_key":"MCow",'
         '"registered":3,"retired":null}',
+    ),
+    "signatory": (
+        Signatory(contract="c", party="acme", keys=2), '{"contract":"c","party":"acme","keys":2}',
     ),
     "ownership": (
         Ownership(

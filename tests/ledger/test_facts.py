@@ -176,7 +176,7 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
     "contract": (
         Contract(
             contract="c", title="t", zone="UTC", licenses=("D-1",), sites=(), opened=1,
-            parties=(ContractParty(party="acme", roles=("exporter",), country="US"),),
+            signed=("license.*",), parties=(ContractParty(party="acme", roles=("exporter",), country="US"),),
             policies=(
                 PolicyRef(
                     policy="p", version=1, sha256="5e", begins=datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -185,7 +185,7 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         ),
         '{"contract":"c","title":"t","zone":"UTC","parties":[{"party":"acme","roles":["exporter"],'
         '"country":"US"}],"licenses":["D-1"],"sites":[],"policies":[{"policy":"p","version":1,'
-        '"sha256":"5e","begins":"2027-03-01T12:00:00Z","mode":"enforce"}],"opened":1}',
+        '"sha256":"5e","begins":"2027-03-01T12:00:00Z","mode":"enforce"}],"opened":1,"signed":["license.*"]}',
     ),
     "policy": (
         Policy(sha256="5e", policy="p", version=1, text="a: б\n"),

@@ -98,6 +98,7 @@ def test_a_sound_export_holds() -> None:
         size=SIZE,
         root=root(LOG.leaves),
         key=SIGNER.verifier,
+        rotations=0,
         key_given=True,
         contracts=len(CONTRACTS),
         withheld=1,
@@ -569,7 +570,9 @@ def test_size_0_is_no_log() -> None:
 def test_the_key_that_is_given_wins_over_the_key_in_the_file() -> None:
     error = refusal(EXPORT, verifier=OTHER.verifier)
     assert error.index is None
-    assert error.what == (f"header line: key is {SIGNER.verifier}, must be the given {OTHER.verifier}")
+    assert error.what == (
+        f"header line: key is {SIGNER.verifier}, must be the given {OTHER.verifier}, or its successor"
+    )
 
 
 @pytest.mark.parametrize(
