@@ -54,14 +54,24 @@ def refusal(log: SampleLog) -> Tampered:
 # --- what holds -----------------------------------------------------------------------------------
 
 
-def test_signatures_that_hold_are_counted_and_so_are_their_keys() -> None:
-    log = told()
+@pytest.mark.parametrize("demands", [True, False])
+def test_signatures_that_hold_are_counted_and_so_are_their_keys(demands: bool) -> None:
+    log = told(demands=demands)
     log.append_signed(CONTRACT, event())
     log.append_signed(CONTRACT, registration(FURTHER))
     log.append_signed(CONTRACT, event(), KEY, FURTHER)
     found = report(log)
     assert (found.signatures, found.signing_keys, found.signatures_unchecked) == (4, 2, 0)
     assert "4 signatures of submitters hold, by 2 keys" in _words(found)
+
+
+def test_what_an_amendment_demands_is_learned_of_a_contract_that_demanded_nothing() -> None:
+    log = told(demands=False)
+    log.append(CONTRACT, canonical(event()))
+    log.append(CONTRACT, canonical(event("contract.amended", signed=["license.*"])))
+    report(log)
+    log.append(CONTRACT, canonical(event()))
+    assert refusal(log).index == 5
 
 
 def test_a_log_without_signatures_says_nothing_of_them() -> None:
