@@ -47,7 +47,7 @@ def key_known(case: Case, data: KeyRetired) -> Iterator[Finding]:
     "key.registered",
     "key.retired",
     sentences={
-        "key_signed.missing": "the party has {observed} keys in use: one of them must sign this",
+        "key_signed.missing": "keys of the party in use: {observed}; one of them must sign this",
     },
 )
 def key_signed(case: Case, _: KeyRegistered | KeyRetired) -> Iterator[Finding]:

@@ -73,6 +73,8 @@ PHRASES: Final[Mapping[str, str]] = {
 
 OWN: Final[Mapping[str, str]] = {
     "ledger.opened": "The log {origin} begins, in entry format {format}, fold {fold} and engine {engine}.",
+    "checkpoint_key.rotated": "From here on checkpoints are signed by key {key}: the key before it and this "
+    "one have signed that.",
     "contracts.summarised": "The ends of {contracts} chains are summarised under root {root}; the next "
     "summary is due {hours} hours later.",
     "hold.placed": "{target} of entry {cause} is held: nothing may follow from it before it is released.",

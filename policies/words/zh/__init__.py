@@ -66,6 +66,7 @@ PHRASES: Final[Mapping[str, str]] = {
 
 OWN: Final[Mapping[str, str]] = {
     "ledger.opened": "账本{origin}自此开始：记录格式第{format}版，归并规则第{fold}版，判定引擎第{engine}版。",
+    "checkpoint_key.rotated": "自此检查点由密钥{key}签名：原密钥与新密钥均已签名确认。",
     "contracts.summarised": "汇总{contracts}条合同链的末端，根值为{root}；下一次汇总在{hours}小时之后。",
     "hold.placed": "第{cause}号记录中的{target}已被暂缓：解除之前不得据此办理后续事项。",
     "suspension.proposed": "因第{cause}号记录中的{condition}，"

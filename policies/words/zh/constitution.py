@@ -16,6 +16,9 @@ RULES: Final[Mapping[str, str]] = {
     "standing.ledger": "只有账本自身可以账本的身份提交",
     "standing.role": "当事方以{observed}身份提交，该事件可由下列身份提交：{limit}",
     "standing.party": "该当事方在本合同中不具有{observed}身份",
+    "signed.missing": "合同要求{observed}必须签名",
+    "signature_valid.unknown": "该当事方未在本合同登记签名所用的密钥：{subjects}",
+    "signature_valid.retired": "该当事方已停用签名所用的密钥：{subjects}",
     "policy_in_force.none": "本合同没有生效的政策文件",
     "not_held.held": "{observed}已被暂缓，依据为{subjects}",
     "document_unique.used": "该单据的这一修订版已被第{subjects}号记录使用",
@@ -71,6 +74,7 @@ RULES: Final[Mapping[str, str]] = {
     "key_new.exists": "该当事方此前已登记此密钥，见第{observed}号记录",
     "key_new.retired": "该当事方已在第{observed}号记录中停用此密钥，不得恢复使用",
     "key_known.unknown": "该当事方未在本合同登记此密钥",
+    "key_signed.missing": "该当事方有{observed}个密钥在用：须以其中之一签名",
     "key_known.retired": "此密钥此前已停用，见第{observed}号记录",
     # --- licenses ---------------------------------------------------------------------------------
     "license_new.not_named": "合同未载明该许可证",
