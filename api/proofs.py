@@ -24,6 +24,7 @@ from api.schemas import (
 )
 from api.wiring import service_of
 from ledger import tiles
+from ledger.checkpoint import Checkpoint
 from ledger.errors import NotFound, SigningFailed
 from ledger.note import parse_note
 from ledger.receipt import Receipt

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli import app
-from api.export import verify_file
+from api.export import Held, verify_file
 from api.rotate import rotate
 from ledger import keys, rotation
 from ledger.errors import RefusesToWrite, UnusableInput
@@ -65,7 +65,7 @@ def test_a_service_that_runs_stops_writing_and_signing_and_the_next_goes_on(
     again(service)
     exported = service.export(tmp_path / "log.export")
     for key in (first, second):
-        words = verify_file(exported, key=str(key), receipts=[], advance=lambda done, total: None)
+        words = verify_file(exported, Held(str(key)), lambda done, total: None)
         assert f"its checkpoint key was rotated 1 time: {second}" in words
 
 
@@ -91,12 +91,7 @@ def test_a_key_is_rotated_as_often_as_one_likes(service: Service, tmp_path: Path
     made = [rotate(service.settings, service.logins).key for _ in range(3)]
     assert len(set(made)) == 3
     again(service)
-    words = verify_file(
-        service.export(tmp_path / "log.export"),
-        key=str(made[1]),
-        receipts=[],
-        advance=lambda done, total: None,
-    )
+    words = verify_file(service.export(tmp_path / "log.export"), Held(str(made[1])), lambda done, total: None)
     assert any("rotated 3 times" in line for line in words)
 
 

@@ -103,6 +103,7 @@ def test_a_sound_export_holds() -> None:
         contracts=len(CONTRACTS),
         withheld=1,
         receipts=SIZE,
+        kept=0,
         signatures=1,
         signing_keys=1,
         signatures_unchecked=0,
