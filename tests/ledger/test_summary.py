@@ -79,7 +79,7 @@ def test_a_contract_without_entries_has_no_proof() -> None:
 
 async def summaries(log: LiveLog) -> list[tuple[int, dict[str, Any]]]:
     found = await log.reader.entries(Filter(kind="contracts.summarised"))
-    bodies = ((entry.index, entry.entry.bodies["event"]) for entry in found)
+    bodies = ((entry.index, entry.entry.bodies["event"]) for entry in found.entries)
     return [(index, parse(body.value)["data"]) for index, body in bodies if body is not None]
 
 
