@@ -90,7 +90,7 @@ def verify_file(path: Path, held: Held, advance: Advance) -> list[str]:
     verifier = Verifier.parse(held.key) if held.key is not None else None
     receipts = [parse_receipt(one.read_bytes()) for one in held.receipts]
     if verifier is None and (held.checkpoints or path.is_dir()):
-        raise UnusableInput("whose checkpoint is it? Give --key, obtained elsewhere")
+        raise UnusableInput("this needs the log's key: give --key, obtained elsewhere")
     notes = [one.read_text(encoding="utf-8") for one in held.checkpoints]
     kept = [open_checkpoint(note, verifier, verifier.name) for note in notes] if verifier else []
     folder = Folder(path) if path.is_dir() else None
