@@ -104,6 +104,10 @@ def _example(kind: str, version: int) -> dict[str, Any]:
     }
 
 
+_OPEN = ("/v1/kinds", "/v1/witnesses", "/v1/timestamps")
+"""What tells nothing of any contract."""
+
+
 def _complete(operation: dict[str, Any], path: str) -> None:
     """What FastAPI does not know of an operation: its problems, its key, and that no query says null."""
     for parameter in operation.get("parameters", ()):
@@ -113,7 +117,7 @@ def _complete(operation: dict[str, Any], path: str) -> None:
                 parameter["schema"].update(choice)
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
-    open_to_all = not path.startswith("/v1/") or path.startswith("/v1/kinds")
+    open_to_all = not path.startswith("/v1/") or path.startswith(_OPEN)
     if not open_to_all:
         operation["security"] = [{"key": []}]
     for status, words in _READ_PROBLEMS.items():
