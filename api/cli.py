@@ -207,6 +207,34 @@ def sign(
 
 
 @app.command()
+def recover(
+    reason: Annotated[str, typer.Option(help="What happened, for everybody to read in the log.")],
+    origin: Annotated[
+        str | None, typer.Option(help="The log's new name; by default the old and a suffix.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Let a log that has lost its end go on, under another name and key, when no newer state is left.
+
+    Its next entry says so, and cites the last checkpoint that was kept outside the database: what the old
+    name had signed for stays promised, and is lost. Services must be stopped, and started with the new name.
+    """
+    from api.rotate import recover as run
+
+    settings = settings_of(home)
+    with explained(), database.opened(settings) as logins:
+        recovered = run(settings, logins, reason=reason, origin=origin)
+    errors.print(
+        printable(
+            f"the log goes on as {recovered.key.name}; the old key is kept in {recovered.kept}."
+            " Start the services anew, and publish the new key"
+        ),
+        soft_wrap=True,
+    )
+    say(str(recovered.key))
+
+
+@app.command()
 def replay(
     file: Annotated[
         Path | None, typer.Argument(help="An export; by default the log of the database.", exists=False)

@@ -1,9 +1,10 @@
-"""`chipledger keys rotate`: entry, head and key file, in an order that a crash may cut anywhere."""
+"""`chipledger keys rotate` and `recover`: entry, head and key file, in an order that a crash may cut."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from api.settings import Settings
 from ledger import keys, rotation
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import UnusableInput
-from ledger.note import Verifier
+from ledger.note import Signer, Verifier
 from ledger.reader import Reader
 from policies.engine import Engine
 
@@ -31,16 +32,47 @@ def rotate(settings: Settings, logins: Logins) -> Rotated:
     The new key is in a file before the log names it, and the old file goes once the log does. Raises
     RefusesToWrite if neither of them is the log's.
     """
-    path, secret = settings.key_path, settings.key_passphrase
-    if not path.exists():
-        raise UnusableInput(f"there is no checkpoint key at {path}; name it or its home")
-    passphrase = secret.get_secret_value().encode() if secret is not None else None
+    path, passphrase = _key_file(settings)
     old = keys.load(path, passphrase=passphrase, origin=settings.origin)
-    following = path.with_name(f"{path.name}.next")
-    new = keys.load_or_create(following, origin=old.name, passphrase=passphrase)
+    new = keys.load_or_create(_following(path), origin=old.name, passphrase=passphrase)
     if asyncio.run(_key_of_log(logins.reader)) != str(new.verifier):
         store = CheckpointStore(settings.store_path, old.name)
         asyncio.run(rotation.rotate(logins.writer, judge=Engine(), old=old, new=new, store=store))
+    return _in_place(path, _following(path), old, new)
+
+
+def recover(settings: Settings, logins: Logins, *, reason: str, origin: str | None = None) -> Rotated:
+    """Let a log that has lost its end go on under a new name, and put the key of that in place of the old.
+
+    `origin`: the new name. Run again, it finishes what was begun. Raises UnusableInput where nothing is lost.
+    """
+    path, passphrase = _key_file(settings)
+    old = keys.load(path, passphrase=passphrase)
+    named = origin or f"{old.name}/recovered-{secrets.token_hex(4)}"
+    following = path.with_name(f"{path.name}.recovered")
+    # One that was begun has its name: to ask for another now would be a third log.
+    new = keys.load_or_create(following, origin=None if following.exists() else named, passphrase=passphrase)
+    if asyncio.run(_key_of_log(logins.reader)) != str(new.verifier):
+        store = CheckpointStore(settings.store_path, old.name)
+        asyncio.run(
+            rotation.recover(logins.writer, judge=Engine(), old=old, new=new, store=store, reason=reason)
+        )
+    _following(path).unlink(missing_ok=True)  # of a rotation that was refused: it has the old name
+    return _in_place(path, following, old, new)
+
+
+def _key_file(settings: Settings) -> tuple[Path, bytes | None]:
+    path, secret = settings.key_path, settings.key_passphrase
+    if not path.exists():
+        raise UnusableInput(f"there is no checkpoint key at {path}; name it or its home")
+    return path, secret.get_secret_value().encode() if secret is not None else None
+
+
+def _following(path: Path) -> Path:
+    return path.with_name(f"{path.name}.next")
+
+
+def _in_place(path: Path, following: Path, old: Signer, new: Signer) -> Rotated:
     kept = path.with_name(f"{path.name}.{old.verifier.key_id.hex()}")
     if not kept.exists():
         os.link(path, kept)

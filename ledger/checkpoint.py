@@ -29,8 +29,14 @@ SIZE_MAX: Final = 2**63 - 1
 ROTATION: Final = "chipledger checkpoint key rotation"
 """First line of what both keys sign: five lines, so that it is no checkpoint of any log."""
 
+RECOVERY: Final = "chipledger log recovery"
+"""First line of what both keys sign where a log goes on, under another name, without its lost end."""
+
 _TEXT = re.compile(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n")
 _ROTATION = re.compile(ROTATION + r"\n([^\n]+)\n(0|[1-9][0-9]{0,18})\n([^\n]+)\n([^\n]+)\n")
+_RECOVERY = re.compile(
+    RECOVERY + r"\n(0|[1-9][0-9]{0,18})\n([^\n]+)\n([^\n]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n"
+)
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\ud800-\udfff]")
 
 
@@ -129,11 +135,48 @@ def open_rotation(note: str, *, origin: str, size: int) -> tuple[Verifier, Verif
     return old, new
 
 
+def sign_recovery(size: int, lost: Checkpoint, old: Signer, new: Signer) -> str:
+    """The note by which `new`, of another origin, goes on at entry `size` where `old` had signed `lost`."""
+    return notes.sign(_recovery_text(size, lost, old.verifier, new.verifier), old, new)
+
+
+def _recovery_text(size: int, lost: Checkpoint, old: Verifier, new: Verifier) -> str:
+    root = b64encode(lost.root).decode("ascii")
+    return f"{RECOVERY}\n{size}\n{old}\n{new}\n{lost.size}\n{root}\n"
+
+
+def open_recovery(note: str, *, size: int) -> tuple[Verifier, Verifier, Checkpoint]:
+    """The old key, the new, and the last checkpoint of the predecessor, of a note for entry `size`.
+
+    Raises VerificationError unless both keys have signed it, and nobody else.
+    """
+    text, lines = notes.parse_note(note)
+    match = _RECOVERY.fullmatch(text)
+    if match is None:
+        raise VerificationError("the recovery is not the lines title, entry, old key, new key, size, root")
+    try:
+        old, new = Verifier.parse(match[2]), Verifier.parse(match[3])
+        lost = Checkpoint(old.name, int(match[4]), notes.decode_base64(match[5]))
+        _, verified = notes.open_note(note, {old, new})
+    except (UnusableInput, ValueError) as error:
+        raise VerificationError(f"the recovery: {error}") from None
+    if text != _recovery_text(size, lost, old, new) or lost.size <= size or old.name == new.name:
+        raise VerificationError(
+            f"the recovery is for entry {match[1]} of {new.name} after {lost.size} entries of {old.name},"
+            f" must be for entry {size}, after more of another name"
+        )
+    if len(verified) != 2 or len(lines) != 2:
+        raise VerificationError("the recovery must be signed by the old key and the new, and by no other")
+    return old, new, lost
+
+
 class Succession:
     """The keys of one log, as its entries name them in order."""
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
+        self.lost: list[tuple[int, Checkpoint]] = []
+        """What its predecessors had promised beyond the entry at which it was recovered."""
         self._since: list[tuple[int, Verifier]] = []
         """By the entry that brought the key in."""
 
@@ -143,7 +186,8 @@ class Succession:
         return self._since[-1] if self._since else None
 
     def open(self, key: Verifier) -> None:
-        """Entry 0 names the first key."""
+        """Entry 0 names the first key, and by it the log."""
+        self._origin = key.name
         self._since.append((0, key))
 
     def rotate(self, note: str, *, index: int) -> None:
@@ -154,6 +198,17 @@ class Succession:
         if old != self._since[-1][1]:
             raise VerificationError(f"the rotation is from key {old}, must be from {self._since[-1][1]}")
         self._since.append((index, new))
+
+    def recover(self, note: str, *, index: int) -> None:
+        """From entry `index` on the log has another name, and the key of that. Raises VerificationError."""
+        old, new, lost = open_recovery(note, size=index)
+        if not self._since:
+            self._since.append((0, old))
+        if old != self._since[-1][1]:
+            raise VerificationError(f"the recovery is from key {old}, must be from {self._since[-1][1]}")
+        self._origin = new.name
+        self._since.append((index, new))
+        self.lost.append((index, lost))
 
     def at(self, size: int) -> Verifier | None:
         """The key that signs checkpoints of this tree size."""

@@ -148,7 +148,7 @@ UPSERT_FACTS = (
 )
 MOVE_HEAD = (
     b"UPDATE head SET epoch = $1, size = $2, root = $3, frontier = $4, last_leaf = $5, recorded_at = $6,"
-    b" verifier_key = $7 WHERE id = 1 AND epoch = $8 AND size = $9 AND root = $10"
+    b" verifier_key = $7, origin = $8 WHERE id = 1 AND epoch = $9 AND size = $10 AND root = $11"
 )
 OFTEN = (
     BEGIN, LOCK, CLOCK, TAKEN, FACTS, INSERT_ENTRIES, INSERT_BODIES, INSERT_LINKS, UPSERT_FACTS, MOVE_HEAD,
@@ -599,6 +599,7 @@ def _move_head(locked: Head, head: Head) -> Statement:
             head.last_leaf,
             binary.timestamp(head.recorded_at),
             head.verifier_key.encode(),
+            head.origin.encode(),
             binary.int8(locked.epoch),
             binary.int8(locked.size),
             locked.root,

@@ -41,6 +41,7 @@ CHUNK_BYTES = 256 << 10
 
 _OURS = "_ledger"
 _ROTATED = "checkpoint_key.rotated"
+_RECOVERED = "ledger.recovered"
 _KEYS = {"export", "origin", "size", "key", "checkpoint"}
 _SALT_HEX: Final = 2 * SALT_BYTES
 _ZERO_HEX: Final = ZERO_HASH.hex()
@@ -255,8 +256,6 @@ def _open_title(raw: bytes, value: Any, verifier: Verifier | None) -> Title:
             raise VerificationError(f"{name} is {value[name]!r}, must be a string")
     origin, key, note = value["origin"], value["key"], value["checkpoint"]
     known = Verifier.parse(key)
-    if verifier is not None and verifier.name != known.name:
-        raise VerificationError(f"key is {key}, must be the given {verifier}")
     if origin != known.name:
         raise VerificationError(f"origin is {origin!r}, must be {known.name!r} as in the key")
     checkpoint = open_checkpoint(note, known, origin)
@@ -587,7 +586,6 @@ class _Walk:
                 Remark(0, "the event is withheld: origin, key and clock of the opening are unknown")
             )
             return
-        verifier = self._title.verifier
         try:
             opened = parse(event)
             data = opened["data"]
@@ -605,15 +603,17 @@ class _Walk:
             "kind": "ledger.opened",
             "contract": _OURS,
             "format": FORMAT,
-            "origin": verifier.name,
         }
         for name, value in must_be.items():
             if type(found[name]) is not type(value) or found[name] != value:
                 raise Tampered(f"{name} of the opening is {found[name]!r}, must be {value!r}", 0)
         try:
-            self.keys.open(Verifier.parse(str(found["key"])))
+            key = Verifier.parse(str(found["key"]))
         except UnusableInput as error:
             raise Tampered(f"key of the opening: {error}", 0) from None
+        if found["origin"] != key.name:
+            raise Tampered(f"origin of the opening is {found['origin']!r}, must be {key.name!r}", 0)
+        self.keys.open(key)
         if clock != "system":
             self.warnings.append(
                 Remark(0, f"the clock is {str(clock)[:80]!r}, not the system's: a simulation")
@@ -623,16 +623,29 @@ class _Walk:
         """Of what the ledger says, the rotations of its key."""
         try:
             said = parse(event or b"null")
-            if not isinstance(said, dict) or said["kind"] != _ROTATED:
+            if not isinstance(said, dict) or said["kind"] not in (_ROTATED, _RECOVERED):
                 return
             key, note = said["data"]["key"], said["data"]["note"]
-            self.keys.rotate(note, index=self.index)
+            if said["kind"] == _ROTATED:
+                self.keys.rotate(note, index=self.index)
+            else:
+                self.keys.recover(note, index=self.index)
         except (NotJSON, KeyError, TypeError, AttributeError):
             raise Tampered("the event is not one of the ledger", self.index) from None
         except VerificationError as error:
             raise Tampered(str(error), self.index) from None
         if key != str(self.keys.at(self.index + 1)):
             raise Tampered("the new key is not the one that was signed for", self.index)
+        if said["kind"] == _RECOVERED:
+            _, lost = self.keys.lost[-1]
+            self.warnings.append(
+                Remark(
+                    self.index,
+                    f"the log was recovered here: {lost.origin} had promised {lost.size} entries, and"
+                    f" {lost.size - self.index} of them are lost",
+                )
+            )
+            return
         self.rotations += 1
 
 
@@ -677,6 +690,13 @@ def _check_receipt(receipt: Receipt | TlogProof, title: Title, walk: _Walk) -> N
         else:
             checkpoint = receipt.open(key)
     except VerificationError as error:
+        for recovered, lost in walk.keys.lost:
+            if recovered < receipt.tree_size <= lost.size:
+                raise Tampered(
+                    f"the receipt is of {lost.origin}, which lost what it is for: the log was recovered"
+                    f" without it at entry {recovered}",
+                    index,
+                ) from None
         raise Tampered(f"the receipt does not hold: {error}", index) from None
     if checkpoint.size > size:
         raise Tampered(

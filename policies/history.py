@@ -27,6 +27,7 @@ from ledger.facts import (
     Under,
 )
 from ledger.fold import due_needs, extend_chain, fallen_due, judged, missing
+from ledger.kinds.ledger import LedgerOpened, LedgerRecovered
 
 _UNKNOWN = len(OUTCOMES)
 
@@ -163,6 +164,8 @@ class History:
                 refused = Refused(party=party, id=event_id, index=self.size)
                 self._refused[refused.key] = refused
             yield each, decision, facts
+            if isinstance(each.event.data, LedgerOpened | LedgerRecovered):
+                self.origin = each.event.data.origin  # the name from which the ids after it follow
         self.keep(facts)
 
     def note(self, outcome: Outcome | None) -> None:

@@ -130,6 +130,32 @@ class CheckpointKeyRotated(Own, kind="checkpoint_key.rotated"):
     """What the old key and the new have signed (`ledger.checkpoint.sign_rotation`)."""
 
 
+class LedgerRecovered(Own, kind="ledger.recovered"):
+    """The log goes on under another name: entries that its predecessor had promised are lost.
+
+    All before this entry are the predecessor's, and stand. Whoever holds a receipt for one that is lost
+    holds the proof that it was there.
+    """
+
+    example: ClassVar[dict[str, Any]] = {
+        "origin": "chipledger.example/h200/recovered-41",
+        "key": "chipledger.example/h200/recovered-41+00000000+AQ==",
+        "note": "chipledger log recovery\n41\n...",
+        "kept": "chipledger.example/h200\n57\n...",
+        "reason": "restored from the backup of 1 March",
+    }
+
+    origin: Text
+    """The name of the log from here on."""
+    key: Text
+    """Its verifier key."""
+    note: Annotated[str, Field(min_length=1, max_length=8_000)]
+    """What the old key and the new have signed (`ledger.checkpoint.sign_recovery`)."""
+    kept: Annotated[str, Field(min_length=1, max_length=64_000)]
+    """The last checkpoint of the predecessor that is known, with every signature on it."""
+    reason: Text
+
+
 class SuspensionProposed(Own, kind="suspension.proposed"):
     """A condition or a duty asks for a suspension; a person with authority confirms or dismisses it."""
 

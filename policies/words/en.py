@@ -73,6 +73,8 @@ PHRASES: Final[Mapping[str, str]] = {
 
 OWN: Final[Mapping[str, str]] = {
     "ledger.opened": "The log {origin} begins, in entry format {format}, fold {fold} and engine {engine}.",
+    "ledger.recovered": "From here on the log is {origin}, signed by key {key}: entries that its "
+    "predecessor had promised are lost. Reason: {reason}.",
     "checkpoint_key.rotated": "From here on checkpoints are signed by key {key}: the key before it and this "
     "one have signed that.",
     "contracts.summarised": "The ends of {contracts} chains are summarised under root {root}; the next "

@@ -17,7 +17,7 @@ from ledger.checkpoint_store import CheckpointStore
 from tests.service import settings_for
 
 
-async def _start(settings: Settings, owner: str) -> list[dict[str, Any]]:
+async def start(settings: Settings, owner: str) -> list[dict[str, Any]]:
     """The messages of one start and, where it succeeds, one shutdown (ASGI lifespan)."""
     app = build(settings, database.prepared(owner))
     said: list[dict[str, Any]] = []
@@ -47,7 +47,7 @@ def test_a_log_behind_its_store_is_refused_in_words_and_not_in_a_traceback(
     owner: str, tmp_path: Path
 ) -> None:
     settings = settings_for(owner, tmp_path)
-    assert [m["type"] for m in asyncio.run(_start(settings, owner))] == [
+    assert [m["type"] for m in asyncio.run(start(settings, owner))] == [
         "lifespan.startup.complete",
         "lifespan.shutdown.complete",
     ]
@@ -57,7 +57,7 @@ def test_a_log_behind_its_store_is_refused_in_words_and_not_in_a_traceback(
     assert kept is not None
     assert kept.size == 1  # the first entry, kept as the service left
     store.advance(sign(Checkpoint(signer.name, 9, bytes(32)), signer), signer.verifier)
-    [refused] = asyncio.run(_start(settings, owner))
+    [refused] = asyncio.run(start(settings, owner))
     assert refused["type"] == "lifespan.startup.failed"
     assert refused["message"].startswith(
         "the database holds 1 entries, and a checkpoint that is kept outside"

@@ -66,6 +66,8 @@ PHRASES: Final[Mapping[str, str]] = {
 
 OWN: Final[Mapping[str, str]] = {
     "ledger.opened": "账本{origin}自此开始：记录格式第{format}版，归并规则第{fold}版，判定引擎第{engine}版。",
+    "ledger.recovered": "自此账本名为{origin}，由密钥{key}签名："
+    "前身账本曾承诺的部分条目已丢失。原因：{reason}。",
     "checkpoint_key.rotated": "自此检查点由密钥{key}签名：原密钥与新密钥均已签名确认。",
     "contracts.summarised": "汇总{contracts}条合同链的末端，根值为{root}；下一次汇总在{hours}小时之后。",
     "hold.placed": "第{cause}号记录中的{target}已被暂缓：解除之前不得据此办理后续事项。",
