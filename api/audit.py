@@ -25,6 +25,7 @@ from api.schemas import (
     EntryPage,
     EntryQuery,
     EntryView,
+    ErasurePage,
     FactQuery,
     HoldPage,
     KindView,
@@ -38,10 +39,11 @@ from ledger.canonical import parse
 from ledger.entry import Body
 from ledger.errors import NotFound
 from ledger.event import KINDS, schema_of, versions_of
-from ledger.facts import Chain, Contract, Device, Duty, Fact, FactT, Hold, License, Order, Shipment
+from ledger.facts import Chain, Contract, Device, Duty, Erasure, Fact, FactT, Hold, License, Order, Shipment
 from ledger.reader import Filter, Reader, StoredEntry
 from ledger.summary import prove
 from ledger.values import format_timestamp
+from ledger.withheld import Withheld
 
 PAGE_BYTES_MAX = 8 << 20
 """A page that is larger ends early: an event may be 1 MiB, and a page may ask for 1,000."""
@@ -64,6 +66,14 @@ class Sight:
     reader: Reader
     contracts: frozenset[str] | None
     """None: all."""
+    party: str | None
+    withheld: Withheld
+
+    def shows(self, stored: StoredEntry) -> StoredEntry:
+        """The entry as this caller may see it. Nobody is kept from its own words."""
+        if stored.party == self.party:
+            return stored
+        return replace(stored, entry=self.withheld.shown(stored.entry, stored.kind))
 
     def sees(self, contract: str | None) -> bool:
         return self.contracts is None or contract in self.contracts
@@ -77,10 +87,16 @@ async def _sight(request: Request, caller: Caller, query: Reading) -> Sight:
         if query.min_index >= size:
             raise NotYet(f"min_index is {query.min_index}, what can be read now has {size} entries")
     if caller.reads_everything:
-        return Sight(reader, None)
+        return Sight(reader, None, caller.party, caller.withheld)
     if caller.party is None:
         raise Forbidden("this key speaks for no party")
-    return Sight(reader, await reader.contracts_of(caller.party))
+    return Sight(reader, await reader.contracts_of(caller.party), caller.party, caller.withheld)
+
+
+async def _sight_of_facts(request: Request, caller: Caller, query: Reading) -> Sight:
+    if caller.withheld.events:
+        raise Forbidden("facts are folded from events, and some of these are withheld from this key")
+    return await _sight(request, caller, query)
 
 
 # --- entries --------------------------------------------------------------------------------------
@@ -95,7 +111,7 @@ async def readable_entry(
     if not sight.sees(stored.entry.header.contract):
         # In the same words as for an entry that is not there: its existence is not theirs to know.
         raise NotFound(f"there is no entry {index}")
-    return sight.reader, stored
+    return sight.reader, sight.shows(stored)
 
 
 @router.get(
@@ -111,10 +127,11 @@ async def get_entry(
     query: Annotated[Reading, Query()],
 ) -> Response:
     """One entry: header, leaf hash, event and decision with their salts."""
-    _, stored = await readable_entry(request, index, caller, query)
-    # An entry never changes; a body of it may be erased.
+    reader, stored = await readable_entry(request, index, caller, query)
+    erasure = (await reader.erasures_of([stored])).get(index)
+    # An entry never changes; its bodies may be erased, or be withheld.
     erased = "".join(f"-{name}" for name, body in stored.entry.bodies.items() if body is None)
-    etag = f'"{stored.entry.leaf.hex()}{erased}"'
+    etag = f'"{stored.entry.leaf.hex()}{erased}{"-erased" if erasure is not None else ""}"'
     headers = {
         "etag": etag,
         "cache-control": "private, max-age=86400" + ("" if erased else ", immutable"),
@@ -122,7 +139,7 @@ async def get_entry(
     }
     if request.headers.get("if-none-match") == etag:
         return Response(None, 304, headers)
-    return Response(_entry(stored), 200, headers, "application/json")
+    return Response(_entry(stored, erasure), 200, headers, "application/json")
 
 
 @router.get("/entries", response_model=EntryPage, tags=["entries"])
@@ -137,39 +154,41 @@ async def list_entries(
     if not sight.sees(query.contract):
         raise Forbidden("a submitter lists the entries of one of its own contracts: give `contract`")
     wanted = Filter(**query.model_dump(exclude={"min_index"}))
-    entries, following = await _page(sight.reader, wanted)
+    entries, following = await _page(sight, wanted)
     body = b'{"entries":[%s],"next":%s}' % (b",".join(entries), orjson.dumps(following))
     return Response(body, 200, _next_link(request, following), "application/json")
 
 
-async def _page(reader: Reader, wanted: Filter) -> tuple[list[bytes], int | None]:
+async def _page(sight: Sight, wanted: Filter) -> tuple[list[bytes], int | None]:
     """Entries as JSON, and after which index the next page begins; None: there is none."""
     page: list[bytes] = []
     size, last = 0, wanted.after
     while True:
         limit = min(wanted.limit - len(page), SLICE_ENTRIES)
-        found, following = await reader.entries(replace(wanted, after=last, limit=limit))
+        found, following = await sight.reader.entries(replace(wanted, after=last, limit=limit))
+        erasures = await sight.reader.erasures_of(found)
         for stored in found:
             if size > PAGE_BYTES_MAX:
                 return page, last
-            page.append(_entry(stored))
+            page.append(_entry(sight.shows(stored), erasures.get(stored.index)))
             size, last = size + len(page[-1]), stored.index
         if following is None or len(found) < limit or len(page) == wanted.limit:
             return page, following
 
 
-def _entry(stored: StoredEntry) -> bytes:
+def _entry(stored: StoredEntry, erasure: Erasure | None = None) -> bytes:
     """An entry as JSON, around the very bytes that were hashed and committed to."""
-    columns = orjson.dumps(
-        {
-            "index": stored.index,
-            "kind": stored.kind,
-            "party": stored.party,
-            "outcome": stored.outcome,
-            "recorded_at": format_timestamp(stored.recorded_at),
-            "leaf_hash": stored.entry.leaf.hex(),
-        }
-    )
+    shown: dict[str, Any] = {
+        "index": stored.index,
+        "kind": stored.kind,
+        "party": stored.party,
+        "outcome": stored.outcome,
+        "recorded_at": format_timestamp(stored.recorded_at),
+        "leaf_hash": stored.entry.leaf.hex(),
+    }
+    if erasure is not None:
+        shown["erased"] = {"by": erasure.erased, "request": erasure.request}
+    columns = orjson.dumps(shown)
     bodies = (b'"%s":%s' % (name.encode(), _body(body)) for name, body in stored.entry.bodies.items())
     return b'%s,"header":%s,%s}' % (columns[:-1], stored.entry.raw, b",".join(bodies))
 
@@ -219,7 +238,7 @@ async def get_contract(
 
     The first 100 orders and shipments: the rest have routes of their own.
     """
-    sight = await _sight(request, caller, query)
+    sight = await _sight_of_facts(request, caller, query)
     reader = sight.reader
     found = await _contract(contract, sight)
     chain = await reader.fact(Chain, contract)
@@ -284,11 +303,23 @@ async def _listed(
     *,
     view: Callable[[FactT], dict[str, Any]] = Fact.view,
 ) -> dict[str, Any]:
-    sight = await _sight(request, caller, query)
+    sight = await _sight_of_facts(request, caller, query)
     await _contract(contract, sight)
     found, following = await _facts(sight.reader, fact, contract, query)
     response.headers.update(_next_link(request, following))
     return {name: [view(one) for one in found], "next": following}
+
+
+@router.get("/contracts/{contract}/erasures", response_model=ErasurePage, tags=["facts"])
+async def list_erasures(
+    request: Request,
+    response: Response,
+    contract: ContractPath,
+    caller: KeyHolder,
+    query: Annotated[FactQuery, Query()],
+) -> dict[str, Any]:
+    """The entries whose bodies are to be erased, as accepted requests ask, and those that are."""
+    return await _listed("erasures", Erasure, request, response, contract, caller, query)
 
 
 @router.get("/contracts/{contract}/orders", response_model=OrderPage, tags=["facts"])
@@ -357,7 +388,7 @@ async def get_device(
     query: Annotated[LinkQuery, Query()],
 ) -> dict[str, Any]:
     """What is true of one device now, and its custody chain: every entry that speaks of it, in order."""
-    sight = await _sight(request, caller, query)
+    sight = await _sight_of_facts(request, caller, query)
     device = await sight.reader.fact(Device, serial)
     if device is not None and not _shows(device, sight):
         device = None

@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from api.keys import PREFIX, digest
 from ledger.errors import LedgerError
 from ledger.reader import Reader, StoredKey
+from ledger.withheld import Withheld
 
 CACHED_S = 5.0
 """How long a revoked key may still be taken by a process that has just seen it."""
@@ -35,6 +36,8 @@ class Caller:
     key_id: str
     role: str
     party: str | None
+    withheld: Withheld
+    """What it is not shown."""
     events_per_minute: int | None = None
     """Its own quotas, where it has some."""
     denials_per_hour: int | None = None
@@ -48,6 +51,7 @@ class _Known(NamedTuple):
     key: StoredKey
     read_s: float
     """When it was read, by the monotonic clock."""
+    withheld: Withheld
 
 
 class Keyring:
@@ -76,7 +80,8 @@ class Keyring:
         if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
             raise _unauthenticated()
         self.used.add(key.id)
-        return Caller(key.id, key.role, key.party, key.events_per_minute, key.denials_per_hour)
+        quotas = key.events_per_minute, key.denials_per_hour
+        return Caller(key.id, key.role, key.party, known.withheld, *quotas)
 
     async def _prove(self, authorization: str) -> _Known:
         scheme, _, token = authorization.partition(" ")
@@ -102,7 +107,7 @@ class Keyring:
             self._known.clear()
         if stored is None:
             return None
-        known = self._known[key_id] = _Known(stored, now)
+        known = self._known[key_id] = _Known(stored, now, Withheld(stored.withholds))
         return known
 
 

@@ -46,6 +46,12 @@ app.add_typer(facts_app, name="facts")
 app.add_typer(policy_app, name="policy")
 
 
+Withhold = Annotated[
+    list[str] | None,
+    typer.Option(help="A body that is not shown: event or decision, or such as event:invoice.issued."),
+]
+
+
 @app.command()
 def serve(
     home: Home = None,
@@ -77,6 +83,7 @@ def demo(
 @app.command()
 def export(
     output: Annotated[Path, typer.Argument(help="File to write, - for standard output.")],
+    withhold: Withhold = None,
     home: Home = None,
 ) -> None:
     """Write the whole log to a file that `chipledger verify` checks without us."""
@@ -84,7 +91,7 @@ def export(
 
     settings = settings_of(home)
     with explained(), database.opened(settings) as logins, progress("exported") as advance:
-        size = asyncio.run(export_to(output, settings, logins, advance))
+        size = asyncio.run(export_to(output, settings, logins, advance, withhold or []))
     errors.print(printable(f"{size} entries written to {output}"), soft_wrap=True)
 
 
@@ -289,6 +296,28 @@ def explain(
         say_explanation(told, LANGUAGES[lang])
 
 
+@app.command()
+def erase(
+    execute: Annotated[bool, typer.Option(help="Carry it out; else it is only listed.")] = False,
+    home: Home = None,
+) -> None:
+    """List the entries whose bodies are to be erased, or erase them, as accepted requests ask.
+
+    The log says so first, then they go. What was cut short is run again. Backups and exports keep them.
+    """
+    from api.erase import carry_out, waiting
+
+    settings = settings_of(home)
+    with explained(), database.opened(settings) as logins:
+        if execute:
+            with database.eraser_url(settings) as eraser, progress("folded") as advance:
+                lines = asyncio.run(carry_out(settings, logins, eraser, advance))
+        else:
+            lines = asyncio.run(waiting(logins)).lines() or ["nothing is to be erased"]
+    for line in lines:
+        say(line)
+
+
 @facts_app.command("check")
 def facts_check(home: Home = None) -> None:
     """Rebuild every fact from the log, in memory, and compare with what is stored."""
@@ -370,6 +399,7 @@ def keys_create(
     denials: Annotated[
         int | None, typer.Option(help="Refusals an hour that it may cause.", min=1, max=10**9)
     ] = None,
+    withhold: Withhold = None,
     home: Home = None,
 ) -> None:
     """Make a key. It is shown once: only its digest is kept."""
@@ -384,6 +414,7 @@ def keys_create(
             expires_at=expires,
             events_per_minute=rate,
             denials_per_hour=denials,
+            withholds=withhold or [],
         )
     errors.print(f"key {new.id}, shown once:")
     say(new.token)
@@ -433,13 +464,14 @@ def keys_list(home: Home = None) -> None:
         found = keys.listed(url)
     table = Table(
         "id", "role", "party", "label", "created", "expires", "revoked", "last used", "events/min",
-        "denials/h", box=None,
+        "denials/h", "withheld", box=None,
     )  # fmt: skip
     for key in found:
         times = (key.created_at, key.expires_at, key.revoked_at, key.used_at)
         cells = (time.strftime("%Y-%m-%d %H:%M") if time else "" for time in times)
         quotas = (f"{quota}" if quota else "" for quota in (key.events_per_minute, key.denials_per_hour))
-        table.add_row(key.id, key.role, key.party or "", printable(key.label), *cells, *quotas)
+        known = (key.id, key.role, key.party or "", printable(key.label))
+        table.add_row(*known, *cells, *quotas, ", ".join(key.withholds))
     show(table)
 
 

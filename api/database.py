@@ -24,9 +24,9 @@ from sqlalchemy import NullPool, create_engine, text
 import migrations
 from api.embedded import Embedded
 from api.settings import Settings
-from ledger.errors import Unavailable
+from ledger.errors import Unavailable, UnusableInput
 
-WRITER, READER = "chipledger_writer", "chipledger_reader"
+WRITER, READER, ERASER = "chipledger_writer", "chipledger_reader", "chipledger_eraser"
 _MIGRATION_LOCK = 0x6368697001
 """Key of the advisory lock that lets one process migrate at a time."""
 
@@ -68,6 +68,33 @@ def prepared(url: str) -> Logins:
     for role, login in ((WRITER, logins.writer), (READER, logins.reader)):
         _let_in(url, role, login)
     return logins
+
+
+@contextmanager
+def eraser_url(settings: Settings) -> Iterator[str]:
+    """The URL of the login that erases, which the service never has.
+
+    Raises UnusableInput, if it is not given and `database_url` is none from which it follows.
+    """
+    if settings.eraser_url is not None:
+        yield settings.eraser_url.get_secret_value()
+        return
+    with owner_url(settings) as url:
+        try:
+            login = let_eraser_in(url)
+        except psycopg.errors.InsufficientPrivilege:
+            raise UnusableInput(
+                "DATABASE_URL is not an owner's: give CHIPLEDGER_ERASER_URL, the login of a member of"
+                f" {ERASER}"
+            ) from None
+        yield login
+
+
+def let_eraser_in(url: str) -> str:
+    """The login of `chipledger_eraser`, which may log in from now on; `url` is an owner's."""
+    login = _login_url(url, ERASER)
+    _let_in(url, ERASER, login)
+    return login
 
 
 def logins_of(url: str) -> Logins:

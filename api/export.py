@@ -20,6 +20,7 @@ from ledger.reader import Reader
 from ledger.receipt import Receipt, parse_receipt
 from ledger.verify import Report, verify_export
 from ledger.verify_tiles import verify_folder
+from ledger.withheld import Withheld
 
 Advance = Callable[[int, int], None]
 
@@ -35,8 +36,12 @@ def signer_of(settings: Settings) -> Signer:
     )
 
 
-async def export_to(path: Path, settings: Settings, logins: Logins, advance: Advance) -> int:
-    """Write the log as it stands to `path`, or `-`; gives the number of entries."""
+async def export_to(
+    path: Path, settings: Settings, logins: Logins, advance: Advance, withholds: Sequence[str] = ()
+) -> int:
+    """Write the log as it stands to `path`, or `-`, without what it `withholds`; gives the number of
+    entries."""
+    withheld = Withheld(withholds)
     signer = signer_of(settings)
     reader = Reader(logins.reader)
     await reader.open()
@@ -47,7 +52,12 @@ async def export_to(path: Path, settings: Settings, logins: Logins, advance: Adv
         with nullcontext(sys.stdout.buffer) if to_stdout else path.open("wb") as file:
             async with reader.stream(size=head.size) as entries:
                 written = await export.write(
-                    entries, checkpoint=checkpoint, verifier=signer.verifier, to=file, progress=advance
+                    entries,
+                    checkpoint=checkpoint,
+                    verifier=signer.verifier,
+                    to=file,
+                    progress=advance,
+                    withheld=withheld,
                 )
     finally:
         await reader.close()
@@ -177,8 +187,16 @@ def _words(report: Report) -> list[str]:
         words.append(f"honours {_many(report.receipts, 'receipt', 'receipts')}")
     if report.kept:
         words.append(f"continues {_many(report.kept, 'checkpoint', 'checkpoints')} kept elsewhere")
+    if report.erased:
+        words.append(f"erased: {_many(report.erased, 'body', 'bodies')}, as entries of the log say")
     if report.withheld:
-        words.append(f"withheld: {_many(report.withheld, 'body', 'bodies')}, whose commitments stand")
+        first = ", ".join(map(str, report.withheld_first))
+        more = " and more" if report.withheld > len(report.withheld_first) else ""
+        bodies = _many(report.withheld, "body", "bodies")
+        words.append(
+            f"withheld: {bodies}, whose commitments stand: of entries {first}{more}, and no entry says that"
+            " they are erased"
+        )
     words += [f"remark: entry {remark.index}: {remark.what}" for remark in report.warnings[:20]]
     if not report.key_given:
         words.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, get_args
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ledger.errors import NotFound, UnusableInput
 from ledger.values import PartyId
+from ledger.withheld import Withheld
 
 KeyRole = Literal["submitter", "auditor", "regulator", "operator"]
 PREFIX = "clk"
@@ -39,6 +41,7 @@ class ListedKey:
     """To the minute."""
     events_per_minute: int | None
     denials_per_hour: int | None
+    withholds: list[str]
 
 
 def digest(secret: str) -> bytes:
@@ -55,10 +58,12 @@ def create(
     expires_at: datetime | None = None,
     events_per_minute: int | None = None,
     denials_per_hour: int | None = None,
+    withholds: Sequence[str] = (),
 ) -> NewKey:
     """Raises UnusableInput for an unknown role, or a submitter or regulator without a party.
 
-    None of a quota: as the service is set.
+    None of a quota: as the service is set. `withholds`: what whoever has the key is not shown
+    (`ledger.withheld`).
     """
     if role not in get_args(KeyRole):
         raise UnusableInput(f"role is {role}, must be one of {', '.join(get_args(KeyRole))}")
@@ -68,11 +73,13 @@ def create(
         _PARTY.validate_python(party)
     except ValidationError:
         raise UnusableInput(f"party is {party}, must be as events name it, such as acme") from None
+    Withheld(withholds)
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     with psycopg.connect(url) as connection:
         connection.execute(
             "INSERT INTO api_keys (id, secret_sha256, role, party, label, created_at, expires_at,"
-            " events_per_minute, denials_per_hour) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            " events_per_minute, denials_per_hour, withholds)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 key_id,
                 digest(secret),
@@ -83,6 +90,7 @@ def create(
                 expires_at,
                 events_per_minute,
                 denials_per_hour,
+                list(withholds),
             ],
         )
     return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}")
@@ -92,7 +100,7 @@ def listed(url: str) -> list[ListedKey]:
     with psycopg.connect(url) as connection:
         rows = connection.execute(
             "SELECT id, role, party, label, created_at, expires_at, revoked_at, used_at,"
-            " events_per_minute, denials_per_hour FROM api_keys LEFT JOIN key_uses ON key_id = id"
+            " events_per_minute, denials_per_hour, withholds FROM api_keys LEFT JOIN key_uses ON key_id = id"
             " ORDER BY created_at, id"
         ).fetchall()
     return [ListedKey(*row) for row in rows]

@@ -87,6 +87,11 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
         "An id names one attempt of a party. The same id with the same content gives the same entry "
         "again; other content needs a new id.",
     ),
+    errors.Erased: Problem(
+        "erased", 409, "Id taken by an event that was erased",
+        "What was committed under this id has been erased with its salt, so nobody can say whether it was "
+        "the same. Its entry stands: `index` names it. A new event needs a new id.",
+    ),
     errors.NotFound: NOT_FOUND,
     errors.QueueFull: Problem(
         "queue-full", 429, "Too many events are waiting",

@@ -39,7 +39,7 @@ async def replay_database(reader_url: str, advance: Advance) -> tuple[Outcome, l
     await reader.open()
     try:
         head = await reader.head()
-        replay = Replay(Engine(), origin=head.origin)
+        replay = Replay(Engine(), origin=head.origin, erased=await reader.erased())
         async with reader.stream(size=head.size) as entries:
             async for stored in entries:
                 line = line_from(stored.entry)

@@ -134,6 +134,11 @@ class BodyView(BaseModel):
     value: dict[str, Any]
 
 
+class ErasedView(BaseModel):
+    by: Annotated[int, Field(description="The `value.erased` that says so, with the facts that stay.")]
+    request: Annotated[int, Field(description="The `purge.requested`: who asked for it, and why.")]
+
+
 class EntryView(BaseModel):
     index: int
     kind: str
@@ -142,11 +147,12 @@ class EntryView(BaseModel):
     recorded_at: str
     leaf_hash: Annotated[str, Field(description="SHA-256(0x00 ‖ canonical JSON of header), hex.")]
     header: dict[str, Any]
-    event: BodyView | None
+    event: Annotated[BodyView | None, Field(description="null: erased, or withheld from the key.")]
     decision: BodyView | None
     signatures: Annotated[
         BodyView | None, Field(description="Of a signed event: its DSSE envelope, without the payload.")
     ] = None
+    erased: Annotated[ErasedView | None, Field(description="Only where its bodies were erased.")] = None
 
 
 class EntryPage(BaseModel):
@@ -256,6 +262,20 @@ class DeviceView(BaseModel):
     ]
     custody: list[LinkView]
     next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
+
+
+class ErasureView(BaseModel):
+    contract: str
+    index: Annotated[int, Field(description="The entry whose bodies are to be erased.")]
+    request: Annotated[int, Field(description="The `purge.requested` that asks for it.")]
+    erased: Annotated[
+        int | None, Field(description="The `value.erased` that says it is done; null: not yet.")
+    ]
+
+
+class ErasurePage(BaseModel):
+    erasures: list[ErasureView]
+    next: Annotated[str | None, Field(description="`after` of the next page; null at the end.")]
 
 
 class KindView(BaseModel):

@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     """A PostgreSQL server: the URL of an owner, or of a member of chipledger_writer."""
     reader_url: SecretStr | None = None
     """For reads, where `database_url` is the writer's: a member of chipledger_reader, or a replica."""
+    eraser_url: SecretStr | None = None
+    """For `chipledger erase`, where `database_url` is the writer's: a member of chipledger_eraser."""
     database: str = "chipledger"
     """Name of the database on the embedded PostgreSQL."""
     origin: str | None = None

@@ -6,17 +6,18 @@ Nothing here reads or writes: the sequencer loads what `missing` names, and stor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from ledger import tiles
 from ledger.decision import Decision, Judge
 from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header
+from ledger.erasure import Erasing
 from ledger.errors import AppendFailed
-from ledger.event import Submission, committed_event
+from ledger.event import Event, Submission, committed_event
 from ledger.facts import Chain, Facts, Recorded, Refused, attempt_key
-from ledger.fold import PLAIN, extend_chain, fallen_due, judged
+from ledger.fold import PLAIN, extend_chain, fallen_due, judged, own_submission
 from ledger.merkle import Frontier, Growth
 from ledger.store import Head, NewEntry
 from ledger.values import format_timestamp
@@ -83,19 +84,40 @@ class Batch:
         return []
 
     def _fall_due(self, keys: Sequence[str]) -> None:
+        layer, index, origin = self.facts.attempt(), self.size, self.locked.origin
+        self._say(fallen_due(keys, layer, self._judge, index=index, at=self._at, origin=origin), layer)
+
+    def erase(self, erasing: Erasing, asked: Event) -> None:
+        """Say that the bodies of an entry are erased, if the request, `asked` again, is accepted now."""
+        decision = self._judge.judge(asked, self.facts, at=self._at)
+        if decision.outcome in ("denied", "held"):
+            erasing.refused = decision
+            return
         layer = self.facts.attempt()
+        self._say(self._erased(erasing, layer), layer)
+
+    def _erased(self, erasing: Erasing, facts: Facts) -> Iterator[tuple[Submission, Decision]]:
+        origin = self.locked.origin
+        for said in erasing.said():
+            ours = own_submission(said, origin=origin, index=self.size, at=self._at)
+            yield from judged(ours, facts, self._judge, index=self.size, at=self._at, origin=origin)
+
+    def _say(self, course: Iterable[tuple[Submission, Decision]], layer: Facts) -> None:
+        """Enter what the ledger says of its own accord: all of it, or nothing."""
         before, last_leaf = len(self.entries), self._last_leaf
-        index, origin = self.locked.size + before, self.locked.origin
         try:
-            for said, decision in fallen_due(
-                keys, layer, self._judge, index=index, at=self._at, origin=origin
-            ):
+            for said, decision in course:
                 self._enter(said, decision, layer)
         except Exception:
             del self.entries[before:]
             self._last_leaf = last_leaf
             raise
         layer.keep()
+
+    @property
+    def size(self) -> int:
+        """Of the log with this batch; also the index of its next entry."""
+        return self.locked.size + len(self.entries)
 
     def _record(self, new: NewEntry) -> None:
         """Let an event that was loaded as citing no entry, or no attempt, because it came too early, cite it.
@@ -109,7 +131,7 @@ class Batch:
             self.facts.load([((Refused.name, attempt), refused)])
         if self.facts.loaded((Recorded.name, str(index))):
             assert event is not None
-            recorded = Recorded(index=index, outcome=new.outcome, event=committed_event(event.value))
+            recorded = Recorded.of(index, new.outcome, committed_event(event.value))
             self.facts.load([((Recorded.name, str(index)), recorded)])
             self.relinked = True
 

@@ -59,6 +59,17 @@ class Conflict(LedgerError):
         )
 
 
+class Erased(Conflict):
+    """The party has used this event id, and what it said then was erased."""
+
+    def __init__(self, *, party: str, event_id: str, index: int) -> None:
+        super().__init__(party=party, event_id=event_id, index=index)
+        self.args = (
+            f"id {event_id} is taken by entry {index} of {party}, whose event was erased: whether it was"
+            " this one can no longer be told; another event needs a new id",
+        )
+
+
 class NotFound(LedgerError):
     """There is no such entry, contract or device, or the caller may not see it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from ledger.canonical import canonical
 from ledger.checkpoint import Checkpoint, open_checkpoint
@@ -12,8 +12,10 @@ from ledger.errors import VerificationError
 from ledger.note import Verifier, parse_note
 from ledger.reader import StoredEntry
 from ledger.verify import EXPORT, Progress
+from ledger.withheld import Withheld
 
 CHUNK_BYTES = 256 << 10
+NOTHING: Final = Withheld()
 
 
 async def write(
@@ -23,13 +25,18 @@ async def write(
     verifier: Verifier,
     to: BinaryIO,
     progress: Progress | None = None,
+    withheld: Withheld = NOTHING,
 ) -> Checkpoint:
     """Write the log up to a signed checkpoint; `entries` are those of `Reader.stream`, from 0.
+
+    Without the bodies that are `withheld` from whoever it is for.
 
     Read the head and sign it first: what is committed meanwhile is left out. Raises
     VerificationError if the log has fewer entries than the checkpoint, or a gap.
     """
-    async for done, size, chunk in chunks(entries, checkpoint=checkpoint, verifier=verifier):
+    async for done, size, chunk in chunks(
+        entries, checkpoint=checkpoint, verifier=verifier, withheld=withheld
+    ):
         to.write(chunk)
         if progress is not None:
             progress(done, size)
@@ -37,7 +44,11 @@ async def write(
 
 
 async def chunks(
-    entries: AsyncIterator[StoredEntry], *, checkpoint: str, verifier: Verifier
+    entries: AsyncIterator[StoredEntry],
+    *,
+    checkpoint: str,
+    verifier: Verifier,
+    withheld: Withheld = NOTHING,
 ) -> AsyncIterator[tuple[int, int, bytes]]:
     """The bytes of the export, some at a time, each with the entries done and all there are."""
     head = open_checkpoint(checkpoint, verifier, verifier.name)
@@ -49,7 +60,7 @@ async def chunks(
         async for stored in entries:
             if stored.index != done:
                 raise VerificationError(f"entry {done} is missing, the next one is {stored.index}")
-            pending.append(line_of(stored.entry))
+            pending.append(line_of(withheld.shown(stored.entry, stored.kind)))
             length += len(pending[-1])
             done += 1
             if length >= CHUNK_BYTES:

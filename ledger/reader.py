@@ -17,9 +17,10 @@ from ledger import tiles
 from ledger.checkpoint import SIZE_MAX
 from ledger.entry import Body, Entry, Header
 from ledger.errors import NotFound, Unavailable
-from ledger.event import LEDGER_CONTRACT
-from ledger.facts import Fact, FactT, Key, SigningKey, decode
+from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY
+from ledger.facts import Erasure, Fact, FactT, Key, SigningKey, decode, erasure_key
 from ledger.kinds.ledger import ContractsSummarised
+from ledger.kinds.records import ValueErased
 from ledger.merkle import HASH_BYTES
 from ledger.note import Verifier
 from ledger.store import HEAD_COLUMNS, Head, load_facts, load_keys, load_tiles
@@ -93,6 +94,7 @@ class StoredKey:
     revoked_at: datetime | None
     events_per_minute: int | None
     denials_per_hour: int | None
+    withholds: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +326,53 @@ class Reader:
         )
         return {(party, event_id) for party, event_id in rows}
 
+    async def erasures_asked(self) -> list[Erasure]:
+        """Accepted, and not yet said to be done."""
+        rows = await self._rows(
+            "SELECT data::text FROM facts WHERE name = %s AND (data ->> 'erased') IS NULL"
+            " ORDER BY (data ->> 'index')::bigint",
+            [Erasure.name],
+        )
+        return [decode(Erasure.name, row[0]) for row in rows]  # type: ignore[misc]
+
+    async def erasures_undone(self) -> list[tuple[int, int]]:
+        """Entries whose bodies are still there, each with the entry that says that they are erased."""
+        rows = await self._rows(
+            "SELECT b.index, (f.data ->> 'erased')::bigint FROM facts f"
+            " JOIN bodies b ON b.index = (f.data ->> 'index')::bigint"
+            " WHERE f.name = %s AND (f.data ->> 'erased') IS NOT NULL AND b.event_salt IS NOT NULL"
+            " ORDER BY b.index",
+            [Erasure.name],
+        )
+        return [(index, by) for index, by in rows]
+
+    async def erasures_of(self, entries: Iterable[StoredEntry]) -> dict[int, Erasure]:
+        """Of those of the entries whose event is not there: what is known of its erasure, by index."""
+        gone = [
+            erasure_key(one.entry.header.contract, one.index)
+            for one in entries
+            if one.entry.bodies["event"] is None
+        ]
+        if not gone:
+            return {}
+        rows = await self._rows(
+            "SELECT data::text FROM facts WHERE name = %s AND key = ANY(%s)", [Erasure.name, gone]
+        )
+        found: list[Erasure] = [decode(Erasure.name, row[0]) for row in rows]  # type: ignore[misc]
+        return {one.index: one for one in found if one.erased is not None}
+
+    async def erased(self) -> dict[int, list[int]]:
+        """Entries that are said to be erased, each with the entries that say so, in order."""
+        rows = await self._rows(
+            "SELECT (convert_from(b.event, 'UTF8')::json -> 'data' ->> 'index')::bigint, e.index"
+            " FROM entries e JOIN bodies b USING (index) WHERE e.kind = %s AND e.party = %s ORDER BY e.index",
+            [ValueErased.kind_name, LEDGER_PARTY],
+        )
+        found: dict[int, list[int]] = {}
+        for index, by in rows:
+            found.setdefault(index, []).append(by)
+        return found
+
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
         """What judging needs, without the lock of the head. NotFound before genesis."""
@@ -375,7 +424,7 @@ class Reader:
     async def key(self, key_id: str) -> StoredKey | None:
         rows = await self._rows(
             "SELECT id, secret_sha256, role, party, expires_at, revoked_at, events_per_minute,"
-            " denials_per_hour FROM api_keys WHERE id = %s",
+            " denials_per_hour, withholds FROM api_keys WHERE id = %s",
             [key_id],
         )
         return StoredKey(*rows[0]) if rows else None

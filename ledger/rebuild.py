@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
+from typing import Final
 
 import psycopg
 
 from ledger.decision import duties_of
+from ledger.erasure import Kept, kept_in
 from ledger.errors import Unavailable
 from ledger.event import committed_event
 from ledger.facts import Fact, Facts, Key, Recorded
@@ -36,14 +38,23 @@ class Difference:
         return f"{name} {key}: stored as {self.stored}, must be {self.folded}"
 
 
+ERASED_BY_NOBODY: Final = "there: no entry says that they were erased"
+
+
 class Refold:
     """Every fact of a log, folded from its entries in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Collection[int] = ()) -> None:
         self.facts = Facts()
+        self.lost: list[int] = []
+        """Entries without their bodies, of which nobody has said that they were erased."""
+        self.made: dict[int, list[Fact]] = {}
+        """Of each entry that is `wanted`: the facts that it changed, as they were right behind it."""
+        self._wanted = wanted
+        self._erased: dict[int, list[int]] | None = None
 
     async def feed(self, entries: AsyncIterator[StoredEntry], reader: Reader) -> AsyncIterator[int]:
-        """Fold each entry; gives its index. An erased event folds into nothing."""
+        """Fold each entry; gives its index. What the log has kept of an erased one stands for it."""
         async for stored in entries:
             await self._fold(stored, reader)
             yield stored.index
@@ -56,6 +67,7 @@ class Refold:
             for key in (("chain", header.contract), ("contract", header.contract))
             if not self.facts.loaded(key)
         )
+        layer = self.facts.attempt()
         if event_body is not None and decision_body is not None:
             outcome, duties = duties_of(decision_body.value)
             if outcome != "denied":
@@ -63,8 +75,23 @@ class Refold:
                 while keys := missing(event, self.facts):
                     self.facts.load([(key, await _past(key, reader)) for key in keys])
                 self.facts.load((key, None) for key in self.facts.missing(duties_needed(event, duties)))
-                fold(event, self.facts, index=header.index, at=stored.recorded_at, duties=duties)
-        extend_chain(header.contract, self.facts, leaf=stored.entry.leaf)
+                fold(event, layer, index=header.index, at=stored.recorded_at, duties=duties)
+        elif (kept := await self._kept(header.index, reader)) is not None:
+            for fact in kept.facts:
+                layer.put(fact)
+        else:
+            self.lost.append(header.index)
+        if header.index in self._wanted:
+            self.made[header.index] = list(layer.changed.values())
+        extend_chain(header.contract, layer, leaf=stored.entry.leaf)
+        layer.keep()
+
+    async def _kept(self, index: int, reader: Reader) -> Kept | None:
+        if self._erased is None:
+            self._erased = await reader.erased()
+        said = await reader.entries_at(self._erased.get(index, []))
+        bodies = ((one.index, one.entry.bodies["event"]) for one in said)
+        return kept_in([(by, body and body.value) for by, body in bodies]) if said else None
 
     def rows(self) -> dict[Key, str]:
         return {key: fact.encode().decode() for key, fact in self.facts.changed.items()}
@@ -75,21 +102,25 @@ async def _past(key: Key, reader: Reader) -> Fact | None:
     if key[0] != Recorded.name:
         return None
     found = await reader.entries_at([int(key[1])])
-    event = found[0].entry.bodies["event"] if found else None
-    if event is None:
+    if not found:
         return None
-    return Recorded(index=int(key[1]), outcome=found[0].outcome, event=committed_event(event.value))
+    [stored] = found
+    event = stored.entry.bodies["event"]
+    return Recorded(
+        index=stored.index, contract=stored.entry.header.contract, kind=stored.kind, party=stored.party,
+        outcome=stored.outcome, event=None if event is None else committed_event(event.value),
+    )  # fmt: skip
 
 
-async def refold(reader: Reader, progress: Progress) -> dict[Key, str]:
-    """The rows of `facts` as the log makes them."""
+async def refold(reader: Reader, progress: Progress, *, wanted: Collection[int] = ()) -> Refold:
+    """The facts as the log makes them; and of entries that are `wanted`, what they made of them."""
     head = await reader.head()
-    refolded = Refold()
+    refolded = Refold(wanted)
     async with reader.stream(size=head.size) as entries:
         async for index in refolded.feed(entries, reader):
             if index % 256 == 0 or index + 1 == head.size:
                 progress(index + 1, head.size)
-    return refolded.rows()
+    return refolded
 
 
 async def compare(reader_url: str, progress: Progress) -> list[Difference]:
@@ -97,7 +128,9 @@ async def compare(reader_url: str, progress: Progress) -> list[Difference]:
     reader = Reader(reader_url)
     await reader.open()
     try:
-        return await differences(await refold(reader, progress), reader)
+        refolded = await refold(reader, progress)
+        lost = [Difference(("bodies", str(index)), None, ERASED_BY_NOBODY) for index in refolded.lost]
+        return [*lost, *await differences(refolded.rows(), reader)]
     finally:
         await reader.close()
 
@@ -130,7 +163,7 @@ async def replace(owner_url: str, reader_url: str, progress: Progress) -> int:
             # A replica that lags would give the facts of an earlier day, and nobody would notice.
             if locked is None or (await reader.head()).root != locked[0]:
                 raise Unavailable("what is read is not the log that is locked; rebuild from the primary")
-            rows = await refold(reader, progress)
+            rows = (await refold(reader, progress)).rows()
             await connection.execute("DELETE FROM facts")
             async with (
                 connection.cursor() as cursor,

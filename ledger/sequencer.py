@@ -22,9 +22,11 @@ from ledger.batch import Batch
 from ledger.checkpoint_store import CheckpointStore
 from ledger.decision import Judge
 from ledger.entry import FORMAT, ZERO_HASH
+from ledger.erasure import Erasing
 from ledger.errors import (
     AppendFailed,
     Conflict,
+    Erased,
     LedgerError,
     OutcomeUnknown,
     QueueFull,
@@ -34,7 +36,18 @@ from ledger.errors import (
     VerificationError,
 )
 from ledger.event import LEDGER_CONTRACT, Submission
-from ledger.facts import FOLD_VERSION, LOOKED_UP, Chain, Contract, Fact, Facts, Key
+from ledger.facts import (
+    FOLD_VERSION,
+    LOOKED_UP,
+    Chain,
+    Contract,
+    Erasure,
+    Fact,
+    Facts,
+    Key,
+    Recorded,
+    erasure_key,
+)
 from ledger.fold import Entailed, due_needs, missing, own_submission
 from ledger.kinds.ledger import LedgerOpened
 from ledger.merkle import EMPTY_ROOT, Growth
@@ -85,6 +98,7 @@ class _Item:
     answer: asyncio.Future[list[Result]]
     duties: Sequence[str] = ()
     """Keys of duties that may have fallen due."""
+    erasures: Sequence[Erasing] = ()
     bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -176,6 +190,14 @@ class Sequencer:
         """
         await self._queued(_Item((), asyncio.get_running_loop().create_future(), duties))
 
+    async def erase(self, erasing: Erasing) -> None:
+        """Commit that the bodies of an entry are erased, if that may be under the lock.
+
+        It may not be any more if it is said already; or if the request would now be denied, and then
+        `erasing.refused` is why. Raises as `append`.
+        """
+        await self._queued(_Item((), asyncio.get_running_loop().create_future(), (), (erasing,)))
+
     async def _queued(self, item: _Item) -> list[Result]:
         if self._closing:
             raise Unavailable("the service is shutting down")
@@ -201,6 +223,7 @@ class Sequencer:
                     results = await self._commit(
                         [s for item in items for s in item.submissions],
                         [key for item in items for key in item.duties],
+                        [erasing for item in items for erasing in item.erasures],
                     )
                 except LedgerError as error:
                     _fail(items, error)
@@ -228,7 +251,9 @@ class Sequencer:
             self._queued_bytes -= item.bytes
         return items
 
-    async def _commit(self, submissions: Sequence[Submission], duties: Sequence[str]) -> list[Result]:
+    async def _commit(
+        self, submissions: Sequence[Submission], duties: Sequence[str], erasures: Sequence[Erasing]
+    ) -> list[Result]:
         """Commit a batch and answer for each of its events.
 
         A crash before COMMIT leaves nothing; a crash after it leaves everything, and whoever asks
@@ -237,7 +262,7 @@ class Sequencer:
         try:
             writer = await self._connected()
             with _bounded(writer):
-                placed, head, growth = await self._transact(writer, submissions, duties)
+                placed, head, growth = await self._transact(writer, submissions, duties, erasures)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
             await self._evict_frozen()
             raise Unavailable("another process holds the head for too long; try again") from error
@@ -259,7 +284,11 @@ class Sequencer:
             raise OutcomeUnknown("committed, but a receipt could not be made; ask again") from error
 
     async def _transact(
-        self, writer: Writer, submissions: Sequence[Submission], duties: Sequence[str]
+        self,
+        writer: Writer,
+        submissions: Sequence[Submission],
+        duties: Sequence[str],
+        erasures: Sequence[Erasing],
     ) -> tuple[list[_Placed], Head, Growth | None]:
         """One transaction: lock, read, judge, write, commit."""
         cached, needs = Facts(self._cache), _Needs(self._judge)
@@ -280,6 +309,8 @@ class Sequencer:
         batch = Batch(locked.head, facts, self._judge, at=self._now(locked))
         placed = await self._place(writer, submissions, locked, batch, needs)
         await self._fall_due(writer, duties, batch)
+        for erasing in erasures:
+            await self._erase(writer, erasing, batch)
         if not batch.entries:
             await writer.commit_unchanged()
             return placed, locked.head, None
@@ -326,8 +357,10 @@ class Sequencer:
             name = event.actor.party, event.id
             index = taken.get(name)
             if index is not None:
-                same = bodies[index] == submission.body
-                placed.append(index if same else Conflict(party=name[0], event_id=name[1], index=index))
+                body = bodies[index]
+                same = body == submission.body
+                conflict = Erased if body is None else Conflict
+                placed.append(index if same else conflict(party=name[0], event_id=name[1], index=index))
                 continue
             # An event before it in the batch may have made a fact that names another.
             while batch.relinked and (keys := needs.missing(submission, batch.facts)):
@@ -363,6 +396,20 @@ class Sequencer:
             facts.load(await writer.load(sorted(keys)))
         if failed := failed + batch.fall_due(asked):
             log.error("duties_failed", duties=failed)
+
+    async def _erase(self, writer: Writer, erasing: Erasing, batch: Batch) -> None:
+        facts = batch.facts
+        named = [
+            (Recorded.name, str(erasing.request)),
+            (Erasure.name, erasure_key(erasing.contract, erasing.index)),
+        ]
+        facts.load(await writer.load(facts.missing(named)))
+        asked = erasing.asked_again(facts)
+        if asked is None:
+            return
+        while keys := missing(asked, facts, self._judge):
+            facts.load(await writer.load(keys))
+        batch.erase(erasing, asked)
 
     def _now(self, locked: Locked) -> datetime:
         """`recorded_at` of the batch: read under the lock, never earlier than the last entry's."""

@@ -256,6 +256,7 @@ class Writer:
             "SELECT current_user, rolsuper OR rolbypassrls OR pg_has_role(current_user, c.relowner, 'MEMBER')"
             " OR pg_has_role(current_user, n.nspowner, 'MEMBER')"
             " OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')"
+            " OR has_any_column_privilege('bodies', 'UPDATE')"
             " FROM pg_roles, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE rolname = current_user AND c.oid = 'entries'::regclass"
         )
@@ -452,12 +453,16 @@ async def load_tiles(
 
 async def _recorded(connection: AsyncConnection[Any], index: int) -> Recorded | None:
     cursor = await connection.execute(
-        "SELECT e.outcome, b.event FROM entries e JOIN bodies b USING (index) WHERE index = %s", [index]
+        "SELECT e.contract, e.kind, e.party, e.outcome, b.event, b.signatures FROM entries e"
+        " JOIN bodies b USING (index) WHERE index = %s",
+        [index],
     )
     row = await cursor.fetchone()
-    if row is None or row[1] is None:
+    if row is None:
         return None
-    return Recorded(index=index, outcome=row[0], event=committed_event(row[1]))
+    contract, kind, party, outcome, body, signatures = row
+    event = None if body is None else committed_event(body, signatures)
+    return Recorded(index=index, contract=contract, kind=kind, party=party, outcome=outcome, event=event)
 
 
 async def _refused(connection: AsyncConnection[Any], attempt: str) -> Refused | None:

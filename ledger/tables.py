@@ -10,6 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     CheckConstraint,
@@ -191,6 +192,8 @@ class ApiKey(SQLModel, table=True):
     events_per_minute: int | None = Field(sa_column=Column(BigInteger))
     """NULL, here and below: as the service is set."""
     denials_per_hour: int | None = Field(sa_column=Column(BigInteger))
+    withholds: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))
+    """What it is not shown (`ledger.withheld`)."""
 
 
 class KeyUse(SQLModel, table=True):

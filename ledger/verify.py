@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from itertools import islice
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from ledger.canonical import canonical, parse
@@ -53,6 +54,10 @@ _CONTRACT = slice(_BEFORE_CONTRACT, _BEFORE_CONTRACT + 36)
 _RECORDED_AT = slice(-29, -2)
 _ON_SIGNING = re.compile(rb'"kind":"(?:key|contract)\.')
 """Whose key is whose, and what must be signed; a search, for it costs a third of two `in`."""
+
+_ERASED: Final = b'"kind":"value.erased"'
+SHOWN_MAX: Final = 20
+"""Entries with a withheld body that are named."""
 
 Progress = Callable[[int, int], object]
 """Called with how many entries are done, and how many there are."""
@@ -92,7 +97,12 @@ class Report:
     contracts: int
     """Not counting the ledger's own."""
     withheld: int
-    """Bodies that are not in the file, whose commitments therefore nobody could check."""
+    """Bodies that are not in the file and that no entry says are erased: nobody could check their
+    commitments."""
+    withheld_first: tuple[int, ...]
+    """Of which entries, the first."""
+    erased: int
+    """Bodies that are not in the file, and of which the log itself says that they are erased."""
     receipts: int
     kept: int
     """Checkpoints kept elsewhere that the log continues."""
@@ -164,7 +174,9 @@ def verify_lines(
         rotations=walk.rotations,
         key_given=given is not None,
         contracts=walk.contracts,
-        withheld=walk.withheld,
+        withheld=sum(walk.absent),
+        withheld_first=tuple(islice((i for i, number in enumerate(walk.absent) if number), SHOWN_MAX)),
+        erased=walk.erased,
         receipts=len(receipts),
         kept=len(kept),
         signatures=walk.signatories.checked,
@@ -315,7 +327,9 @@ class _Walk:
         self._tree = Frontier()
         self._leaves: list[bytes] = []
         """Not in the tree yet. The last is always kept back: `_blame` may have to doubt it."""
-        self.withheld = 0
+        self.absent = bytearray()
+        """Of each entry: how many of its bodies are not here, and not erased either."""
+        self.erased = 0
         self.signatories = Signatories()
         self.keys = Succession(title.verifier.name)
         self.rotations = 0
@@ -337,6 +351,8 @@ class _Walk:
         for line in batch:
             if not self._is_next(line):
                 self._examine(line)
+            if self.absent and _ERASED in line:
+                self._note_erased(line)
         while self._indexes and self._indexes[-1] < self.index:
             index = self._indexes.pop()
             if index >= self._start:
@@ -550,7 +566,8 @@ class _Walk:
 
     def _check_body(self, name: str, committed: bytes, salt: bytes, body: bytes) -> None:
         if not salt and not body:
-            self.withheld += 1
+            self.absent += bytes(max(0, self.index + 1 - len(self.absent)))
+            self.absent[self.index] += 1
             return
         if not salt or not body:
             absent = "salt" if body else "body"
@@ -578,6 +595,18 @@ class _Walk:
                     " entries of some contract are missing, or too many",
                     self.index,
                 )
+
+    def _note_erased(self, line: bytes) -> None:
+        """The log says that the bodies of an entry before this one are erased."""
+        try:
+            event = parse(line.split(b"\t")[2])
+            index = event["data"]["index"]
+            said = (event["kind"], event["actor"]["party"]) == ("value.erased", _OURS)
+        except (NotJSON, LookupError, TypeError):
+            return
+        if said and type(index) is int and 0 <= index < min(len(self.absent), self.index - 1):
+            self.erased += self.absent[index]
+            self.absent[index] = 0
 
     def _check_genesis(self, event: bytes) -> None:
         """Entry 0 opens this log, and no other."""

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import orjson
 
 from ledger.decision import Decision, Judge
+from ledger.erasure import Kept
 from ledger.event import Event, Submission, committed_event
 from ledger.facts import Contract, Facts
 from ledger.kinds.contract import DeclaredInError
@@ -42,6 +43,8 @@ class Log(Protocol):
     def entries(self) -> Iterator[Line]: ...
 
     def entry(self, index: int) -> Line: ...
+
+    def kept(self, index: int) -> Kept | None: ...
 
 
 # --- other documents ------------------------------------------------------------------------------
@@ -123,9 +126,11 @@ def _step(history: History, line: Line, submission: Submission | None, log: Log)
     What the ledger said because of another entry comes about with that, or in this history does not.
     """
     if submission is None:
-        history.pass_by(line.contract, leaf=line.leaf)
+        history.pass_by(line.contract, leaf=line.leaf, kept=log.kept(line.index))
         return None
-    if follows_a_cause(submission.event):
+    # Nothing brings about what followed from an entry that is not there: it is taken as it stands.
+    history.lost_cause = history.lost_cause and submission.event.data.nature == "own"
+    if follows_a_cause(submission.event) and not history.lost_cause:
         history.note("accepted")
         return None
     at = parse_timestamp(line.recorded_at)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from typing import cast
 
 from ledger.decision import OUTCOMES, Decision, Judge, Outcome
+from ledger.erasure import Kept
 from ledger.event import Event, Submission
 from ledger.facts import (
     LOOKED_UP,
@@ -48,6 +50,9 @@ class History:
         self._refused: dict[str, Refused] = {}
         self._prepared: Facts | None = None
         self._recalled: dict[int, Event | None] = {}
+        self._erased: dict[int, Kept] = {}
+        self.lost_cause = False
+        """The last entry that was not the ledger's own was passed by."""
 
     def copy(self) -> History:
         """Another history with the same past; nothing is prepared in it."""
@@ -56,6 +61,8 @@ class History:
         other._under = {license_: dict(keys) for license_, keys in self._under.items()}
         other._outcomes = self._outcomes[:]
         other._refused = dict(self._refused)
+        other._erased = dict(self._erased)
+        other.lost_cause = self.lost_cause
         return other
 
     @property
@@ -96,7 +103,12 @@ class History:
         return (int(key) for name, key in keys if name == Recorded.name and self._within(int(key)))
 
     def _within(self, index: int) -> bool:
-        return index < self.size and self._outcomes[index] != _UNKNOWN
+        return index < self.size and self._outcomes[index] != _UNKNOWN and index not in self._erased
+
+    def erased_by(self, index: int) -> int | None:
+        """Which entry says that this one is erased; None: none does."""
+        kept = self._erased.get(index)
+        return None if kept is None else kept.by
 
     def _look_up(self, name: str, key: str) -> Fact | None:
         if name == Under.name:
@@ -109,10 +121,12 @@ class History:
             assert name not in LOOKED_UP, f"{name} is looked up, and a history does not know how"
             return None
         index = int(key)
+        if (kept := self._erased.get(index)) is not None:
+            return kept.recorded
         event = self._recalled[index] if self._within(index) else None
         if event is None:
             return None
-        return Recorded(index=index, outcome=OUTCOMES[self._outcomes[index]], event=event)
+        return Recorded.of(index, OUTCOMES[self._outcomes[index]], event)
 
     def _under_license(self, license_: str) -> Under:
         keys = self._under.get(license_, {})
@@ -172,12 +186,27 @@ class History:
         """The next entry stands in the log; None: its outcome, or what it says, cannot be known."""
         self._outcomes.append(_UNKNOWN if outcome is None else OUTCOMES.index(outcome))
 
-    def pass_by(self, contract: str, *, leaf: bytes) -> None:
-        """The next entry stands in the log, and what it says is withheld: it folds into its chain alone."""
+    def pass_by(
+        self, contract: str, *, leaf: bytes, kept: Kept | None = None, outcome: Outcome | None = None
+    ) -> None:
+        """The next entry stands in the log, and what it says is withheld, or erased: it cannot be judged.
+
+        It folds into its chain, and into what the log has `kept` of it.
+        """
+        self.lost_cause = True
         facts = AllFacts(self._known)
+        for fact in kept.facts if kept is not None else ():
+            facts.put(fact)
         extend_chain(contract, facts, leaf=leaf)
         self.keep(facts)
-        self.note(None)
+        if kept is not None:
+            # Its facts are in place now; what they were made of is not needed again.
+            self._erased[self.size] = kept._replace(facts=())
+            if kept.recorded.outcome == "denied":
+                refused = Refused(party=kept.recorded.party, id=kept.id, index=self.size)
+                self._refused[refused.key] = refused
+            outcome = cast("Outcome", kept.recorded.outcome)
+        self.note(outcome)
 
     def keep(self, facts: Facts) -> None:
         """What has changed in `facts` is so from here on; what was prepared is forgotten."""

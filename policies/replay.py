@@ -5,7 +5,8 @@ byte, and the entries that follow must be those that the ledger must say because
 What the clock has brought about is asked again at its own `recorded_at`, and must be what is said; that
 the clock was asked soon enough is not looked at.
 The first difference ends a replay: from there the facts are another log's. A withheld event cannot be
-judged; it is counted, it folds into its chain alone, and what rests on it may differ.
+judged; it is counted, it folds into its chain alone, and what rests on it may differ. Neither can an erased
+one; but what the log has kept of it stands for it, so everything else comes out as it did.
 
 Time is `recorded_at` of each header. Hashes and signatures are not looked at: `ledger.verify` does that.
 """
@@ -13,19 +14,22 @@ Time is `recorded_at` of each header. Hashes and signatures are not looked at: `
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Final, Literal, NamedTuple
 
 import orjson
 
-from ledger.decision import Decision, Judge
+from ledger.decision import OUTCOMES, Decision, Judge
 from ledger.entry import FORMAT, Entry
+from ledger.erasure import Kept, kept_in
 from ledger.errors import LedgerError, UnusableInput
 from ledger.event import LEDGER_PARTY, Event, Submission, committed_event
-from ledger.facts import Duty, Facts
+from ledger.facts import Duty, Erasure, Facts, erasure_key
 from ledger.fold import extend_chain
+from ledger.kinds.contract import DeclaredInError
+from ledger.kinds.records import ValueErased
 from ledger.merkle import leaf_hash
 from ledger.values import parse_timestamp
 from ledger.verify import EXPORT, LINE_BYTES_MAX
@@ -35,6 +39,7 @@ from policies.history import History
 
 SHOWN_MAX: Final = 20
 """Withheld entries that are named, and places at which two decisions differ."""
+_NONE: Final[Mapping[int, Sequence[int]]] = {}
 ABSENT: Final = object()
 """Where one of two values has nothing."""
 
@@ -114,8 +119,12 @@ class Line(NamedTuple):
 class Replay:
     """Takes a log's entries in order, from 0. For each: `wanted` until it wants nothing, then `take`."""
 
-    def __init__(self, judge: Judge, *, origin: str) -> None:
+    def __init__(self, judge: Judge, *, origin: str, erased: Mapping[int, Sequence[int]] = _NONE) -> None:
+        """`erased`: which entries are erased, each with the later ones that say so, in order."""
         self.history = History(judge, origin=origin)
+        self._erased = erased
+        self._said: dict[int, bytes | None] = {}
+        """Of the next entry, if it is erased: the events that say so."""
         self.difference: Difference | None = None
         self._judged = self._entailed = self._withheld = 0
         self._withheld_first: list[int] = []
@@ -123,8 +132,6 @@ class Replay:
         """What follows from the last cause."""
         self._must: tuple[Submission, Decision, Facts] | None = None
         """What the next entry must be, where the last cause calls for more."""
-        self._lost_cause = False
-        """The last cause is withheld: what the ledger said because of it is taken as it stands."""
         self._asked: Submission | None = None
         self._at: tuple[str, datetime] | None = None
 
@@ -146,18 +153,24 @@ class Replay:
         if self._asked is None:
             body = entry.event
             if body is None:
-                return []
+                return [by for by in self._erased.get(entry.index, ()) if by not in self._said]
             try:
                 self._asked = Submission(committed_event(body, entry.signatures), body, entry.signatures)
             except (LedgerError, orjson.JSONDecodeError) as error:
                 self._differs(entry, "unreadable", why=str(error))
                 return []
+            if self._cites_erased(self._asked.event, entry.index):
+                self._asked = None
+                return []
         event = self._asked.event
         return self.history.prepare(event)
 
     def recall(self, index: int, entry: Line | None) -> None:
-        """Entry `index` as it was when `take` had it."""
+        """Entry `index` as it was when `take` had it, or will have it."""
         body = entry.event if entry is not None else None
+        if index >= self.history.size:
+            self._said[index] = body
+            return
         self.history.recall(index, None if body is None else committed_event(body))
 
     def take(self, entry: Line) -> Difference | None:
@@ -190,7 +203,8 @@ class Replay:
                 entry, "unreadable", why=f"it is of {event.contract}, and stands in {entry.contract}"
             )
             return
-        if follows_a_cause(event) and not self._lost_cause:
+        # What followed from a cause that is not there is taken as it stands.
+        if follows_a_cause(event) and not self.history.lost_cause:
             self.history.forget()
             self._differs(entry, "uncalled", event.kind, committed=submission.body)
             return
@@ -202,13 +216,21 @@ class Replay:
         first = self._next(entry, event)
         if self.difference is not None:
             return
-        self._lost_cause = self._lost_cause and event.data.nature == "own"
-        if first is None:  # no step of these duties is due
+        self.history.lost_cause = self.history.lost_cause and event.data.nature == "own"
+        if first is None or self._unasked(event, entry.index):  # no step of these duties is due
             self._differs(entry, "uncalled", event.kind, committed=submission.body)
         elif duties:
             self._take_entailed(entry, *first)
         else:
             self._judged += self._enter(entry, event, *first[1:])
+
+    def _unasked(self, event: Event, index: int) -> bool:
+        """Whether the ledger says that an entry is erased, and no accepted request stands behind it."""
+        data = event.data
+        if not isinstance(data, ValueErased):
+            return False
+        erasure = self.history.fact(Erasure, erasure_key(event.contract, data.index))
+        return erasure is None or erasure.request != data.request
 
     def _take_entailed(self, entry: Line, must: Submission, decision: Decision, facts: Facts) -> None:
         kind, body = must.event.kind, entry.event
@@ -247,8 +269,21 @@ class Replay:
 
     def _pass_by(self, entry: Line) -> None:
         self._is_withheld()
-        self._lost_cause = True
-        self.history.pass_by(entry.contract, leaf=entry.leaf)
+        kept = kept_in(sorted(self._said.items())) if self._said else None
+        self._said.clear()
+        outcome = None if entry.decision is None else _at(_json(entry.decision), "outcome")
+        known = outcome if outcome in OUTCOMES else None
+        self.history.pass_by(entry.contract, leaf=entry.leaf, kept=kept, outcome=known)
+
+    def _cites_erased(self, event: Event, index: int) -> bool:
+        """A correction that was judged by the words of an entry that has been erased since.
+
+        It was refused: one that was accepted is erased before what it corrects.
+        """
+        if not isinstance(event.data, DeclaredInError):
+            return False
+        erasures = (self.history.erased_by(one.index) for one in event.data.mistakes)
+        return any(by is not None and index < by for by in erasures)
 
     def _is_withheld(self) -> None:
         self._withheld += 1
@@ -305,7 +340,7 @@ def replay_export(file: BinaryIO, judge: Judge, *, progress: Progress | None = N
     Raises UnusableInput if it is no export. Of the entries only where each begins is kept.
     """
     export = Export(file)
-    replay = Replay(judge, origin=export.origin)
+    replay = Replay(judge, origin=export.origin, erased=export.erased())
     for entry in export.entries():
         while wanted := replay.wanted(entry):
             for index in wanted:
@@ -327,6 +362,9 @@ class Export:
         self.size: int = title["size"]
         self._first = file.tell()
         self._starts = array("Q")
+        self._ahead: dict[int, int] = {}
+        """Where entries begin that are wanted before their turn."""
+        self._erased: dict[int, list[int]] | None = None
 
     def entries(self) -> Iterator[Line]:
         """From 0. Raises UnusableInput at a line that is none of an export, and unless all are there."""
@@ -344,10 +382,34 @@ class Export:
         if self._file.read(1):
             raise UnusableInput(f"the file goes on after entry {self.size - 1}, the last one")
 
+    def erased(self) -> dict[int, list[int]]:
+        """Which entries are erased, each with the later ones that say so, in order: the file is read once."""
+        found: dict[int, list[int]] = {}
+        before = self._file.tell()
+        place = self._file.seek(self._first)
+        for number in range(self.size):
+            line = self._file.readline(LINE_BYTES_MAX)
+            if _ERASED in line:
+                event = _json(line.removesuffix(b"\n").split(b"\t")[2])
+                index = _at(_at(event, "data"), "index")
+                if _at(event, "kind") == ValueErased.kind_name and type(index) is int:
+                    found.setdefault(index, []).append(number)
+                    self._ahead[number] = place
+            place += len(line)
+        self._file.seek(before)
+        return found
+
+    def kept(self, index: int) -> Kept | None:
+        """What is kept of an entry that is erased; None: it is not, or is withheld."""
+        if self._erased is None:
+            self._erased = self.erased()
+        said = self._erased.get(index)
+        return None if said is None else kept_in((by, self.entry(by).event) for by in said)
+
     def entry(self, index: int) -> Line:
-        """Entry `index`, which was read before."""
+        """Entry `index`, which was read before, or says that another is erased."""
         place = self._file.tell()
-        self._file.seek(self._starts[index])
+        self._file.seek(self._starts[index] if index < len(self._starts) else self._ahead[index])
         line = self._file.readline()
         self._file.seek(place)
         return line_of(line, index)
@@ -395,6 +457,7 @@ def _line(
 
 _BEGIN: Final = b'{"bodies":{'
 _CONTRACT: Final = b'"contract":"'
+_ERASED: Final = b'"kind":"%s"' % ValueErased.kind_name.encode()
 
 
 def _title(line: bytes) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class Workbench:
     def _stored(self, name: str, key: str) -> Fact | None:
         if name == Recorded.name and int(key) < len(self.log):
             event, decision = self.log[int(key)]
-            return Recorded(index=int(key), outcome=decision.outcome, event=event)
+            return Recorded.of(int(key), decision.outcome, event)
         if name == Under.name:
             return self._under(key)
         if name == Refused.name:

@@ -51,9 +51,11 @@ from ledger.facts.records import (
     DIVERSIONS_KEPT,
     HOLDS_NAMED,
     Diversion,
+    Erasure,
     LegalHold,
     LegalHolds,
     Retention,
+    erasure_key,
 )
 from ledger.facts.screening import (
     Declared,
@@ -111,6 +113,7 @@ __all__ = [
     "DutyStep",
     "Enrolled",
     "Enrolment",
+    "Erasure",
     "Exemption",
     "Exporter",
     "Exports",
@@ -178,4 +181,5 @@ __all__ = [
     "attempt_key",
     "decode",
     "duty_key",
+    "erasure_key",
 ]

@@ -89,9 +89,19 @@ class Recorded(Fact):
     name: ClassVar[str] = "entry"
     stored: ClassVar[bool] = False
     index: int
+    contract: str
+    kind: str
+    party: str
     outcome: str
     event: Any
-    """Its `ledger.event.Event`."""
+    """Its `ledger.event.Event`; None: it was erased, and what stands beside it here is what was left."""
+
+    @classmethod
+    def of(cls, index: int, outcome: str, event: Any) -> Recorded:
+        return cls(
+            index=index, contract=event.contract, kind=event.kind, party=event.actor.party,
+            outcome=outcome, event=event,
+        )  # fmt: skip
 
     @property
     def key(self) -> str:

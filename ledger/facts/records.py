@@ -68,3 +68,25 @@ class LegalHolds(Fact):
     @property
     def key(self) -> str:
         return self.contract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure(Fact):
+    """The bodies of an entry are to be erased, or the ledger has said that they are."""
+
+    name: ClassVar[str] = "erasure"
+    contract: str
+    index: int
+    """Of the entry."""
+    request: int
+    """Index of the entry that asks for it."""
+    erased: int | None = None
+    """Index of the `value.erased` that says it is done."""
+
+    @property
+    def key(self) -> str:
+        return erasure_key(self.contract, self.index)
+
+
+def erasure_key(contract: str, index: int) -> str:
+    return f"{contract}/{index}"

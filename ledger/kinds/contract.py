@@ -306,10 +306,13 @@ class DeclaredInError(Kind, kind="event.declared_in_error"):
         return tuple(sorted(both, key=lambda one: -one.index))
 
     def mistaken(self, facts: Facts) -> Iterator[tuple[int, Event]]:
-        """The events that are taken back with their entries, the latest first, as far as they are loaded."""
+        """The events that are taken back with their entries, the latest first.
+
+        As far as they are loaded, and not erased.
+        """
         for one in self.mistakes:
             recorded = facts.peek(Recorded, str(one.index))
-            if recorded is not None:
+            if recorded is not None and recorded.event is not None:
                 yield one.index, cast(Event, recorded.event)
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:

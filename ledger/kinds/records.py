@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from ledger.event import Event, Kind, Nature
 from ledger.facts import (
     HOLDS_NAMED,
+    Correction,
+    Erasure,
     Facts,
     Key,
     LegalHold,
     LegalHolds,
     Recorded,
+    erasure_key,
 )
-from ledger.values import EVERY_ROLE, Identifier, Text
+from ledger.kinds.ledger import Own
+from ledger.values import EVERY_ROLE, EventId, Identifier, Sha256, Text, Value
 
 ENTRIES_MAX = 100
 
@@ -97,6 +101,16 @@ def _release(hold: LegalHold, facts: Facts, index: int) -> None:
         facts.update(holds, standing=holds.standing - 1, named=named)
 
 
+KEPT = ("contract.", "key.", "legal_hold.", "license.", "policy.", "purge.")
+"""Kinds that are never erased: by whom a contract was made, under what right and rules, who signed, and
+what became of its records. Whoever reads what is left reads it by these."""
+
+
+def is_kept(kind: str) -> bool:
+    """Whether entries of this kind must stay as long as the log does."""
+    return kind.startswith(KEPT)
+
+
 def _ascending(entries: tuple[int, ...]) -> tuple[int, ...]:
     if any(b <= a for a, b in pairwise(entries)):
         raise ValueError("entries must ascend, each named once")
@@ -104,7 +118,11 @@ def _ascending(entries: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class PurgeRequested(Kind, kind="purge.requested"):
-    """Asks to erase the bodies of entries; their leaves, and so the proofs of all others, stay."""
+    """Asks to erase the bodies of entries, with their salts; their leaves, and so every proof, stay.
+
+    What is erased is the words: event, decision and signatures. The facts that followed from them stay,
+    for later decisions rest on them.
+    """
 
     nature: ClassVar[Nature] = "request"
     looks_up: ClassVar[bool] = True
@@ -121,6 +139,70 @@ class PurgeRequested(Kind, kind="purge.requested"):
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         for entry in self.entries:
             yield Recorded.name, str(entry)
+            yield Erasure.name, erasure_key(event.contract, entry)
+            yield Correction.name, str(entry)
+            correction = facts.peek(Correction, str(entry))
+            if correction is not None:
+                yield Erasure.name, erasure_key(event.contract, correction.by)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
-        return
+        for entry in self.entries:
+            facts.put(Erasure(contract=event.contract, index=entry, request=index))
+
+
+class FactKept(Value):
+    """A fact as it was right behind the erased entry, in the JSON in which it is stored."""
+
+    name: Text
+    data: dict[str, Any]
+
+
+class Commitments(Value):
+    """What the header of the erased entry commits to, and nobody can open any more."""
+
+    decision: Sha256
+    event: Sha256
+    signatures: Sha256 | None = None
+
+
+class ValueErased(Own, kind="value.erased"):
+    """The bodies of an entry are erased with their salts: this is committed, then they are.
+
+    `request` says who asked and why. `facts` are those that the entry changed, as they were right behind
+    it: from here on they stand for it wherever the log is folded or judged again.
+    """
+
+    example: ClassVar[dict[str, Any]] = {
+        "index": 17,
+        "id": "8d5f6a52-6a70-4a2c-9f0b-6a4ab55c7f01",
+        "kind": "invoice.issued",
+        "party": "acme",
+        "outcome": "accepted",
+        "bodies": {"decision": "1f" * 32, "event": "7a" * 32},
+        "request": 912,
+        "facts": [],
+        "part": 1,
+        "parts": 1,
+    }
+
+    index: Annotated[int, Field(ge=0)]
+    """Of the erased entry, as are those that follow: an event names a refused one by its id."""
+    id: EventId
+    kind: Text
+    party: Text
+    outcome: Literal["accepted", "flagged", "held", "denied"]
+    bodies: Commitments
+    request: Annotated[int, Field(ge=0)]
+    """Index of the `purge.requested`."""
+    facts: Annotated[tuple[FactKept, ...], Field(strict=False)]
+    part: Annotated[int, Field(ge=1)]
+    """Facts that are more than one event can carry are said in several, one right behind the other."""
+    parts: Annotated[int, Field(ge=1)]
+
+    def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield Erasure.name, erasure_key(event.contract, self.index)
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        erasure = facts.get(Erasure, erasure_key(event.contract, self.index))
+        if erasure is not None and self.part == self.parts:
+            facts.update(erasure, erased=index)

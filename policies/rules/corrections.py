@@ -18,6 +18,7 @@ from policies.rules.rule import broken, finding_of, rule
         "correction.unknown": "there is no entry {observed}",
         "correction.id_differs": "entry {observed} has another id",
         "correction.other_contract": "entry {observed} is of another contract",
+        "correction.erased": "entry {observed} was erased: what it said can no longer be taken back",
         "correction.was_denied": "entry {observed} was denied: it has changed nothing",
         "correction.twice": "entry {observed} was declared in error before, by entry {subjects}",
         "correction.not_yours": "entry {observed} was said by another party",
@@ -51,10 +52,12 @@ def _stands(case: Case, one: Mistake) -> Finding | None:
     recorded = case.facts.get(Recorded, str(one.index))
     if recorded is None:
         return _corrects(case, one.index, "correction.unknown")
-    mistaken: Event = recorded.event
-    if mistaken.contract != case.event.contract:
+    if recorded.contract != case.event.contract:
         # Of another contract not even the id is compared.
         return _corrects(case, one.index, "correction.other_contract")
+    if recorded.event is None:
+        return _corrects(case, one.index, "correction.erased")
+    mistaken: Event = recorded.event
     if mistaken.id != one.id:
         return _corrects(case, one.index, "correction.id_differs")
     if recorded.outcome == "denied":

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ledger.decision import Finding
-from ledger.facts import LegalHold, Recorded
-from ledger.kinds.records import LegalHoldPlaced, LegalHoldReleased, PurgeRequested, may_release
+from ledger.event import LEDGER_PARTY
+from ledger.facts import Correction, Erasure, LegalHold, Recorded, erasure_key
+from ledger.kinds.records import LegalHoldPlaced, LegalHoldReleased, PurgeRequested, is_kept, may_release
 from policies.conditions import Case
 from policies.rules.rule import broken, rule
 
@@ -49,22 +50,41 @@ def legal_hold_known(case: Case, data: LegalHoldReleased) -> Iterator[Finding]:
     sentences={
         "purge_entries.unknown": "{shortfall} of {limit} entries are not of this contract: {subjects}",
         "purge_entries.own": "{shortfall} of {limit} entries are the ledger's own: {subjects}",
+        "purge_entries.kept": "{shortfall} of {limit} entries are of kinds that are never erased: {subjects}",
+        "purge_entries.erased": "{shortfall} of {limit} entries were erased before: {subjects}",
+        "purge_entries.corrected": "{shortfall} of {limit} entries were declared in error by entries that"
+        " stay, which could then not be judged again: {subjects}; erase those with them",
     },
 )
 def purge_entries(case: Case, data: PurgeRequested) -> Iterator[Finding]:
-    strange: list[str] = []
-    own: list[str] = []
+    wrong: dict[str, list[str]] = {}
     for entry in data.entries:
-        recorded = case.facts.get(Recorded, str(entry))
-        # Whether there is such an entry in another contract is nobody's business here.
-        if recorded is None or recorded.event.contract != case.event.contract:
-            strange.append(str(entry))
-        elif recorded.event.data.nature == "own":
-            own.append(str(entry))
-    if strange:
-        yield _entries(case, "purge_entries.unknown", len(data.entries), strange)
-    if own:
-        yield _entries(case, "purge_entries.own", len(data.entries), own)
+        if (why := _not_erasable(case, data, entry)) is not None:
+            wrong.setdefault(why, []).append(str(entry))
+    for why in ("unknown", "own", "kept", "erased", "corrected"):
+        if why in wrong:
+            yield _entries(case, f"purge_entries.{why}", len(data.entries), wrong[why])
+
+
+def _not_erasable(case: Case, data: PurgeRequested, entry: int) -> str | None:
+    contract = case.event.contract
+    recorded = case.facts.get(Recorded, str(entry))
+    # Whether there is such an entry in another contract is nobody's business here.
+    if recorded is None or recorded.contract != contract:
+        return "unknown"
+    # By its columns, which an erasure leaves: the request must be judged alike ever after.
+    if recorded.party == LEDGER_PARTY:
+        return "own"
+    if is_kept(recorded.kind):
+        return "kept"
+    erasure = case.facts.get(Erasure, erasure_key(contract, entry))
+    if erasure is not None and erasure.erased is not None:
+        return "erased"
+    correction = case.facts.get(Correction, str(entry))
+    if correction is None or correction.by in data.entries:
+        return None
+    # The correction itself is asked for already, or is gone.
+    return None if case.facts.get(Erasure, erasure_key(contract, correction.by)) else "corrected"
 
 
 def _entries(case: Case, code: str, named: int, wrong: list[str]) -> Finding:

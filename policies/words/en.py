@@ -84,6 +84,8 @@ OWN: Final[Mapping[str, str]] = {
     "entry {cause}; a person with authority confirms or dismisses it.",
     "revocation.proposed": "Revocation of license {license} is proposed because of {condition}, "
     "entry {cause}; a person with authority confirms or dismisses it.",
+    "value.erased": "The bodies of entry {index}, {kind} by {party}, are erased with their salts, as entry "
+    "{request} asked for; its header stands.",
     "obligation.breached": "{obligation} is breached for {about}: {said}; it was due by {due}. "
     "Step {step}, at {at}: {action}.",
     "obligation.satisfied": "{obligation} is met for {subjects}, as was found when it fell due.",

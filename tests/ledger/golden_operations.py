@@ -11,6 +11,7 @@ from ledger.facts import (
     Diversion,
     Enrolled,
     Enrolment,
+    Erasure,
     Fact,
     Fleet,
     FleetHour,
@@ -111,6 +112,10 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         Retention(contract="c", exported_at=NOON, diversions=(Diversion(index=7, at=ONE),)),
         '{"contract":"c","exported_at":"2027-03-01T12:00:00Z","diversions":[{"index":7,"at":"2027'
         '-03-01T13:00:00.000120Z"}]}',
+    ),
+    "erasure": (
+        Erasure(contract="c", index=17, request=90),
+        '{"contract":"c","index":17,"request":90,"erased":null}',
     ),
     "legal_hold": (
         LegalHold(contract="c", hold="LH-1", placed_by="bis", placed=9),

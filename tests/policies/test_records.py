@@ -92,6 +92,8 @@ def test_no_setup_event_and_none_of_the_ledger_is_asked() -> None:
 
 KEPT = condition("retention_hold", years=5)
 DIVERTED = "2029-05-01T12:00:00Z"
+ORDER = 3
+"""Its index in the contract of `kept`."""
 
 
 def kept(*, exported: str | None = "2026-08-01T12:00:00Z", until: str = "2028-12-31") -> Workbench:
@@ -115,7 +117,7 @@ def divert(bench: Workbench, *, at: str = DIVERTED, incident: str = "INC-7") -> 
 def test_exported_in_2026_and_diverted_in_2029_records_are_kept_to_2034() -> None:
     bench = kept()
     divert(bench)
-    decision = bench.say("purge.requested", entries=[0], at="2034-05-02T03:59:59.999999Z")
+    decision = bench.say("purge.requested", entries=[ORDER], at="2034-05-02T03:59:59.999999Z")
     found = finding(decision, "retention_hold")
     assert decision.outcome == "denied"
     assert (found.code, found.limit, found.unit, found.subjects) == (
@@ -125,34 +127,40 @@ def test_exported_in_2026_and_diverted_in_2029_records_are_kept_to_2034() -> Non
         "retention_hold: recorded at 2034-05-02T03:59:59.999999Z, records are kept until "
         "2034-05-02T04:00:00.000000Z, for the latest diversion."
     ]
-    assert bench.say("purge.requested", entries=[0], at="2034-05-02T04:00:00Z").outcome == "accepted"
+    assert bench.say("purge.requested", entries=[ORDER], at="2034-05-02T04:00:00Z").outcome == "accepted"
 
 
 def test_an_export_alone_is_kept_for_five_years_after_it() -> None:
     bench = kept(until="2026-07-31")
-    decision = bench.say("purge.requested", entries=[0], at="2031-08-01T12:00:00Z")
+    decision = bench.say("purge.requested", entries=[ORDER], at="2031-08-01T12:00:00Z")
     found = finding(decision, "retention_hold")
     assert (found.subjects, found.limit) == (("export",), "2031-08-02T04:00:00.000000Z")
-    assert bench.say("purge.requested", entries=[0], at="2031-08-02T04:00:00Z").outcome == "accepted"
+    assert bench.say("purge.requested", entries=[ORDER], at="2031-08-02T04:00:00Z").outcome == "accepted"
 
 
 def test_the_latest_dispatch_counts() -> None:
     bench = kept(until="2026-07-31")
     bench.dispatch(serials(1), at="2027-01-15T12:00:00Z")
-    found = finding(bench.ask("purge.requested", entries=[0], at="2031-09-01T00:00:00Z"), "retention_hold")
+    found = finding(
+        bench.ask("purge.requested", entries=[ORDER], at="2031-09-01T00:00:00Z"), "retention_hold"
+    )
     assert found.limit == "2032-01-16T05:00:00.000000Z"
 
 
 def test_the_last_day_of_a_license_is_a_termination() -> None:
     bench = kept()
-    found = finding(bench.ask("purge.requested", entries=[0], at="2033-01-01T12:00:00Z"), "retention_hold")
+    found = finding(
+        bench.ask("purge.requested", entries=[ORDER], at="2033-01-01T12:00:00Z"), "retention_hold"
+    )
     assert (found.limit, found.subjects) == ("2034-01-02T05:00:00.000000Z", ("end of license D-100200",))
 
 
 def test_a_revocation_ends_a_license_before_its_last_day() -> None:
     bench = kept()
     bench.accepted("license.revoked", at="2027-03-01T12:00:00Z")
-    found = finding(bench.ask("purge.requested", entries=[0], at="2027-04-01T12:00:00Z"), "retention_hold")
+    found = finding(
+        bench.ask("purge.requested", entries=[ORDER], at="2027-04-01T12:00:00Z"), "retention_hold"
+    )
     assert found.limit == "2032-03-02T05:00:00.000000Z"
 
 
@@ -165,7 +173,9 @@ def test_a_diversion_that_was_reported_in_error_counts_no_longer() -> None:
         "event.declared_in_error", by=(BUYER, "consignee"), index=later, id=bench.log[later][0].id,
         at="2031-06-01T12:00:00Z",
     )  # fmt: skip
-    found = finding(bench.ask("purge.requested", entries=[0], at="2034-01-01T12:00:00Z"), "retention_hold")
+    found = finding(
+        bench.ask("purge.requested", entries=[ORDER], at="2034-01-01T12:00:00Z"), "retention_hold"
+    )
     assert found.limit == "2034-05-02T04:00:00.000000Z"
 
 
@@ -174,13 +184,15 @@ def test_another_contracts_diversion_keeps_nothing_here() -> None:
     there = {"contract": OTHER_CONTRACT}
     bench.accepted("contract.opened", parties=PARTIES, licenses=[], **there)
     bench.say("incident.reported", what="diversion", at="2030-01-01T12:00:00Z", **there)
-    found = finding(bench.ask("purge.requested", entries=[0], at="2033-01-01T12:00:00Z"), "retention_hold")
+    found = finding(
+        bench.ask("purge.requested", entries=[ORDER], at="2033-01-01T12:00:00Z"), "retention_hold"
+    )
     assert found.subjects == ("end of license D-100200",)
 
 
 def test_a_legal_hold_stands_over_everything_until_it_is_released() -> None:
     bench = kept()
-    late = {"entries": [0], "at": "2040-01-01T12:00:00Z"}
+    late = {"entries": [ORDER], "at": "2040-01-01T12:00:00Z"}
     bench.accepted("legal_hold.placed", hold="LH-1")
     bench.accepted("legal_hold.placed", hold="LH-2")
     decision = bench.say("purge.requested", **late)
@@ -203,7 +215,7 @@ def test_more_holds_than_can_be_named_are_counted() -> None:
         bench.accepted("legal_hold.released", hold=f"LH-{number}")
     holds = bench.fact(LegalHolds, CONTRACT)
     assert (holds.standing, holds.named) == (3, ())
-    assert bench.ask("purge.requested", entries=[0], at="2040-01-01T12:00:00Z").outcome == "denied"
+    assert bench.ask("purge.requested", entries=[ORDER], at="2040-01-01T12:00:00Z").outcome == "denied"
 
 
 @given(
@@ -251,12 +263,44 @@ def test_only_entries_of_the_contract_are_erased_and_none_of_the_ledgers_own() -
     own = next(n for n, (event, _) in enumerate(bench.log) if event.kind == "revocation.scoped")
     bench.accepted("contract.opened", contract=OTHER_CONTRACT, parties=PARTIES)
     other = len(bench.log) - 1
-    decision = bench.say("purge.requested", entries=[0, own, other, 9_999])
+    decision = bench.say("purge.requested", entries=[own, other, 9_999])
     assert decision.outcome == "denied"
     assert [(f.code, f.observed, f.limit, f.subjects) for f in decision.failed] == [
-        ("purge_entries.unknown", 2, 4, (str(other), "9999")),
-        ("purge_entries.own", 3, 4, (str(own),)),
+        ("purge_entries.unknown", 1, 3, (str(other), "9999")),
+        ("purge_entries.own", 2, 3, (str(own),)),
     ]
+
+
+def test_by_what_the_rest_is_read_is_never_erased() -> None:
+    """Contracts, licenses, documents, keys, legal holds, and the requests to erase themselves."""
+    bench = Workbench().open(text=policy())
+    bench.order()
+    order = bench.spoken.index("order.placed")
+    bench.accepted("key.registered")
+    bench.accepted("legal_hold.placed")
+    bench.accepted("legal_hold.released")
+    bench.accepted("purge.requested", entries=[order])
+    kept = (
+        "contract.opened", "policy.activated", "license.granted", "key.registered", "legal_hold.placed",
+        "legal_hold.released", "purge.requested",
+    )  # fmt: skip
+    named = sorted(bench.spoken.index(kind) for kind in kept)
+    decision = bench.ask("purge.requested", entries=sorted([order, *named]))
+    assert [(f.code, f.observed, f.limit, f.subjects) for f in decision.failed] == [
+        ("purge_entries.kept", 1, 8, tuple(map(str, named)))
+    ]
+
+
+def test_what_was_declared_in_error_is_erased_with_or_after_its_correction() -> None:
+    bench = Workbench().open(text=policy())
+    bench.accepted("order.placed")
+    order = len(bench.log) - 1
+    bench.accepted("event.declared_in_error", by=(BUYER, "buyer"), index=order, id=bench.log[order][0].id)
+    decision = bench.ask("purge.requested", entries=[order])
+    assert [(f.code, f.subjects) for f in decision.failed] == [("purge_entries.corrected", (str(order),))]
+    assert bench.ask("purge.requested", entries=[order, order + 1]).outcome == "accepted"
+    bench.accepted("purge.requested", entries=[order + 1])
+    assert bench.ask("purge.requested", entries=[order]).outcome == "accepted"
 
 
 @pytest.mark.parametrize("by", [(BUYER, "buyer"), (BUYER, "data_centre")])

@@ -75,6 +75,8 @@ OWN: Final[Mapping[str, str]] = {
     "建议中止许可证{license}；由有权人员确认或驳回。",
     "revocation.proposed": "因第{cause}号记录中的{condition}，"
     "建议撤销许可证{license}；由有权人员确认或驳回。",
+    "value.erased": "应第{request}号记录的请求，第{index}号记录（{kind}，提交方{party}）的内容及其盐值"
+    "已被删除；其头部仍在。",
     "obligation.breached": "义务{obligation}违约（{about}）：{said}；履行期限为{due}。"
     "第{step}步于{at}到期：{action}。",
     "obligation.satisfied": "义务{obligation}已履行（{subjects}），于到期核对时确认。",

@@ -45,6 +45,7 @@ RULES: Final[Mapping[str, str]] = {
     "correction.unknown": "不存在第{observed}号记录",
     "correction.id_differs": "第{observed}号记录的标识与所述不符",
     "correction.other_contract": "第{observed}号记录属于另一合同",
+    "correction.erased": "第{observed}号记录已被删除，其内容不能再予撤回",
     "correction.was_denied": "第{observed}号记录已被拒绝，未产生任何效力",
     "correction.twice": "第{observed}号记录此前已由第{subjects}号记录声明有误",
     "correction.not_yours": "第{observed}号记录由另一当事方作出",
@@ -165,4 +166,8 @@ RULES: Final[Mapping[str, str]] = {
     "legal_hold_known.not_yours": "该证据保全令由{limit}作出；提交方既不是该当事方，也不是许可机关",
     "purge_entries.unknown": "{limit}条记录中有{shortfall}条不属于本合同：{subjects}",
     "purge_entries.own": "{limit}条记录中有{shortfall}条由账本自身作出：{subjects}",
+    "purge_entries.kept": "{limit}条记录中有{shortfall}条属于永不删除的种类：{subjects}",
+    "purge_entries.erased": "{limit}条记录中有{shortfall}条此前已被删除：{subjects}",
+    "purge_entries.corrected": "{limit}条记录中有{shortfall}条已被声明有误，而作出声明的记录仍予保留，"
+    "删除后将无法重新判定：{subjects}；须一并删除作出声明的记录",
 }

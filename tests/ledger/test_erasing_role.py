@@ -1,0 +1,138 @@
+"""The one change of what was written that the database lets through: by whom, of what, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from api import database
+from ledger.eraser import erase_bodies
+from ledger.errors import RefusesToWrite
+from ledger.store import Writer
+from tests.conftest import copied
+from tests.ledger.erased_log import Said, erase, said_and_undone
+from tests.ledger.test_roles import attempt
+
+ALL = "event = NULL, event_salt = NULL, decision = NULL, decision_salt = NULL"
+
+
+@pytest.fixture(scope="module")
+def said(server: str, template: str) -> Iterator[Said]:
+    """A log in which two entries are said to be erased, and both have their bodies."""
+    with copied(server, template) as url:
+        yield asyncio.run(said_and_undone(url))
+
+
+def bodies(said: Said) -> list[tuple[object, ...]]:
+    with psycopg.connect(said.owner) as connection:
+        return connection.execute("SELECT * FROM bodies ORDER BY index").fetchall()
+
+
+def by(entry: int) -> str:
+    return f"SET LOCAL chipledger.erased_by = '{entry}'"
+
+
+def test_the_eraser_erases_what_is_said_to_be_erased(said: Said) -> None:
+    with attempt(said.eraser, by(said.by)) as connection:
+        assert connection.execute(f"UPDATE bodies SET {ALL} WHERE index = {said.index}").rowcount == 1
+
+
+OTHERWISE = {
+    "one body": "UPDATE bodies SET event = NULL, event_salt = NULL WHERE index = {index}",
+    "a salt alone": "UPDATE bodies SET event_salt = NULL, decision_salt = NULL WHERE index = {index}",
+    "a body alone": "UPDATE bodies SET event = NULL WHERE index = {index}",
+    "another body": f"UPDATE bodies SET {ALL.replace('event = NULL', 'event = %s')} WHERE index = {{index}}",
+    "an entry that nobody says is erased": f"UPDATE bodies SET {ALL} WHERE index = {{other}}",
+    "every entry": f"UPDATE bodies SET {ALL}",
+}
+
+
+@pytest.mark.parametrize("statement", OTHERWISE)
+def test_the_eraser_makes_no_other_change(said: Said, statement: str) -> None:
+    before = bodies(said)
+    act = OTHERWISE[statement].format(index=said.index, other=said.other).replace("%s", "'\\x00'")
+    with (
+        attempt(said.eraser, by(said.by)) as connection,
+        pytest.raises(errors.InsufficientPrivilege, match="UPDATE on bodies is refused"),
+    ):
+        connection.execute(act)
+    assert bodies(said) == before
+
+
+@pytest.mark.parametrize("entry", ["none", "of another entry", "an event of a party", "an earlier part"])
+def test_only_the_entry_that_says_so_lets_it_through(said: Said, entry: str) -> None:
+    named = {
+        "none": "", "of another entry": said.also_by, "an event of a party": said.request,
+        "an earlier part": said.by - 1,
+    }[entry]  # fmt: skip
+    with (
+        attempt(said.eraser, f"SET LOCAL chipledger.erased_by = '{named}'") as connection,
+        pytest.raises(errors.InsufficientPrivilege, match=f"no entry says that {said.index} is erased"),
+    ):
+        connection.execute(f"UPDATE bodies SET {ALL} WHERE index = {said.index}")
+
+
+@pytest.mark.parametrize("statement", [
+    "SELECT event FROM bodies", "SELECT decision_salt FROM bodies", "SELECT * FROM entries",
+    "SELECT * FROM facts", "UPDATE bodies SET index = 999", "DELETE FROM bodies", "TRUNCATE bodies",
+    "INSERT INTO bodies (index) VALUES (999)", "UPDATE bodies SET event = event", "UPDATE head SET size = 0",
+    "SELECT * FROM api_keys", "SELECT refuse_unsaid()",
+])  # fmt: skip
+def test_the_eraser_reads_nothing_and_does_nothing_else(said: Said, statement: str) -> None:
+    with attempt(said.eraser, by(said.by)) as connection, pytest.raises(errors.InsufficientPrivilege):
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("replica", [False, True], ids=["origin", "replica"])
+@pytest.mark.parametrize("who", ["superuser", "owner", "writer", "reader"])
+def test_nobody_else_erases_even_what_is_said_to_be_erased(said: Said, who: str, replica: bool) -> None:
+    logins = database.logins_of(said.owner)
+    url = {"writer": logins.writer, "reader": logins.reader}.get(who, said.owner)
+    before = [by(said.by)]
+    if who in ("superuser", "owner"):
+        before += ["SET session_replication_role = replica"] if replica else []
+        before += ["SET ROLE chipledger_owner"] if who == "owner" else []
+    with attempt(url, *before) as connection, pytest.raises(errors.InsufficientPrivilege):
+        connection.execute(f"UPDATE bodies SET {ALL} WHERE index = {said.index}")
+
+
+def test_a_superuser_who_steps_down_to_the_eraser_is_one(said: Said) -> None:
+    """Whoever is above the triggers can be any role; then it may do what that role may."""
+    with attempt(said.owner, by(said.by), "SET ROLE chipledger_eraser") as connection:
+        assert connection.execute(f"UPDATE bodies SET {ALL} WHERE index = {said.index}").rowcount == 1
+
+
+def test_the_service_refuses_a_login_that_may_erase(said: Said) -> None:
+    name = f"chipledger_both_{secrets.token_hex(4)}"
+    with psycopg.connect(said.owner, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE ROLE {name} LOGIN PASSWORD 'x' IN ROLE chipledger_writer, chipledger_eraser"
+        )
+    host = said.owner.rpartition("@")[2]
+    try:
+        with pytest.raises(RefusesToWrite, match="who may change what was written"):
+            asyncio.run(Writer.connect(f"postgresql://{name}:x@{host}"))
+    finally:
+        with psycopg.connect(said.owner, autocommit=True) as connection:
+            connection.execute(f"DROP ROLE {name}")
+
+
+def test_a_login_that_may_not_erase_says_so(said: Said) -> None:
+    with pytest.raises(RefusesToWrite, match="the database refuses to erase"):
+        erase_bodies(said.owner, [(said.index, said.by)])
+
+
+def test_it_is_done_once_and_may_be_tried_again(server: str, template: str) -> None:
+    """A crash between saying and erasing leaves it to be done; one behind it leaves nothing."""
+    with copied(server, template) as url:
+        fresh = asyncio.run(said_and_undone(url))
+        assert asyncio.run(erase(fresh)) == [fresh.index, fresh.also]
+        assert asyncio.run(erase(fresh)) == []
+        gone = [row for row in bodies(fresh) if row[0] in (fresh.index, fresh.also)]
+        assert len(gone) == 2
+        assert {value for row in gone for value in row[1:]} == {None}
