@@ -33,7 +33,7 @@ COMMANDS = [
     ["facts"], ["facts", "check"], ["facts", "rebuild"],
     ["db"], ["db", "status"], ["db", "stop"], ["db", "upgrade"],
     ["keys"], ["keys", "create"], ["keys", "generate"], ["keys", "list"], ["keys", "revoke"],
-    ["keys", "rotate"], ["sign"],
+    ["keys", "rotate"], ["sign"], ["erase"],
     ["replay"], ["explain"], ["policy"], ["policy", "check"], ["policy", "test"], ["policy", "propose"],
     ["policy", "evaluate"],
     ["policy", "backtest"], ["policy", "affected"], ["policy", "coverage"], ["policy", "diff"],

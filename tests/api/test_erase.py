@@ -13,7 +13,10 @@ import pytest
 
 from api import database
 from api.erase import carry_out, waiting
+from api.export import receipt_for, signer_of
 from api.replay import replay_database, replay_file
+from ledger.canonical import canonical
+from ledger.errors import VerificationError
 from ledger.rebuild import compare
 from ledger.receipt import Receipt
 from ledger.verify import verify_export
@@ -218,6 +221,16 @@ def test_receipts_of_erased_entries_still_hold_against_an_export(
         receipts = [Receipt.parse(json.dumps(receipt).encode()) for receipt in done.receipts.values()]
         report = verify_export(file, receipts=receipts)
     assert (report.erased, report.withheld, report.receipts) == (8, 0, len(done.receipts))
+
+
+def test_a_receipt_that_is_made_afterwards_proves_the_entry_alone(service: Service, done: Told) -> None:
+    receipt = asyncio.run(receipt_for(done.index("order"), service.settings, service.logins))
+    again = Receipt.parse(receipt.encode())
+    assert (again.decision, dict(again.salts)) == (b"null", {})
+    assert again.check(signer_of(service.settings).verifier).size > done.index("purge")
+    invented = again._replace(decision=canonical(done.receipts["order"]["decision"]))
+    with pytest.raises(VerificationError, match="the decision is not the one"):
+        invented.check(signer_of(service.settings).verifier)
 
 
 def test_a_backtest_goes_over_it(service: Service, done: Told, tmp_path: Path) -> None:

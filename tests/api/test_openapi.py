@@ -152,7 +152,8 @@ NOTHING_TO_ASK = [
 """No parameter and no body: one request is all that can be tried."""
 OPERATIONS = [
     "get_entry", "list_entries", "explain_entry", "get_contract", "list_orders", "list_shipments",
-    "list_duties", "list_holds", "get_device", "get_kind", "prove_complete", "list_timestamps",
+    "list_duties", "list_erasures", "list_holds", "get_device", "get_kind", "prove_complete",
+    "list_timestamps",
     "prove_inclusion", "prove_consistency", "get_receipt", "get_tile", "problem_page", "set_clock",
     "submit_event", "submit_batch", "evaluate_event",
 ]  # fmt: skip
