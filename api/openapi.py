@@ -334,7 +334,7 @@ _RECEIPT: dict[str, Any] = {
     "properties": {
         "receipt": {"const": 1},
         "header": {"type": "object"},
-        "decision": {"type": "object"},
+        "decision": {"type": ["object", "null"], "description": "null: erased, or withheld from the key."},
         "salts": {"type": "object", "additionalProperties": {"type": "string"}},
         "inclusion": {
             "type": "object",
