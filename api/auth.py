@@ -6,7 +6,7 @@ import hmac
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
@@ -36,11 +36,11 @@ class Caller:
     key_id: str
     role: str
     party: str | None
-    withheld: Withheld
-    """What it is not shown."""
     events_per_minute: int | None = None
     """Its own quotas, where it has some."""
     denials_per_hour: int | None = None
+    withheld: Withheld = field(default_factory=Withheld)
+    """What it is not shown."""
 
     @property
     def reads_everything(self) -> bool:
@@ -81,7 +81,7 @@ class Keyring:
             raise _unauthenticated()
         self.used.add(key.id)
         quotas = key.events_per_minute, key.denials_per_hour
-        return Caller(key.id, key.role, key.party, known.withheld, *quotas)
+        return Caller(key.id, key.role, key.party, *quotas, known.withheld)
 
     async def _prove(self, authorization: str) -> _Known:
         scheme, _, token = authorization.partition(" ")

@@ -137,6 +137,7 @@ class PurgeRequested(Kind, kind="purge.requested"):
     reason: Text
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield LegalHolds.name, event.contract
         for entry in self.entries:
             yield Recorded.name, str(entry)
             yield Erasure.name, erasure_key(event.contract, entry)

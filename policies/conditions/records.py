@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from ledger.event import KINDS, Event, Nature
-from ledger.facts import Contract, Facts, Key, LegalHolds, License, Retention
+from ledger.facts import Contract, Facts, Key, License, Retention
 from ledger.kinds.records import PurgeRequested
 from policies.conditions.case import NOT_APPLICABLE, Case, Found
 from policies.conditions.deadlines import years_after
@@ -71,7 +71,6 @@ class Cause(NamedTuple):
 
 def _kept_reads(event: Event, facts: Facts, parameters: RetentionHold) -> Iterator[Key]:
     yield Retention.name, event.contract
-    yield LegalHolds.name, event.contract
     contract = facts.peek(Contract, event.contract)
     for number in contract.licenses if contract is not None else ():
         yield License.name, number
@@ -85,24 +84,21 @@ def _kept_reads(event: Event, facts: Facts, parameters: RetentionHold) -> Iterat
     unit="time",
     sentences={
         "pass": "recorded at {observed}, records were to be kept until {limit}",
-        "legal_hold": "{observed} legal holds stand over the contract: {subjects}",
         "retained": "recorded at {observed}, records are kept until {limit}, for the latest {subjects}",
     },
     reads=_kept_reads,
 )
 def retention_hold(case: Case, parameters: RetentionHold) -> Found:
-    """Nothing is erased while a legal hold stands, nor before the records have been kept for years.
+    """Nothing is erased before the records have been kept for years.
 
     The years count from the latest of the last dispatch, the last known diversion, and the end of the
     last license of the contract: its last day, or its revocation if that came first. They end with
     their last day, at 24:00 in the contract's zone. Times are those of recording. Records of exports are
-    kept for five years from the latest of these (15 CFR 762.6).
+    kept for five years from the latest of these (15 CFR 762.6). That nothing is erased while a legal hold
+    stands is the constitution's, for every contract.
     """
     if not isinstance(case.data, PurgeRequested):
         return NOT_APPLICABLE
-    holds = case.facts.get(LegalHolds, case.event.contract)
-    if holds is not None and holds.standing:
-        return Found("fail", "legal_hold", holds.standing, 0, unit="holds", subjects=holds.named)
     cause = latest_cause(case)
     if cause is None:
         return Found("pass", None, case.recorded)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ledger.decision import Finding
 from ledger.event import LEDGER_PARTY
-from ledger.facts import Correction, Erasure, LegalHold, Recorded, erasure_key
+from ledger.facts import Correction, Erasure, LegalHold, LegalHolds, Recorded, erasure_key
 from ledger.kinds.records import LegalHoldPlaced, LegalHoldReleased, PurgeRequested, is_kept, may_release
 from policies.conditions import Case
 from policies.rules.rule import broken, rule
@@ -48,6 +48,7 @@ def legal_hold_known(case: Case, data: LegalHoldReleased) -> Iterator[Finding]:
 @rule(
     "purge.requested",
     sentences={
+        "purge_entries.legal_hold": "{observed} legal holds stand over the contract: {subjects}",
         "purge_entries.unknown": "{shortfall} of {limit} entries are not of this contract: {subjects}",
         "purge_entries.own": "{shortfall} of {limit} entries are the ledger's own: {subjects}",
         "purge_entries.kept": "{shortfall} of {limit} entries are of kinds that are never erased: {subjects}",
@@ -57,6 +58,12 @@ def legal_hold_known(case: Case, data: LegalHoldReleased) -> Iterator[Finding]:
     },
 )
 def purge_entries(case: Case, data: PurgeRequested) -> Iterator[Finding]:
+    holds = case.facts.get(LegalHolds, case.event.contract)
+    if holds is not None and holds.standing:
+        yield broken(
+            case, "purge_entries.legal_hold", observed=holds.standing, limit=0, unit="holds",
+            subjects=holds.named,
+        )  # fmt: skip
     wrong: dict[str, list[str]] = {}
     for entry in data.entries:
         if (why := _not_erasable(case, data, entry)) is not None:

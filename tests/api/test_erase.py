@@ -255,7 +255,7 @@ def test_a_legal_hold_after_the_request_stops_it(service: Service, done: Told) -
     live.accepted("legal_hold.placed", hold="LH-1")
     before = erased(service)
     assert execute(service) == [
-        f"entry {bought} stays, for the request would be refused now: retention_hold: 1 legal hold stands"
+        f"entry {bought} stays, for the request would be refused now: purge_entries: 1 legal hold stands"
         " over the contract: LH-1.",
         "the bodies of 0 entries erased",
     ]

@@ -196,13 +196,13 @@ def test_a_legal_hold_stands_over_everything_until_it_is_released() -> None:
     bench.accepted("legal_hold.placed", hold="LH-1")
     bench.accepted("legal_hold.placed", hold="LH-2")
     decision = bench.say("purge.requested", **late)
-    found = finding(decision, "retention_hold")
+    found = finding(decision, "purge_entries")
     assert decision.outcome == "denied"
     assert (found.code, found.observed, found.limit, found.subjects) == (
-        "retention_hold.legal_hold", 2, 0, ("LH-1", "LH-2"),
+        "purge_entries.legal_hold", 2, 0, ("LH-1", "LH-2"),
     )  # fmt: skip
     bench.accepted("legal_hold.released", hold="LH-1")
-    assert finding(bench.ask("purge.requested", **late), "retention_hold").subjects == ("LH-2",)
+    assert finding(bench.ask("purge.requested", **late), "purge_entries").subjects == ("LH-2",)
     bench.accepted("legal_hold.released", hold="LH-2")
     assert bench.say("purge.requested", **late).outcome == "accepted"
 

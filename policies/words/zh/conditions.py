@@ -237,7 +237,6 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "retention_hold": {
         "pass": "入账时间为{observed}，记录须保存至{limit}",
-        "legal_hold": "本合同项下有{observed}项证据保全令有效：{subjects}",
         "retained": "入账时间为{observed}，记录须保存至{limit}，自最晚的起算事由起算：{subjects}",
     },
     # --- a document's own -------------------------------------------------------------------------

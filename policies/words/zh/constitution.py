@@ -164,6 +164,7 @@ RULES: Final[Mapping[str, str]] = {
     "legal_hold_known.unknown": "本合同没有该项证据保全令",
     "legal_hold_known.released": "该证据保全令此前已经解除，见第{subjects}号记录",
     "legal_hold_known.not_yours": "该证据保全令由{limit}作出；提交方既不是该当事方，也不是许可机关",
+    "purge_entries.legal_hold": "本合同项下有{observed}项证据保全令有效：{subjects}",
     "purge_entries.unknown": "{limit}条记录中有{shortfall}条不属于本合同：{subjects}",
     "purge_entries.own": "{limit}条记录中有{shortfall}条由账本自身作出：{subjects}",
     "purge_entries.kept": "{limit}条记录中有{shortfall}条属于永不删除的种类：{subjects}",
