@@ -14,11 +14,13 @@ from ledger.facts import (
     Contract,
     ContractParty,
     Correction,
+    Erasure,
     Exporter,
     Facts,
     Key,
     License,
     Recorded,
+    erasure_key,
 )
 from ledger.kinds.license import LicenseAmended, LicenseRevoked, run_term
 from ledger.signatories import DEMANDED_BY_DEFAULT, demanded
@@ -319,6 +321,7 @@ class DeclaredInError(Kind, kind="event.declared_in_error"):
         for one in self.mistakes:
             yield Recorded.name, str(one.index)
             yield Correction.name, str(one.index)
+            yield Erasure.name, erasure_key(event.contract, one.index)
         for _, mistaken in self.mistaken(facts):
             # A correction is not taken back; and one that cites one that cites one would be walked to its
             # end, a round trip a step, until no event of the batch could be judged.

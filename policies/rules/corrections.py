@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 from ledger.decision import Finding
 from ledger.event import Event
-from ledger.facts import Baseline, Correction, Exports, Facts, License, Order, Recorded, Supply
+from ledger.facts import (
+    Baseline,
+    Correction,
+    Erasure,
+    Exports,
+    Facts,
+    License,
+    Order,
+    Recorded,
+    Supply,
+    erasure_key,
+)
 from ledger.kinds.contract import DeclaredInError, Mistake
 from policies.conditions import Case
 from policies.rules.rule import broken, finding_of, rule
@@ -55,7 +66,9 @@ def _stands(case: Case, one: Mistake) -> Finding | None:
     if recorded.contract != case.event.contract:
         # Of another contract not even the id is compared.
         return _corrects(case, one.index, "correction.other_contract")
-    if recorded.event is None:
+    erasure = case.facts.get(Erasure, erasure_key(recorded.contract, one.index))
+    # Also where its bodies are still to go: judged again, it will be without them.
+    if recorded.event is None or (erasure is not None and erasure.erased is not None):
         return _corrects(case, one.index, "correction.erased")
     mistaken: Event = recorded.event
     if mistaken.id != one.id:

@@ -66,32 +66,33 @@ def purge_entries(case: Case, data: PurgeRequested) -> Iterator[Finding]:
         )  # fmt: skip
     wrong: dict[str, list[str]] = {}
     for entry in data.entries:
-        if (why := _not_erasable(case, data, entry)) is not None:
-            wrong.setdefault(why, []).append(str(entry))
-    for why in ("unknown", "own", "kept", "erased", "corrected"):
-        if why in wrong:
-            yield _entries(case, f"purge_entries.{why}", len(data.entries), wrong[why])
+        if (code := _not_erasable(case, data, entry)) is not None:
+            wrong.setdefault(code, []).append(str(entry))
+    for code, entries in wrong.items():
+        yield _entries(case, code, len(data.entries), entries)
 
 
 def _not_erasable(case: Case, data: PurgeRequested, entry: int) -> str | None:
+    """The code of what forbids it."""
     contract = case.event.contract
     recorded = case.facts.get(Recorded, str(entry))
     # Whether there is such an entry in another contract is nobody's business here.
     if recorded is None or recorded.contract != contract:
-        return "unknown"
+        return "purge_entries.unknown"
     # By its columns, which an erasure leaves: the request must be judged alike ever after.
     if recorded.party == LEDGER_PARTY:
-        return "own"
+        return "purge_entries.own"
     if is_kept(recorded.kind):
-        return "kept"
+        return "purge_entries.kept"
     erasure = case.facts.get(Erasure, erasure_key(contract, entry))
     if erasure is not None and erasure.erased is not None:
-        return "erased"
+        return "purge_entries.erased"
     correction = case.facts.get(Correction, str(entry))
     if correction is None or correction.by in data.entries:
         return None
-    # The correction itself is asked for already, or is gone.
-    return None if case.facts.get(Erasure, erasure_key(contract, correction.by)) else "corrected"
+    if case.facts.get(Erasure, erasure_key(contract, correction.by)) is not None:
+        return None  # the correction is asked for already, or is gone
+    return "purge_entries.corrected"
 
 
 def _entries(case: Case, code: str, named: int, wrong: list[str]) -> Finding:

@@ -11,12 +11,16 @@ import pytest
 from psycopg import errors
 
 from api import database
+from api.replay import replay_database
 from ledger.eraser import erase_bodies
 from ledger.errors import RefusesToWrite
+from ledger.sequencer import Committed
 from ledger.store import Writer
 from tests.conftest import copied
 from tests.ledger.erased_log import Said, erase, said_and_undone
+from tests.ledger.live_log import live, quiet, simulated
 from tests.ledger.test_roles import attempt
+from tests.workbench import BUYER, NOON
 
 ALL = "event = NULL, event_salt = NULL, decision = NULL, decision_salt = NULL"
 
@@ -125,6 +129,24 @@ def test_the_service_refuses_a_login_that_may_erase(said: Said) -> None:
 def test_a_login_that_may_not_erase_says_so(said: Said) -> None:
     with pytest.raises(RefusesToWrite, match="the database refuses to erase"):
         erase_bodies(said.owner, [(said.index, said.by)])
+
+
+def test_between_saying_and_erasing_nothing_is_decided_by_the_words(server: str, template: str) -> None:
+    """They are still there; a replay will be without them, and must come to the same."""
+    with copied(server, template) as url:
+        fresh = asyncio.run(said_and_undone(url))
+
+        async def take_back() -> Committed:
+            async with live(database.logins_of(url), clock=simulated(NOON)) as log:
+                order = {"index": fresh.index, "id": (await log.reader.entry(fresh.index)).event_id}
+                return await log.say("event.declared_in_error", by=(BUYER, "buyer"), **order)
+
+        decision = asyncio.run(take_back()).receipt.decision
+        assert b'"code":"correction.erased"' in decision
+        for _ in range(2):
+            outcome, facts = asyncio.run(replay_database(database.logins_of(url).reader, quiet))
+            assert (outcome.difference, facts) == (None, [])
+            asyncio.run(erase(fresh))
 
 
 def test_it_is_done_once_and_may_be_tried_again(server: str, template: str) -> None:

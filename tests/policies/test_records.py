@@ -266,8 +266,8 @@ def test_only_entries_of_the_contract_are_erased_and_none_of_the_ledgers_own() -
     decision = bench.say("purge.requested", entries=[own, other, 9_999])
     assert decision.outcome == "denied"
     assert [(f.code, f.observed, f.limit, f.subjects) for f in decision.failed] == [
-        ("purge_entries.unknown", 1, 3, (str(other), "9999")),
         ("purge_entries.own", 2, 3, (str(own),)),
+        ("purge_entries.unknown", 1, 3, (str(other), "9999")),
     ]
 
 
