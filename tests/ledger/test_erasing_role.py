@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Iterator
 
@@ -79,6 +80,50 @@ def test_only_the_entry_that_says_so_lets_it_through(said: Said, entry: str) -> 
         pytest.raises(errors.InsufficientPrivilege, match=f"no entry says that {said.index} is erased"),
     ):
         connection.execute(f"UPDATE bodies SET {ALL} WHERE index = {said.index}")
+
+
+FORGED = {
+    "on no request": {"request": "other"},
+    "on a request that names other entries": {"index": "other"},
+    "on a request that was denied": {},
+    "by a party": {},
+    "and denied": {},
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_whoever_writes_the_log_does_not_erase_by_words_alone(said: Said, how: str) -> None:
+    """A thief of the writer's login can insert entries, and has nobody to accept a request."""
+    forged = {name: getattr(said, value) for name, value in FORGED[how].items()}
+    index = forged.get("index", said.index)
+    party = "acme" if how == "by a party" else "_ledger"
+    outcome = "denied" if how == "and denied" else "accepted"
+    copied_entry = (
+        "INSERT INTO entries SELECT {to}, contract, {to}, recorded_at, kind, '{party}', gen_random_uuid(),"
+        " '{outcome}', leaf, header FROM entries WHERE index = {entry}"
+    )
+    copied_body = (
+        "INSERT INTO bodies (index, event) SELECT {to}, convert_to((convert_from(event, 'UTF8')::jsonb"
+        " || jsonb_build_object('data', (convert_from(event, 'UTF8')::jsonb -> 'data')"
+        " || '{changes}'::jsonb))::text, 'UTF8') FROM bodies WHERE index = {entry}"
+    )
+    before = [
+        copied_entry.format(to=9001, party="acme", outcome="denied", entry=said.request),
+        copied_body.format(to=9001, changes="{}", entry=said.request),
+        copied_entry.format(to=9002, party=party, outcome=outcome, entry=said.by),
+        copied_body.format(
+            to=9002,
+            changes=json.dumps({"request": 9001} if how == "on a request that was denied" else forged),
+            entry=said.by,
+        ),
+        "SET LOCAL ROLE chipledger_eraser",
+        by(9002),
+    ]
+    with (
+        attempt(said.owner, *before) as connection,
+        pytest.raises(errors.InsufficientPrivilege, match=f"no entry says that {index} is erased"),
+    ):
+        connection.execute(f"UPDATE bodies SET {ALL} WHERE index = {index}")
 
 
 @pytest.mark.parametrize("statement", [
