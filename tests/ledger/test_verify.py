@@ -102,6 +102,8 @@ def test_a_sound_export_holds() -> None:
         key_given=True,
         contracts=len(CONTRACTS),
         withheld=1,
+        withheld_first=(8,),
+        erased=0,
         receipts=SIZE,
         kept=0,
         signatures=1,
@@ -136,6 +138,32 @@ def test_withheld_bodies_hold_and_are_counted() -> None:
     log.withhold(3, "event", "decision", "signatures")
     log.withhold(5, "event", "decision")
     assert check(log.export()).withheld == 8 + 2 + 1
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("party", "data", "erased"),
+    [
+        ("_ledger", {"index": 3}, 2),
+        ("acme", {"index": 3}, 0),
+        ("_ledger", {"index": 2}, 0),
+        ("_ledger", {"index": 9}, 0),
+        ("_ledger", {"index": 10**12}, 0),
+        ("_ledger", {"index": "3"}, 0),
+        ("acme", {"index": 1, "note": {"kind": "value.erased"}}, 0),
+    ],
+)
+def test_what_the_ledger_says_is_erased_is_not_withheld(
+    party: str, data: dict[str, Any], erased: int
+) -> None:
+    log = SampleLog.of(9)
+    log.withhold(3, "event", "decision")
+    log.withhold(4, "event")
+    event = {"actor": {"party": party}, "data": data, "kind": "value.erased"}
+    log.append(CONTRACTS[1], canonical(event))
+    report = check(log.export())
+    assert (report.erased, report.withheld) == (erased, 3 - erased)
+    assert report.withheld_first == ((4,) if erased else (3, 4))
 
 
 def test_a_withheld_opening_and_a_simulated_clock_are_remarked() -> None:
