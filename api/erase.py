@@ -90,7 +90,7 @@ async def _said(
     try:
         # The last first: a correction goes before what it corrects, which without it could not be judged.
         for one in sorted(asked, key=lambda erasure: erasure.index, reverse=True):
-            erasing = erasing_of(one, await reader.entry(one.index), refolded.made.get(one.index, []))
+            erasing = erasing_of(one, await reader.entry(one.index), refolded.made[one.index])
             await sequencer.erase(erasing)
             if erasing.refused is not None:
                 yield _refusal(one.index, erasing.refused)

@@ -48,10 +48,11 @@ def _make_role() -> None:
 
 
 def _let_erase() -> None:
-    # A role above grants, an owner or superuser, is none that erases: it is told from one by membership.
+    # Grants do not bind an owner or a superuser, who is a member of every role: told apart by name.
     op.execute(
         f"""
-        CREATE FUNCTION refuse_others() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION refuse_others() RETURNS trigger LANGUAGE plpgsql
+            SET search_path = pg_catalog, pg_temp AS $$
         BEGIN
             IF NOT pg_has_role(current_user, '{ERASER}', 'USAGE')
                 OR pg_has_role(current_user, 'chipledger_owner', 'MEMBER')
