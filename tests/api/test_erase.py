@@ -10,11 +10,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api import database
 from api.erase import carry_out, waiting
 from api.export import receipt_for, signer_of
 from api.replay import replay_database, replay_file
+from ledger import dsse
 from ledger.canonical import canonical
 from ledger.errors import VerificationError
 from ledger.rebuild import compare
@@ -25,7 +27,7 @@ from policies.document import parse_document
 from policies.replay import Export
 from tests.api.contract import NOW, LiveContract
 from tests.service import Service
-from tests.workbench import BUYER, H200, PARTIES, activation, condition, policy, usd
+from tests.workbench import BUYER, EXPORTER, H200, PARTIES, activation, condition, policy, usd
 
 KEPT = condition("retention_hold", years=5)
 
@@ -263,3 +265,38 @@ def test_a_legal_hold_after_the_request_stops_it(service: Service, done: Told) -
     live.accepted("legal_hold.released", hold="LH-1")
     assert execute(service) == ["the bodies of 1 entry erased"]
     assert erased(service) == sorted([*before, bought])
+
+
+# --- what was signed ------------------------------------------------------------------------------
+
+
+def test_signatures_go_with_the_event_and_a_signed_request_is_still_one_when_asked_again(
+    service: Service, done: Told
+) -> None:
+    key = Ed25519PrivateKey.from_private_bytes(bytes([7] * 32))
+    live = LiveContract(service)
+    service.set_clock(NOW)
+    live.accepted(
+        "contract.opened",
+        parties=PARTIES,
+        licenses=[live.license],
+        signed=["purge.requested", "levy.settled"],
+    )
+    live.accepted("policy.activated", **activation(policy()))
+    public = {"algorithm": dsse.algorithm_of(key), "public_key": dsse.spelled(key.public_key())}
+    live.accepted("key.registered", **public)
+
+    def signed(kind: str, **data: Any) -> int:
+        with service.client("submitter", EXPORTER) as client:
+            answer = client.post("/v1/events", json=dsse.sign(live.event(kind, **data), key))
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["header"]["index"])
+
+    levy = signed("levy.settled")
+    request = signed("purge.requested", entries=[levy])
+    assert execute(service) == ["the bodies of 1 entry erased"]
+    with service.client("auditor") as client:
+        entry = client.get(f"/v1/entries/{levy}").json()
+    assert entry["header"]["bodies"].keys() == {"decision", "event", "signatures"}
+    assert (entry["event"], entry["decision"], entry["signatures"]) == (None, None, None)
+    assert entry["erased"]["request"] == request
