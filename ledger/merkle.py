@@ -10,7 +10,7 @@ A hash is 32 bytes, an index counts from 0, a proof runs from the leaf's side to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -34,6 +34,20 @@ def siblings(level: int, index: int, tree_size: int) -> Iterator[tuple[int, int]
         if (index ^ 1) << level < tree_size:
             yield level, index ^ 1
         level, index = level + 1, index >> 1
+
+
+def siblings_of_all(indexes: Iterable[int], tree_size: int) -> Iterator[tuple[int, int]]:
+    """The (level, index) that lead from these entries to the root and do not follow from them.
+
+    Level by level from the leaves, left to right; the last of a level may be ragged.
+    """
+    level, known = 0, sorted(set(indexes))
+    while (tree_size - 1) >> level:
+        there = set(known)
+        for index in known:
+            if index ^ 1 not in there and (index ^ 1) << level < tree_size:
+                yield level, index ^ 1
+        level, known = level + 1, list(dict.fromkeys(index >> 1 for index in known))
 
 
 def last_complete(tree_size: int) -> tuple[int, int]:
@@ -218,6 +232,42 @@ def check_inclusion(
     if node != root:
         raise VerificationError(
             f"entry {index} leads to root {node.hex()}, must be {root.hex()} at size {tree_size}"
+        )
+
+
+def check_inclusion_of_all(
+    proof: Sequence[bytes], *, leaf_hashes: Mapping[int, bytes], tree_size: int, root: bytes
+) -> None:
+    """Raise VerificationError unless these are entries of the tree, by index.
+
+    `proof` has the hashes of `siblings_of_all`: one proof for all, in which no hash stands twice.
+    """
+    for index, leaf in leaf_hashes.items():
+        if not 0 <= index < tree_size:
+            raise VerificationError(f"index is {index}, must be from 0 and below tree size {tree_size}")
+        _check_hash("the leaf hash", leaf)
+    _check_hash("the root", root)
+    if not leaf_hashes:
+        raise VerificationError("there is no entry to prove")
+    _check_proof(proof, sum(1 for _ in siblings_of_all(leaf_hashes, tree_size)))
+    given = iter(proof)
+    level, nodes = 0, dict(sorted(leaf_hashes.items()))
+    while (tree_size - 1) >> level:
+        above: dict[int, bytes] = {}
+        for index, node in nodes.items():
+            if index >> 1 in above:
+                continue  # made with its left sibling
+            other = nodes.get(index ^ 1)
+            if other is None and (index ^ 1) << level < tree_size:
+                other = next(given)
+            if other is None:
+                above[index >> 1] = node
+            else:
+                above[index >> 1] = node_hash(other, node) if index & 1 else node_hash(node, other)
+        level, nodes = level + 1, above
+    if nodes[0] != root:
+        raise VerificationError(
+            f"the entries lead to root {nodes[0].hex()}, must be {root.hex()} at size {tree_size}"
         )
 
 

@@ -22,6 +22,7 @@ from ledger.merkle import (
     last_complete,
     node_hash,
     siblings,
+    siblings_of_all,
     split,
 )
 
@@ -149,6 +150,11 @@ def prove_inclusion(index: int, tree_size: int, read: Read) -> list[bytes]:
     return [_hash(level, at, tree_size, read) for level, at in path]
 
 
+def prove_inclusion_of_all(indexes: Iterable[int], tree_size: int, read: Read) -> list[bytes]:
+    """One proof for several entries (`ledger.merkle.siblings_of_all`)."""
+    return [_hash(level, at, tree_size, read) for level, at in siblings_of_all(indexes, tree_size)]
+
+
 def prove_consistency(old_size: int, new_size: int, read: Read) -> list[bytes]:
     """The proof that the tree of `new_size` continues that of `old_size` (RFC 9162 §2.1.4.1)."""
     path = _consistency(old_size, new_size)
@@ -163,6 +169,11 @@ def tiles_for_root(tree_size: int) -> set[Coordinates]:
 def tiles_for_inclusion(index: int, tree_size: int) -> set[Coordinates]:
     """The tiles that `prove_inclusion` reads."""
     return _tiles_under(_inclusion(index, tree_size), tree_size)
+
+
+def tiles_for_inclusion_of_all(indexes: Iterable[int], tree_size: int) -> set[Coordinates]:
+    """The tiles that `prove_inclusion_of_all` reads."""
+    return _tiles_under(siblings_of_all(indexes, tree_size), tree_size)
 
 
 def tiles_for_consistency(old_size: int, new_size: int) -> set[Coordinates]:

@@ -18,11 +18,13 @@ from ledger.merkle import (
     Growth,
     check_consistency,
     check_inclusion,
+    check_inclusion_of_all,
     leaf_hash,
     node_hash,
     prove_consistency,
     prove_inclusion,
     root,
+    siblings_of_all,
 )
 from tests.ledger import rfc9162
 
@@ -373,3 +375,54 @@ def test_each_published_consistency_case_is_judged_as_published(case: dict[str, 
 
 def test_all_published_cases_are_here() -> None:
     assert [len(PUBLISHED[kind]) for kind in ("inclusion", "consistency")] == [98, 98]
+
+
+# --- one proof for several entries ----------------------------------------------------------------
+
+
+def prove_all(indexes: set[int], size: int) -> list[bytes]:
+    tree = Growth(Frontier(), LEAVES[:size])
+    return [tree.node(*at) for at in siblings_of_all(indexes, size)]
+
+
+def check_all(proof: list[bytes], indexes: set[int], size: int, of: bytes | None = None) -> None:
+    leaves = {index: LEAVES[index] for index in indexes}
+    check_inclusion_of_all(proof, leaf_hashes=leaves, tree_size=size, root=of or root(LEAVES[:size]))
+
+
+@given(
+    st.integers(1, SIZE_MAX).flatmap(
+        lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1), min_size=1))
+    )
+)
+def test_one_proof_for_several_entries_holds_and_has_no_hash_too_many(case: tuple[int, set[int]]) -> None:
+    size, indexes = case
+    proof = prove_all(indexes, size)
+    check_all(proof, indexes, size)
+    single = {one for index in indexes for one in prove_inclusion(LEAVES[:size], index)}
+    assert set(proof) <= single - {LEAVES[index] for index in indexes}
+    assert len(proof) == len(set(proof))
+
+
+@pytest.mark.parametrize("size", range(1, SIZE_MAX))
+def test_of_one_entry_it_is_the_proof_of_the_rfc_and_of_all_entries_none(size: int) -> None:
+    for index in range(size):
+        assert prove_all({index}, size) == prove_inclusion(LEAVES[:size], index)
+    assert prove_all(set(range(size)), size) == []
+    check_all([], set(range(size)), size)
+
+
+def test_a_mutated_proof_for_several_entries_fails() -> None:
+    for size, indexes in ((13, {0, 5, 12}), (64, {1, 2, 63}), (37, {36}), (8, {3, 4})):
+        proof = prove_all(indexes, size)
+        for _, mutated in proof_mutations(proof):
+            with pytest.raises(VerificationError):
+                check_all(mutated, indexes, size)
+
+
+def test_an_entry_outside_of_the_tree_or_none_is_no_proof() -> None:
+    for indexes in ({13}, {-1}, set()):
+        with pytest.raises(VerificationError):
+            check_inclusion_of_all(
+                [], leaf_hashes=dict.fromkeys(indexes, BOGUS), tree_size=13, root=root(LEAVES[:13])
+            )

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from ledger import tiles
 from ledger.errors import NotFound, VerificationError
-from ledger.merkle import Frontier, Growth, check_consistency, check_inclusion, root
+from ledger.merkle import (
+    Frontier,
+    Growth,
+    check_consistency,
+    check_inclusion,
+    check_inclusion_of_all,
+    root,
+)
 from ledger.tiles import ENTRIES, Coordinates, parse_tile_path, tile_path
 from tests.ledger import rfc9162
 
@@ -142,6 +149,15 @@ def test_inclusion_proofs_out_of_tiles_are_those_over_all_leaves(size: int, stor
         assert store.read_tiles <= own, "a tile of another size was read"
         assert len(store.read_tiles) <= 2 * 3, "a proof needs few tiles"
         check_inclusion(proof, leaf_hash=LEAVES[index], index=index, tree_size=size, root=head)
+
+
+@pytest.mark.parametrize("size", EDGES)
+def test_one_proof_for_several_entries_holds_and_reads_the_tiles_it_names(size: int, store: Store) -> None:
+    indexes = set(interesting(size))
+    proof = tiles.prove_inclusion_of_all(indexes, size, store.read)
+    leaves = {index: LEAVES[index] for index in indexes}
+    check_inclusion_of_all(proof, leaf_hashes=leaves, tree_size=size, root=frontier_of(size).root())
+    assert store.read_tiles == set(tiles.tiles_for_inclusion_of_all(indexes, size))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 255, 256, 257, 511, 512, 513, 700])
