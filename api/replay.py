@@ -14,7 +14,7 @@ import orjson
 
 from api import database
 from api.settings import Settings
-from ledger.export import line_of
+from ledger.entry import line_of
 from ledger.reader import Reader
 from ledger.rebuild import Difference, differences
 from ledger.verify import EXPORT

@@ -137,3 +137,13 @@ class Entry(NamedTuple):
     def build(cls, header: Header, bodies: Mapping[str, Body | None]) -> Entry:
         raw = header.encode()
         return cls(header, raw, leaf_hash(raw), bodies)
+
+
+def line_of(entry: Entry) -> bytes:
+    """The line of one entry in a file; a body that is not there leaves two empty fields."""
+    fields = [entry.raw]
+    signed = ("signatures",) if entry.header.signatures is not None else ()
+    for name in ("event", "decision", *signed):
+        body = entry.bodies.get(name)
+        fields += (b"", b"") if body is None else (body.salt.hex().encode(), body.value)
+    return b"\t".join(fields) + b"\n"

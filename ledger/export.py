@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from ledger.canonical import canonical
 from ledger.checkpoint import Checkpoint, open_checkpoint
-from ledger.entry import Body, Entry
+from ledger.entry import line_of
 from ledger.errors import VerificationError
 from ledger.note import Verifier, parse_note
 from ledger.reader import StoredEntry
@@ -72,16 +72,6 @@ async def chunks(
         raise VerificationError(f"the log ends after {done} entries, its head says {head.size}")
     if pending:
         yield done, head.size, b"".join(pending)
-
-
-def line_of(entry: Entry) -> bytes:
-    """The line of one entry; a body that is not there leaves two empty fields."""
-    fields = [entry.raw]
-    signed = ("signatures",) if entry.header.signatures is not None else ()
-    for name in ("event", "decision", *signed):
-        body: Body | None = entry.bodies.get(name)
-        fields += (b"", b"") if body is None else (body.salt.hex().encode(), body.value)
-    return b"\t".join(fields) + b"\n"
 
 
 def _title(head: Checkpoint, checkpoint: str, verifier: Verifier) -> bytes:

@@ -70,13 +70,18 @@ class SampleLog:
     """Append events; export them, and give receipts."""
 
     def __init__(
-        self, signer: Signer = SIGNER, *, genesis: bytes | None = None, of: str = LEDGER_CONTRACT
+        self,
+        signer: Signer = SIGNER,
+        *,
+        genesis: bytes | None = None,
+        of: str = LEDGER_CONTRACT,
+        **given: Any,
     ) -> None:
         """`genesis` is the event of entry 0, and `of` its contract."""
         self.signer = signer
         self.entries: list[Entry] = []
         self._last: dict[str, tuple[int, bytes]] = {}
-        self.append(of, opening(signer) if genesis is None else genesis)
+        self.append(of, opening(signer) if genesis is None else genesis, **given)
 
     @classmethod
     def of(cls, size: int, *, signed: Collection[int] = (), **given: Any) -> SampleLog:

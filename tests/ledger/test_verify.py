@@ -18,9 +18,8 @@ import pytest
 from ledger import note, verify
 from ledger.canonical import canonical
 from ledger.checkpoint import Checkpoint, sign
-from ledger.entry import Body, Entry
+from ledger.entry import Body, Entry, line_of
 from ledger.errors import UnusableInput
-from ledger.export import line_of
 from ledger.merkle import root
 from ledger.note import Signer, Verifier
 from ledger.receipt import Receipt, TlogProof
