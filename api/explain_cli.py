@@ -12,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from api.console import console, printable, say
-from api.explanation import Told, documents_from, told_in_database, withheld
+from api.explanation import Told, told_in_database, withheld
 from ledger.errors import NotFound, UnusableInput
 from ledger.reader import Reader
-from policies.explanation import Cited, Explanation, Sentence, Version, cited
-from policies.replay import Export, Line
+from policies.carried import Carried, documents_from
+from policies.explanation import Explanation, Sentence, cited
+from policies.replay import Export
 from policies.words import Language
 
 # --- where it is found ----------------------------------------------------------------------------
@@ -41,9 +42,9 @@ def entry_in_file(path: Path, index: int) -> Told:
         export = Export(file)
         if index >= export.size:
             raise UnusableInput(_absent(index, export.size))
-        known = _Documents()
+        known = Carried()
         for line in export.entries():
-            known.take(line)
+            known.take(line.contract, line.event, line.decision)
             if line.index == index:
                 break
         if line.decision is None:
@@ -60,30 +61,6 @@ def entry_in_file(path: Path, index: int) -> Told:
             decision,
             documents_from(known.of(line.contract, cited(event, decision))),
         )
-
-
-class _Documents:
-    """The policy documents that the entries of an export carry, and which of them each contract has bound."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
-        self._bound: dict[tuple[str, Version], str] = {}
-
-    def take(self, line: Line) -> None:
-        # Canonical JSON: hardly any entry is looked into.
-        if line.event is None or b'"kind":"policy.' not in line.event:
-            return
-        event = orjson.loads(line.event)
-        data = event["data"]
-        if "text" in data:
-            self._texts[data["sha256"]] = data["text"]
-        denied = line.decision is None or orjson.loads(line.decision)["outcome"] == "denied"
-        if event["kind"] == "policy.activated" and not denied and data.get("mode", "enforce") == "enforce":
-            self._bound[line.contract, (data["policy"], data["version"])] = data["sha256"]
-
-    def of(self, contract: str, wanted: Cited) -> list[str]:
-        bound = {self._bound.get((contract, version), "") for version in wanted.versions}
-        return [self._texts[d] for d in (*(wanted.digests - bound), *bound) if d in self._texts]
 
 
 @contextmanager

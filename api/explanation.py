@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,9 +16,9 @@ from ledger.errors import NotFound
 from ledger.facts import Contract, Policy
 from ledger.reader import Reader, StoredEntry
 from ledger.values import format_timestamp
-from policies.document import PolicyDocument, parse_document
+from policies.carried import documents_from
+from policies.document import PolicyDocument
 from policies.explanation import Cited, Explanation, cited, explanation
-from policies.tree import PolicyDocumentError
 from policies.words import LANGUAGES, Language
 
 router = APIRouter(prefix="/v1")
@@ -75,16 +74,6 @@ async def _documents_in_database(reader: Reader, contract: str, wanted: Cited) -
     }
     policies = [await reader.fact(Policy, digest) for digest in (*(wanted.digests - bound), *bound)]
     return documents_from(policy.text for policy in policies if policy is not None)
-
-
-def documents_from(texts: Iterable[str]) -> tuple[PolicyDocument, ...]:
-    documents = []
-    for text in texts:
-        try:
-            documents.append(parse_document(text))
-        except PolicyDocumentError:
-            continue  # in a language of policies that this reader does not know: its clauses are not told
-    return tuple(documents)
 
 
 def withheld(index: int) -> str:

@@ -37,6 +37,7 @@ from ledger.values import format_timestamp, parse_timestamp
 from policies.conditions import CONDITIONS
 from policies.document import digest
 from policies.engine import Engine
+from policies.recheck import recheck
 
 CONTRACT = "11111111-2222-4333-8444-555555555555"
 OTHER_CONTRACT = "99999999-2222-4333-8444-555555555555"
@@ -251,6 +252,7 @@ class Workbench:
         self.load(event)
         decision = self.engine.judge(event, self.facts, at=now)
         self.log.append((event, decision))
+        assert recheck(decision.value()).faults == ()
         if decision.denied:
             refused = Refused(party=event.actor.party, id=event.id, index=index)
             self.facts.load([((Refused.name, refused.key), refused)])
