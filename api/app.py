@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api import anchors, audit, explanation, operate, problems, proofs, tiles
+from api import anchors, audit, bundle, explanation, operate, problems, proofs, tiles
 from api.auth import Keyring
 from api.database import Logins
 from api.evaluate import Evaluation
@@ -105,8 +106,10 @@ def build(settings: Settings, logins: Logins) -> Edge:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
+    app.state.bundling = asyncio.Semaphore(bundle.AT_ONCE_MAX)
     app.include_router(audit.router)
     app.include_router(explanation.router)
+    app.include_router(bundle.router)
     app.include_router(proofs.router)
     app.include_router(tiles.router)
     app.include_router(operate.router)

@@ -16,6 +16,7 @@ from api.auth import Caller, Forbidden, KeyHolder
 from api.problems import NotYet
 from api.schemas import (
     INDEX_MAX,
+    SERIAL,
     CompletenessView,
     ContractName,
     ContractView,
@@ -79,8 +80,11 @@ class Sight:
         return self.contracts is None or contract in self.contracts
 
 
-async def _sight(request: Request, caller: Caller, query: Reading) -> Sight:
-    """Raises NotYet before anything else is looked at: a replica may not know the contract either."""
+async def sight_of(request: Request, caller: Caller, query: Reading) -> Sight:
+    """Where a caller reads.
+
+    Raises NotYet before anything else is looked at: a replica may not know the contract either.
+    """
     reader = service_of(request).reader
     if query.min_index is not None:
         size = (await reader.head()).size
@@ -93,10 +97,11 @@ async def _sight(request: Request, caller: Caller, query: Reading) -> Sight:
     return Sight(reader, await reader.contracts_of(caller.party), caller.party, caller.withheld)
 
 
-async def _sight_of_facts(request: Request, caller: Caller, query: Reading) -> Sight:
+async def sight_of_facts(request: Request, caller: Caller, query: Reading) -> Sight:
+    """Likewise, of what is folded from events."""
     if caller.withheld.events:
         raise Forbidden("facts are folded from events, and some of these are withheld from this key")
-    return await _sight(request, caller, query)
+    return await sight_of(request, caller, query)
 
 
 # --- entries --------------------------------------------------------------------------------------
@@ -106,7 +111,7 @@ async def readable_entry(
     request: Request, index: int, caller: Caller, query: Reading
 ) -> tuple[Reader, StoredEntry]:
     """The entry, and where it was read. NotFound, if there is none or the caller may not read it."""
-    sight = await _sight(request, caller, query)
+    sight = await sight_of(request, caller, query)
     stored = await sight.reader.entry(index)
     if not sight.sees(stored.entry.header.contract):
         # In the same words as for an entry that is not there: its existence is not theirs to know.
@@ -150,7 +155,7 @@ async def list_entries(
 
     It ends early, or is empty, where it grows past 8 MiB or few of many entries match.
     """
-    sight = await _sight(request, caller, query)
+    sight = await sight_of(request, caller, query)
     if not sight.sees(query.contract):
         raise Forbidden("a submitter lists the entries of one of its own contracts: give `contract`")
     wanted = Filter(**query.model_dump(exclude={"min_index"}))
@@ -238,7 +243,7 @@ async def get_contract(
 
     The first 100 orders and shipments: the rest have routes of their own.
     """
-    sight = await _sight_of_facts(request, caller, query)
+    sight = await sight_of_facts(request, caller, query)
     reader = sight.reader
     found = await _contract(contract, sight)
     chain = await reader.fact(Chain, contract)
@@ -274,7 +279,7 @@ async def prove_complete(
 
     The tail is hashed as RFC 9162 §2.1.1 hashes an entry: canonical JSON of `contract`, `count`, `head`.
     """
-    sight = await _sight(request, caller, query)
+    sight = await sight_of(request, caller, query)
     await _contract(contract, sight)
     summary = await sight.reader.last_summary()
     proof = prove(await sight.reader.tails(summary.index), contract)
@@ -303,7 +308,7 @@ async def _listed(
     *,
     view: Callable[[FactT], dict[str, Any]] = Fact.view,
 ) -> dict[str, Any]:
-    sight = await _sight_of_facts(request, caller, query)
+    sight = await sight_of_facts(request, caller, query)
     await _contract(contract, sight)
     found, following = await _facts(sight.reader, fact, contract, query)
     response.headers.update(_next_link(request, following))
@@ -383,12 +388,12 @@ def _shipment(shipment: Shipment) -> dict[str, Any]:
 async def get_device(
     request: Request,
     response: Response,
-    serial: Annotated[str, Path(pattern=r"^[A-Z0-9][A-Z0-9._-]{2,39}$")],
+    serial: Annotated[str, Path(pattern=SERIAL)],
     caller: KeyHolder,
     query: Annotated[LinkQuery, Query()],
 ) -> dict[str, Any]:
     """What is true of one device now, and its custody chain: every entry that speaks of it, in order."""
-    sight = await _sight_of_facts(request, caller, query)
+    sight = await sight_of_facts(request, caller, query)
     device = await sight.reader.fact(Device, serial)
     if device is not None and not _shows(device, sight):
         device = None

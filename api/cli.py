@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from api import database, keys
@@ -156,8 +157,46 @@ def tiles(
 
 
 @app.command()
+def bundle(
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    serial: Annotated[str | None, typer.Option(help="The custody chain of a device.")] = None,
+    contract: Annotated[str | None, typer.Option(help="A contract, whole.")] = None,
+    index: Annotated[str | None, typer.Option(help="These entries: N, or N,M and so on.")] = None,
+    party: Annotated[
+        str | None, typer.Option(help="Only what this party may see; by default everything.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Write evidence to take away: entries with proofs, checkpoint, policy documents and a page to read.
+
+    `chipledger verify` checks it without database and service.
+    """
+    from api.bundle import bundle_to
+    from api.schemas import BundleQuery
+
+    with explained():
+        try:
+            asked = BundleQuery(serial=serial, contract=contract, index=_indexes(index)).asked
+        except ValidationError as error:
+            raise UnusableInput("; ".join(one["msg"] for one in error.errors())) from None
+        settings = settings_of(home)
+        with database.opened(settings) as logins:
+            length = asyncio.run(bundle_to(out, asked, settings, logins, party=party))
+    errors.print(printable(f"{length:,} bytes written to {out}"), soft_wrap=True)
+
+
+def _indexes(text: str | None) -> list[int]:
+    try:
+        return [int(one) for one in text.split(",")] if text is not None else []
+    except ValueError:
+        raise UnusableInput(f"--index is {text!r}, must be N, or N,M and so on") from None
+
+
+@app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="An export, or a folder of tiles.", exists=False)],
+    file: Annotated[
+        Path, typer.Argument(help="An export, a folder of tiles, or an evidence bundle.", exists=False)
+    ],
     key: Annotated[str | None, typer.Option(help="Verifier key of the log, obtained elsewhere.")] = None,
     receipt: Annotated[
         list[Path] | None,
@@ -179,11 +218,14 @@ def verify(
 ) -> None:
     """Check an export: every byte, both chains, every commitment, the root, the receipts.
 
+    Or an evidence bundle: each entry, what was shown whole, and each recorded comparison, made again.
+
     Or a folder of tiles: every header, both chains, every tile, the root, the receipts. A tlog-proof shows no
     entry: what is checked is that the entry there, as the log has it now, is the one that it was made for.
     Needs no database and no service. Exit status 0: it holds. 1: tampered. 2: unusable input.
     """
-    from api.export import Held, verify_file
+    from api.export import verify_file
+    from api.held import Held
 
     held = Held(key, receipt or (), checkpoint or (), witnesses, timestamp or (), timestamp_roots)
     try:

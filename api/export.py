@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
+from api.bundle_check import verify_bundle
 from api.database import Logins
+from api.held import Held
 from api.settings import Settings
 from ledger import export, keys
+from ledger.archive import BYTES_MAX, is_archive
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.cosignature import cosignatures_in
 from ledger.errors import UnusableInput, VerificationError
@@ -79,25 +81,16 @@ async def receipt_for(index: int, settings: Settings, logins: Logins) -> Receipt
         await reader.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a log is held against, as files: given by whoever does not take its own word."""
-
-    key: str | None = None
-    receipts: Sequence[Path] = ()
-    checkpoints: Sequence[Path] = ()
-    """Signed by the log, kept elsewhere; with `witnesses` also cosigned."""
-    witnesses: Path | None = None
-    """Whose cosignatures are enough (C2SP tlog-policy)."""
-    timestamps: Sequence[Path] = ()
-    """Of the first checkpoint that each is of (RFC 3161)."""
-    timestamp_roots: Path | None = None
-
-
 def verify_file(path: Path, held: Held, advance: Advance) -> list[str]:
-    """The words of an export, or a folder of tiles, that holds. Raises VerificationError, UnusableInput
-    or OSError."""
+    """The words of an export, a folder of tiles or a bundle that holds.
+
+    Raises VerificationError, UnusableInput or OSError.
+    """
     verifier = Verifier.parse(held.key) if held.key is not None else None
+    if path.is_file():
+        with path.open("rb") as file:
+            if is_archive(file.peek(4)):
+                return verify_bundle(file.read(2 * BYTES_MAX + 1), verifier, held)
     receipts = [parse_receipt(one.read_bytes()) for one in held.receipts]
     if verifier is None and (held.checkpoints or path.is_dir()):
         raise UnusableInput("this needs the log's key: give --key, obtained elsewhere")

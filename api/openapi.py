@@ -123,6 +123,8 @@ def _complete(operation: dict[str, Any], path: str) -> None:
     for status, words in _READ_PROBLEMS.items():
         if not open_to_all or status not in ("400", "401", "403"):
             responses.setdefault(status, _problem(words))
+    if path == "/v1/bundles":
+        responses["413"] = _problem("The bundle would be larger than the limits that it names.")
     if any(parameter["name"] == "min_index" for parameter in operation.get("parameters", ())):
         responses["412"] = _problem("Not as far as `min_index` yet; see Retry-After.")
 

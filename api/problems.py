@@ -80,7 +80,8 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
         "written.",
     ),
     errors.TooLarge: Problem(
-        "too-large", 413, "Too large", "An event is at most 1 MiB, a batch at most 16 MiB and 1,000 events."
+        "too-large", 413, "Too large", "An event is at most 1 MiB, a batch at most 16 MiB and 1,000 events, "
+        "a bundle at most 64 MiB and 10,000 entries.",
     ),
     errors.Conflict: Problem(
         "id-conflict", 409, "Id taken by another event",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from ledger.values import UUID_PATTERN, Identifier, Timestamp
 from policies.conditions.parameters import Duration
@@ -14,6 +14,7 @@ from policies.words import Tag
 INDEX_MAX = 2**53 - 1
 """The largest integer that every JSON reader takes exactly."""
 
+SERIAL: Final = r"^[A-Z0-9][A-Z0-9._-]{2,39}$"
 Index = Annotated[int, Field(ge=0, le=INDEX_MAX)]
 ContractName = Annotated[str, Field(pattern=rf"{UUID_PATTERN}|^_ledger$")]
 After = Annotated[int, Field(ge=-1, le=INDEX_MAX, description="Entries after this index.")]
@@ -51,6 +52,28 @@ class EntryQuery(Reading):
 
 class ExplanationQuery(Reading):
     lang: Annotated[Tag | None, Field(description="English or Chinese; else by `Accept-Language`.")] = None
+
+
+class BundleQuery(Reading):
+    """One of these."""
+
+    serial: Annotated[str | None, Field(pattern=SERIAL, description="The custody chain of a device.")] = None
+    contract: Annotated[ContractName | None, Field(description="A contract, whole.")] = None
+    index: Annotated[
+        list[Index], Field(max_length=1000, description="These entries; repeat it for several.")
+    ] = []
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.asked) != 1:
+            raise ValueError(f"give one of serial, contract or index; {len(self.asked)} are given")
+        return self
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What is given of these."""
+        given = {"serial": self.serial, "contract": self.contract, "index": sorted(set(self.index)) or None}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class LinkQuery(Reading):

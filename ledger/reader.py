@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -227,6 +228,22 @@ class Reader:
         )
         return [_stored(row) for row in rows]
 
+    async def chain(self, contract: str, *, after: int = -1, limit: int = 1_000) -> list[StoredEntry]:
+        """The entries of a contract behind an index, ascending."""
+        page = await self.entries(Filter(contract=contract, after=after, limit=limit))
+        return page.entries
+
+    async def grounds(
+        self, contracts: Collection[str], kinds: Collection[str], *, after: int = -1, limit: int = 1_000
+    ) -> list[StoredEntry]:
+        """The entries of contracts whose kinds begin with one of `kinds`, ascending: what others rest on."""
+        rows = await self._rows(
+            f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+            " WHERE e.contract = ANY(%s) AND e.kind LIKE ANY(%s) AND e.index > %s ORDER BY e.index LIMIT %s",
+            [list(contracts), [f"{kind}%" for kind in kinds], after, limit],
+        )
+        return [_stored(row) for row in rows]
+
     @asynccontextmanager
     async def stream(self, *, size: int | None = None) -> AsyncIterator[AsyncIterator[StoredEntry]]:
         """Every entry below `size`, in order, in constant memory."""
@@ -263,6 +280,20 @@ class Reader:
             "SELECT authority, size, note, token, stamped_at FROM timestamps WHERE size > %s"
             " ORDER BY size, authority LIMIT %s",
             [after, limit],
+        )
+        return [Timestamp(*row) for row in rows]
+
+    async def timestamps_over(self, indexes: Collection[int], *, limit: int) -> list[Timestamp]:
+        """For each entry the first stamped checkpoint that covers it, ascending: the last `limit` of them."""
+        stamped = await self._rows("SELECT size, authority FROM timestamps ORDER BY size, authority")
+        sizes = [size for size, _ in stamped]
+        places = {bisect_right(sizes, index) for index in indexes} - {len(sizes)}
+        chosen = [stamped[place] for place in sorted(places)[-limit:]]
+        rows = await self._rows(
+            "SELECT t.authority, t.size, t.note, t.token, t.stamped_at FROM timestamps t"
+            " JOIN unnest(%s::bigint[], %s::text[]) AS wanted (size, authority) USING (size, authority)"
+            " ORDER BY t.size, t.authority",
+            [[size for size, _ in chosen], [authority for _, authority in chosen]],
         )
         return [Timestamp(*row) for row in rows]
 

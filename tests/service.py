@@ -17,7 +17,8 @@ from pydantic import SecretStr
 
 from api import database, keys
 from api.app import build
-from api.export import Held, export_to, verify_file
+from api.export import export_to, verify_file
+from api.held import Held
 from api.server import config_of
 from api.settings import Settings
 from ledger.rebuild import compare

@@ -27,7 +27,8 @@ from pathlib import Path
 import psycopg
 
 from api.embedded import Embedded
-from api.export import Held, verify_file
+from api.export import verify_file
+from api.held import Held
 from api.replay import replay_file
 from tests.benchmarks import (
     attestations,
