@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import zipfile
@@ -277,21 +276,44 @@ def test_the_command_writes_what_the_route_gives(
 ) -> None:
     path = tmp_path / "bundle.zip"
 
-    def written(party: str | None, **asked: Any) -> Bundle:
-        done = bundles.bundle_to(path, asked, service.settings, service.logins, party=party)
-        assert asyncio.run(done) == path.stat().st_size
+    def written(*asked: object) -> Bundle:
+        done = run("bundle", *asked, "--out", path, url=service.owner, home=service.settings.home)
+        assert (done.status, done.out) == (0, ""), done.err
+        assert f"{path.stat().st_size:,} bytes written" in done.err
         return open_bundle(path.read_bytes(), verifier=verifier)
 
     served = opened(auditor, verifier, contract=live.contract)
-    assert written(None, contract=live.contract).entries == served.entries
-    assert written(BUYER, serial=live.serials(1)[0]).reader == {"role": "submitter", "party": BUYER}
-    done = run("verify", str(path), "--key", str(verifier))
+    assert written("--contract", live.contract).entries == served.entries
+    assert written("--index", "3,0,3").asked == {"index": [0, 3]}
+    own = written("--serial", live.serials(1)[0], "--party", BUYER)
+    assert own.reader == {"role": "submitter", "party": BUYER}
+    done = run("verify", path, "--key", verifier)
     assert (done.status, done.out.startswith("OK ")) == (0, True), done.err
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
-    done = run("verify", str(path), "--key", str(verifier))
+    done = run("verify", path, "--key", verifier)
     assert (done.status, done.err.startswith("TAMPERED")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ([], "give one of serial, contract or index; 0 are given"),
+        (["--serial", "SN000001", "--index", "1"], "2 are given"),
+        (["--index", "1,x"], "--index is '1,x', must be N, or N,M"),
+        (["--serial", "NO-SUCH-DEVICE"], "does not speak of a device"),
+        (["--index", "0", "--party", "nobody-inc"], "there is no entry 0"),
+    ],
+)
+def test_the_command_says_what_it_cannot_do(
+    service: Service, live: LiveContract, tmp_path: Path, asked: list[str], words: str
+) -> None:
+    path = tmp_path / "bundle.zip"
+    done = run("bundle", *asked, "--out", path, url=service.owner, home=service.settings.home)
+    assert (done.status, done.out) == (2, "")
+    assert words in done.err
+    assert not path.exists()
 
 
 def test_the_checkpoints_that_others_vouch_for_come_along(
