@@ -13,10 +13,13 @@ import orjson
 import pytest
 from rich.console import Console
 
+from api.bundle_check import verify_bundle
 from api.demo import closing, stage
 from api.demo.stage import WIDTH, Play
-from api.story import AUTHORITY, PARTIES, story
+from api.held import Held
+from api.story import AUTHORITY, CONTRACT, PARTIES, story
 from ledger.errors import Unavailable
+from ledger.note import Verifier
 from policies.replay import Export
 from tests.conftest import copied
 from tests.service import Service, running, settings_for
@@ -70,6 +73,19 @@ def test_no_line_is_wider_than_a_page(played: Played) -> None:
     wide = [line for line in played.printed if len(line) > WIDTH and not line.startswith("  $ cd ")]
     assert wide == []
     assert len(played.printed) > 200
+
+
+def test_bundles_of_the_year_hold_offline(played: Played) -> None:
+    """Of the contract, and of a chip: by REST, as an auditor and as a party."""
+    key = Verifier.parse(played.log[0][0]["data"]["key"])
+    for who, asked in (("auditor", {"contract": CONTRACT}), ("cascade", {"serial": "H200-000001"})):
+        answer = played.play.request(who, "GET", "/v1/bundles", params=asked)
+        assert answer.status_code == 200, answer.text
+        words = verify_bundle(answer.content, key, Held())
+        assert words[0].startswith("OK ")
+        assert not any("index.html" in line for line in words)
+        compared = next(line for line in words if line.startswith("rechecked"))
+        assert int(compared.split()[1]) > 30
 
 
 def test_the_year_has_one_of_everything(played: Played) -> None:

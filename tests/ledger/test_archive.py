@@ -43,6 +43,11 @@ def test_every_flipped_bit_is_found() -> None:
             unpack(bytes(altered))
 
 
+def test_a_file_that_is_altered_is_named() -> None:
+    with pytest.raises(VerificationError, match=r"'b.txt' is cut short or altered"):
+        unpack(pack(FILES).replace(b"second", b"Second"))
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_zip_that_is_cut_short_or_goes_on_is_found(cut: int) -> None:
     raw = pack(FILES)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from ledger.archive import pack, unpack
-from ledger.bundle import MANIFEST, write
+from ledger.bundle import MANIFEST, Summary, write
 from ledger.canonical import canonical, parse
 from ledger.errors import UnusableInput, VerificationError
+from ledger.summary import prove, root_of
 from ledger.verify_bundle import open_bundle
 from tests.ledger.sample_bundle import DIGEST, SIZE, content, rewritten, summarised, tails_of, whole
 from tests.ledger.sample_log import CONTRACTS, SIGNER, SampleLog, signer_of
@@ -161,6 +162,36 @@ def test_the_tail_of_a_contract_that_was_cut_off_before_the_summary_is_found() -
     chain = sorted(e.header.index for e in log.entries if e.header.contract == CONTRACTS[0])
     made = content(log, {"contract": CONTRACTS[0]}, {0, summary.index, *chain[:-1]}, summary=summary)
     refused(write(made._replace(schemas={})), "it is not whole")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"previous": bytes(32)}, "not chained to the entry before it"),
+        ({"contract_previous": bytes(32)}, "does not continue the chain"),
+        ({"contract_index": 0}, "does not continue the chain"),
+        ({"recorded_at": "2027-03-01T09:30:00.000000Z"}, "is recorded before"),
+    ],
+)
+def test_a_log_whose_operator_broke_a_chain_is_refused(header: dict[str, Any], words: str) -> None:
+    """It is in the tree and signed for: only the entries before it contradict it."""
+    log = SampleLog.of(3)
+    for number in range(2):
+        log.append(CONTRACTS[0], canonical({"id": number}), header=header if number else {})
+    refused(write(content(log, {"index": [3, 4]}, {0, 2, 3, 4}, schemas={})), words)
+
+
+@pytest.mark.parametrize("change", [{"entries": 1}, {"entries": 4}, {"head": "00" * 32}])
+def test_a_summary_that_says_of_the_contract_what_is_not_so_is_refused(change: dict[str, Any]) -> None:
+    """By an operator who signs it: then contract and summary contradict each other."""
+    log = SampleLog.of(9)
+    tails = [t._replace(**change) if t.contract == CONTRACTS[0] else t for t in tails_of(log)]
+    data = {"contracts": len(tails), "root": root_of(tails).hex()}
+    log.append("_ledger", canonical({"kind": "contracts.summarised", "version": 1, "data": data}))
+    chain = {e.header.index for e in log.entries if e.header.contract == CONTRACTS[0]}
+    summary = Summary(9, prove(tails, CONTRACTS[0]))
+    made = content(log, {"contract": CONTRACTS[0]}, {0, 9, *chain}, summary=summary, schemas={})
+    refused(write(made), "it is not whole")
 
 
 def test_a_proof_of_another_contract_or_of_no_summary_is_refused() -> None:
