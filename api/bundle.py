@@ -230,7 +230,8 @@ async def _summary(reader: Reader, contract: str) -> Summary | None:
 
 async def _anchors(reader: Reader, gathered: _Gathered, checkpoint: Checkpoint) -> list[Anchor]:
     """The last checkpoint that witnesses have cosigned, and the timestamps that bound the entries."""
-    indexes = [one.index for one in gathered.entries.values() if one.entry.header.contract != LEDGER_CONTRACT]
+    # The opening is in every bundle: when it was there is asked only where nothing else is.
+    indexes = gathered.entries.keys() - {0} or {0}
     stamped = await reader.timestamps_over(indexes, limit=TIMESTAMPS_MAX)
     witnessed = await reader.witnessed()
     vouched: list[tuple[str, bytes | None]] = [(one.note, one.token) for one in stamped]

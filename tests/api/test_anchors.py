@@ -12,11 +12,16 @@ import httpx2 as httpx
 import pytest
 from typer.testing import CliRunner
 
+from api.bundle_check import verify_bundle
 from api.cli import app
+from api.held import Held
 from ledger import keys
 from ledger.checkpoint import Checkpoint, sign
 from ledger.cosignature import cosignatures_in
+from ledger.errors import VerificationError
+from ledger.verify_bundle import open_bundle
 from tests.conftest import copied
+from tests.ledger.sample_bundle import rewritten
 from tests.ledger.witness_server import AuthorityServer, WitnessServer, authority, witnesses
 from tests.service import Service, running, settings_for
 
@@ -89,7 +94,7 @@ def test_an_outsider_checks_witnesses_and_time_offline(anchored: Anchored, tmp_p
     )
     assert done.exit_code == 0, done.output
     assert "continues 1 checkpoint kept elsewhere" in done.output
-    assert "is cosigned by witness.example/w0" in done.output
+    assert "is cosigned by witness.example/w" in done.output
     stamped = [*verify, "--checkpoint", str(tmp_path / "stamped"), "--timestamp", str(tmp_path / "token")]
     done = CliRunner().invoke(app, [*stamped, "--timestamp-roots", str(anchored.tsa.roots)])
     assert done.exit_code == 0, done.output
@@ -103,6 +108,29 @@ def test_an_outsider_checks_witnesses_and_time_offline(anchored: Anchored, tmp_p
     other = [*verify, "--checkpoint", str(tmp_path / "cosigned"), "--timestamp", str(tmp_path / "token")]
     done = CliRunner().invoke(app, [*other, "--timestamp-roots", str(anchored.tsa.roots)])
     assert done.exit_code == 1, done.output
+
+
+def test_a_bundle_brings_the_words_of_both_along(anchored: Anchored) -> None:
+    with anchored.service.client("auditor") as client:
+        until(lambda: len(client.get("/v1/timestamps").json()["timestamps"]) == 1)
+        until(lambda: client.get("/v1/witnesses").json()["witnessed"] == 1)
+        raw = client.get("/v1/bundles?index=0").raise_for_status().content
+    verifier = keys.load(anchored.service.settings.key_path, passphrase=None).verifier
+    stamp, witnessed = open_bundle(raw, verifier=verifier).anchors
+    assert stamp.token is not None
+    assert anchored.tsa.verifies(stamp.token, stamp.note)
+    words = verify_bundle(raw, verifier, Held(witnesses=anchored.policy, timestamp_roots=anchored.tsa.roots))
+    assert any(line.startswith("entries below 1 are cosigned by witness.example/w") for line in words)
+    assert any(line.startswith("entries below 1 were there at 2") for line in words)
+    assert "remark: 1 timestamps were not checked: give --timestamp-roots" in verify_bundle(
+        raw, verifier, Held()
+    )
+    bare = rewritten(raw, {"anchors/1.checkpoint": stamp.note.encode()})
+    with pytest.raises(VerificationError, match="by as many as the policy asks for"):
+        verify_bundle(bare, verifier, Held(witnesses=anchored.policy))
+    swapped = rewritten(raw, {"anchors/0.checkpoint": witnessed.note.encode()})
+    with pytest.raises(VerificationError, match="the timestamp does not hold"):
+        verify_bundle(swapped, verifier, Held(timestamp_roots=anchored.tsa.roots))
 
 
 def test_a_log_that_does_not_continue_a_kept_checkpoint_is_tampered_with(

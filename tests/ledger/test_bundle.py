@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
+from ledger import merkle
 from ledger.archive import pack, unpack
-from ledger.bundle import MANIFEST, Summary, write
+from ledger.bundle import MANIFEST, Anchor, Summary, write
 from ledger.canonical import canonical, parse
 from ledger.errors import UnusableInput, VerificationError
+from ledger.note import Signer
 from ledger.summary import prove, root_of
 from ledger.verify_bundle import open_bundle
 from tests.ledger.sample_bundle import DIGEST, SIZE, content, rewritten, summarised, tails_of, whole
 from tests.ledger.sample_log import CONTRACTS, SIGNER, SampleLog, signer_of
+from tests.ledger.test_rotation import FIRST, SECOND, THIEF, THIRD, rotated
 
 GOLDEN = Path(__file__).parents[1] / "vectors" / "bundle-format-1.zip"
 
@@ -86,6 +89,40 @@ def test_a_signed_entry_keeps_its_third_body() -> None:
         opened(write(content(log, asked, {0, 6}, schemas={})))
     log.withhold(6, "signatures")
     assert opened(write(content(log, asked, {0, 6}, schemas={}))).signatures_unchecked == 1
+
+
+def of_rotated(signer: Signer, indexes: set[int], **given: Any) -> bytes:
+    """Entry 8 of a log whose key went over with entries 3 and 6."""
+    log = rotated()
+    signed = {"checkpoint": log.checkpoint(signer=signer), "verifier": signer.verifier}
+    return write(content(log, {"index": [8]}, indexes, schemas={}, **signed, **given))
+
+
+@pytest.mark.parametrize("given", [FIRST, SECOND, THIRD])
+def test_whoever_has_any_key_of_the_log_follows_it_to_the_present_one(given: Signer) -> None:
+    log = rotated()
+    anchors = [
+        Anchor(log.checkpoint(size, signer=key), merkle.prove_consistency(log.leaves, size))
+        for size, key in ((3, FIRST), (4, SECOND), (9, THIRD))
+    ]
+    raw = of_rotated(THIRD, {0, 3, 6, 8}, anchors=anchors)
+    assert open_bundle(raw, verifier=given.verifier).key == THIRD.verifier
+
+
+def test_a_key_that_has_gone_or_came_from_nowhere_is_refused() -> None:
+    log = rotated()
+    for raw, given, words in (
+        (of_rotated(FIRST, {0, 3, 6, 8}), FIRST, "key of the rotation is"),
+        (of_rotated(THIRD, {0, 3, 8}), FIRST, "key of the rotation is"),
+        (of_rotated(THIRD, {0, 8}), FIRST, "key of the opening is"),
+        (of_rotated(THIRD, {0, 6, 8}), FIRST, "must be from"),
+        (of_rotated(THIRD, {0, 3, 6, 8}), THIEF, "must be the given"),
+    ):
+        with pytest.raises(VerificationError, match=words):
+            open_bundle(raw, verifier=given.verifier)
+    late = Anchor(log.checkpoint(8, signer=FIRST), merkle.prove_consistency(log.leaves, 8))
+    with pytest.raises(VerificationError, match="no known key signed"):
+        open_bundle(of_rotated(THIRD, {0, 3, 6, 8}, anchors=[late]), verifier=FIRST.verifier)
 
 
 # --- what is done to it ---------------------------------------------------------------------------
