@@ -1,7 +1,7 @@
 """Which way each finding compares what was observed with its limit, so that numbers alone recheck it.
 
-A finding under a code states a relation. `quantity_cap.over` states that more was observed than the limit;
-`quantity_cap.pass`, that no more was. What is not listed cannot be rechecked so: its numbers are names, or
+A finding under a code, or a breach (`late`), states a relation. `quantity_cap.over` states that more was
+observed than the limit; `quantity_cap.pass`, that no more was. What is not listed cannot be rechecked so: its numbers are names, or
 it rests on more than them (`end_user_statement.pass`: below the limit, or a statement is on file).
 """
 
@@ -49,6 +49,7 @@ _STATED: Final[Mapping[Relation, str]] = {
         transfer_devices.license transfer_known.devices
         max_backdating.backdated order_amendable.below_released period_over.not_yet license_amendment.window
         policy_activation.retroactive
+        install_deadline.late rma_return.late revenue_share_due.late batch_due.late domestic_copurchase.late
     """,
     ">=": """
         destruction_evidence.pass fleet_coverage.pass remote_tenant_kyc.pass service_level.pass

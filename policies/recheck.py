@@ -81,9 +81,24 @@ def recheck_all(decisions: Mapping[int, Json], events: Mapping[int, Json]) -> Re
         one = recheck(decision)
         # Of one that is not of the form nothing more can be said.
         faults = one.faults or tuple(_of_overrides(index, decision, decisions, events))
-        named = tuple(Fault(fault.condition, f"entry {index}: {fault.what}") for fault in faults)
-        found += one._replace(faults=named)
+        found += one._replace(faults=tuple(_at(index, fault) for fault in faults))
+    for index, event in events.items():
+        if event.get("kind") == "obligation.breached":
+            breach = _of_breach(event.get("data"))
+            found += breach._replace(faults=tuple(_at(index, fault) for fault in breach.faults))
     return found
+
+
+def _at(index: int, fault: Fault) -> Fault:
+    return Fault(fault.condition, f"entry {index}: {fault.what}")
+
+
+def _of_breach(data: Any) -> Recheck:
+    """What the ledger has found of a duty at its instant, in the numbers of a finding."""
+    try:
+        return _compare({**data, "id": data["obligation"], "result": "fail", "code": f"{data['uses']}.late"})
+    except (KeyError, TypeError):
+        return Recheck(faults=(Fault("", "the breach is not of the form that a ledger commits"),))
 
 
 def _of_overrides(

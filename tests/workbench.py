@@ -37,7 +37,7 @@ from ledger.values import format_timestamp, parse_timestamp
 from policies.conditions import CONDITIONS
 from policies.document import digest
 from policies.engine import Engine
-from policies.recheck import recheck
+from policies.recheck import recheck, recheck_all
 
 CONTRACT = "11111111-2222-4333-8444-555555555555"
 OTHER_CONTRACT = "99999999-2222-4333-8444-555555555555"
@@ -278,7 +278,10 @@ class Workbench:
                 self.facts.load((key, self._stored(*key)) for key in lacking)
             said = fallen_due(keys, self.facts, self.engine, index=len(self.log), at=now, origin="workbench")
             self.log.extend((submission.event, decision) for submission, decision in said)
-        return [event for event, _ in self.log[first:]]
+        said = [event for event, _ in self.log[first:]]
+        told = {number: event.model_dump(mode="json") for number, event in enumerate(said)}
+        assert recheck_all({}, told).faults == ()
+        return said
 
     def _duties(self) -> list[Duty]:
         stored = {key: decode(key[0], fact) for key, fact in self._store.items() if key[0] == Duty.name}

@@ -12,7 +12,8 @@ import pytest
 from ledger.canonical import parse
 from policies.comparisons import CUT_OFF, IN_PART, RELATIONS, STRICT
 from policies.conditions import CONDITIONS
-from policies.recheck import Fault, recheck, recheck_all
+from policies.obligations import OBLIGATIONS
+from policies.recheck import Fault, Recheck, recheck, recheck_all
 from policies.rules import SENTENCES
 from policies.words import ENGLISH
 from tests.policies.test_replay import GOLDEN
@@ -66,6 +67,8 @@ def test_every_code_that_is_said_of_two_numbers_is_compared_or_said_not_to_be() 
     codes = {
         f"{name}.{code}": words for name, used in CONDITIONS.items() for code, words in used.sentences.items()
     }
+    late = {f"{name}.late": used.sentences.get("late", "") for name, used in OBLIGATIONS.items()}
+    codes |= late
     said = {
         code
         for code, words in {**codes, **SENTENCES}.items()
@@ -164,6 +167,19 @@ def test_an_override_is_one_before_it_that_names_the_condition_and_stood() -> No
     assert "no override of it" in faults({3: {**granted, "kind": "order.placed"}})[0].what
     assert "was refused" in faults({3: granted}, "denied")[0].what
     assert "must be one before it" in recheck_all({2: decision}, {}).faults[0].what
+
+
+def test_a_breach_states_what_was_short() -> None:
+    data = {"obligation": "install", "uses": "install_deadline", "observed": 7, "limit": 10, "shortfall": 3}
+
+    def found(**changes: Any) -> Recheck:
+        return recheck_all({}, {9: {"kind": "obligation.breached", "data": {**data, **changes}}})
+
+    assert found() == Recheck(compared=1)
+    assert found(observed=None) == Recheck()
+    assert "states that 10 < 10" in str(found(observed=10).faults[0])
+    assert "entry 9: shortfall is 4" in str(found(shortfall=4).faults[0])
+    assert recheck_all({}, {9: {"kind": "obligation.breached", "data": [1]}}).faults
 
 
 @pytest.mark.parametrize(
