@@ -1,8 +1,9 @@
 """Which way each finding compares what was observed with its limit, so that numbers alone recheck it.
 
 A finding under a code, or a breach (`late`), states a relation. `quantity_cap.over` states that more was
-observed than the limit; `quantity_cap.pass`, that no more was. What is not listed cannot be rechecked so: its numbers are names, or
-it rests on more than them (`end_user_statement.pass`: below the limit, or a statement is on file).
+observed than the limit; `quantity_cap.pass`, that no more was. What is not listed cannot be rechecked so: its
+numbers are names, or it rests on more than them (`end_user_statement.pass`: below the limit, or a statement
+is on file).
 """
 
 from __future__ import annotations
