@@ -33,7 +33,7 @@ from policies.dossier import page
 from policies.explanation import cited
 
 AT_ONCE_MAX: Final = 2
-"""Bundles that a process makes at the same time; each may take 200 MiB. Others wait."""
+"""Bundles that a process makes at the same time, for each takes several times its size. Others wait."""
 SLICE_ENTRIES: Final = 100
 TIMESTAMPS_MAX: Final = 100
 MEDIA_TYPE: Final = "application/zip"
@@ -95,6 +95,9 @@ async def made(
 ) -> bytes:
     """The bytes of a bundle. Raises NotFound for what is not there or not the caller's, and TooLarge."""
     reader = sight.reader
+    # Before anything is read: an answer that takes longer would tell that it is there.
+    if "contract" in asked and not sight.sees(asked["contract"]):
+        raise NotFound(f"there is no contract {asked['contract']}")
     # Before the head, so that the head covers it.
     summary = await _summary(reader, asked["contract"]) if "contract" in asked else None
     head = await reader.head()
@@ -106,7 +109,7 @@ async def made(
         case {"serial": serial}:
             await _of_device(sight, serial, gathered)
         case {"contract": contract}:
-            await _of_contract(sight, contract, gathered)
+            await _of_contract(reader, contract, gathered)
         case {"index": indexes}:
             await _of_indexes(sight, indexes, gathered)
     await _overrides(sight, gathered)
@@ -177,12 +180,11 @@ async def _of_device(sight: Sight, serial: str, gathered: _Gathered) -> None:
         gathered.take(grounds)
 
 
-async def _of_contract(sight: Sight, contract: str, gathered: _Gathered) -> None:
-    reader, there = sight.reader, False
-    if sight.sees(contract):
-        async for found in _slices(lambda after: reader.chain(contract, after=after, limit=SLICE_ENTRIES)):
-            gathered.take(found)
-            there = True
+async def _of_contract(reader: Reader, contract: str, gathered: _Gathered) -> None:
+    there = False
+    async for found in _slices(lambda after: reader.chain(contract, after=after, limit=SLICE_ENTRIES)):
+        gathered.take(found)
+        there = True
     if not there:
         raise NotFound(f"there is no contract {contract}")
 

@@ -18,7 +18,7 @@ from ledger.verify_bundle import Bundle
 from policies.carried import Carried, documents_from
 from policies.document import PolicyDocument
 from policies.explanation import Explanation, Sentence, cited, explanation
-from policies.words import ENGLISH, LANGUAGES
+from policies.words import ENGLISH, LANGUAGES, Language
 
 EVENT_CHARACTERS_MAX: Final = 20_000
 """Of one event; all of it is beside the page."""
@@ -103,7 +103,7 @@ class _Told:
         outcome = str(self._decision["outcome"])
         return f'<b class="{_class(outcome)}">{_text(outcome)}</b>'
 
-    def _words(self, language: Any) -> str:
+    def _words(self, language: Language) -> str:
         if self._decision is None:
             return ""
         told: Explanation = explanation(self._event, self._decision, self._documents, language)
