@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from api.audit import Sight, sight_of
+from api.audit import Sight, sight_of, sight_of_facts
 from api.auth import KeyHolder
 from api.database import Logins
 from api.export import signer_of
@@ -28,6 +28,7 @@ from ledger.note import Signer, parse_note
 from ledger.reader import Reader, StoredEntry
 from ledger.summary import prove
 from ledger.verify_bundle import open_bundle
+from ledger.withheld import Withheld
 from policies.carried import Carried
 from policies.dossier import page
 from policies.explanation import cited
@@ -61,7 +62,9 @@ async def get_bundle(request: Request, caller: KeyHolder, query: Annotated[Bundl
     problem (413), and an export, or a bundle of some `index`, takes its place.
     """
     asked = query.asked
-    sight = await sight_of(request, caller, query)
+    # Which entries speak of a device is folded from events.
+    looking = sight_of_facts if query.serial is not None else sight_of
+    sight = await looking(request, caller, query)
     async with request.app.state.bundling:
         raw = await made(
             sight, asked, {"role": caller.role, "party": caller.party}, signer=service_of(request).signer
@@ -80,7 +83,7 @@ async def bundle_to(
     try:
         contracts = None if party is None else await reader.contracts_of(party)
         made_for = {"role": "operator" if party is None else "submitter", "party": party}
-        raw = await made(Sight(reader, contracts), asked, made_for, signer=signer)
+        raw = await made(Sight(reader, contracts, party, Withheld()), asked, made_for, signer=signer)
     finally:
         await reader.close()
     await asyncio.to_thread(path.write_bytes, raw)
@@ -101,7 +104,7 @@ async def made(
     # Before the head, so that the head covers it.
     summary = await _summary(reader, asked["contract"]) if "contract" in asked else None
     head = await reader.head()
-    gathered = _Gathered(head.size)
+    gathered = _Gathered(sight, head.size)
     gathered.take(await reader.entries_at([0]))
     async for rotations in _grounds(reader, {LEDGER_CONTRACT}, ("checkpoint_key.",)):
         gathered.take(rotations)
@@ -113,6 +116,7 @@ async def made(
         case {"index": indexes}:
             await _of_indexes(sight, indexes, gathered)
     await _overrides(sight, gathered)
+    await _erasures(reader, gathered)
     if summary is not None:
         gathered.take(await reader.entries_at([summary.index]))
     head.check_key(signer)
@@ -130,19 +134,20 @@ async def made(
 
 
 class _Gathered:
-    """Entries below a size, each once, as long as a bundle can hold them."""
+    """Entries below a size, each once and as the caller may see it, as long as a bundle can hold them."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, sight: Sight, size: int) -> None:
+        self._sight = sight
+        self.size = size
         self._bytes = 0
         self.entries: dict[int, StoredEntry] = {}
 
     def take(self, entries: Iterable[StoredEntry]) -> None:
         for stored in entries:
-            if stored.index >= self._size or stored.index in self.entries:
+            if stored.index >= self.size or stored.index in self.entries:
                 continue
-            self.entries[stored.index] = stored
-            self._bytes += sum(len(body.value) for body in stored.entry.bodies.values() if body is not None)
+            shown = self.entries[stored.index] = self._sight.shows(stored)
+            self._bytes += sum(len(body.value) for body in shown.entry.bodies.values() if body is not None)
             if len(self.entries) > ENTRIES_MAX or self._bytes > BYTES_MAX:
                 raise TooLarge(
                     f"the bundle would have more than {ENTRIES_MAX:,} entries or {BYTES_MAX:,} bytes: "
@@ -195,14 +200,15 @@ async def _of_indexes(sight: Sight, indexes: list[int], gathered: _Gathered) -> 
     contracts: set[str] = set()
     for begin in range(0, len(indexes), SLICE_ENTRIES):
         wanted = indexes[begin : begin + SLICE_ENTRIES]
-        found = {stored.index: stored for stored in await sight.reader.entries_at(wanted)}
+        read = await sight.reader.entries_at(wanted)
+        found = {stored.index: stored for stored in read if stored.index < gathered.size}
         for index in wanted:
             if index not in found or not sight.sees(found[index].entry.header.contract):
                 # In the same words: that it exists is not theirs to know.
                 raise NotFound(f"there is no entry {index}")
         gathered.take(found.values())
         contracts |= {stored.entry.header.contract for stored in found.values()}
-        digests |= {digest for stored in found.values() for digest in _digests(stored)}
+        digests |= {digest for index in wanted for digest in _digests(gathered.entries[index])}
     async for grounds in _grounds(sight.reader, contracts - {LEDGER_CONTRACT}, ("key.", "policy.")):
         gathered.take(g for g in grounds if not g.kind.startswith("policy.") or _named(g) in digests)
 
@@ -219,6 +225,14 @@ async def _overrides(sight: Sight, gathered: _Gathered) -> None:
     for begin in range(0, len(lacking), SLICE_ENTRIES):
         more = await sight.reader.entries_at(lacking[begin : begin + SLICE_ENTRIES])
         gathered.take(stored for stored in more if sight.sees(stored.entry.header.contract))
+
+
+async def _erasures(reader: Reader, gathered: _Gathered) -> None:
+    """What the log says of bodies that are gone."""
+    erased = await reader.erasures_of(gathered.entries.values())
+    said = sorted({one.erased for one in erased.values() if one.erased is not None} - gathered.entries.keys())
+    for begin in range(0, len(said), SLICE_ENTRIES):
+        gathered.take(await reader.entries_at(said[begin : begin + SLICE_ENTRIES]))
 
 
 async def _summary(reader: Reader, contract: str) -> Summary | None:

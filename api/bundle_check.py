@@ -45,6 +45,8 @@ def verify_bundle(raw: bytes, verifier: Verifier | None, held: Held) -> list[str
         words.append(f"signed: {bundle.signatures_unchecked:,} signatures cannot be checked here")
     if bundle.withheld:
         words.append(f"withheld: {bundle.withheld:,} bodies, whose commitments stand")
+    if bundle.erased:
+        words.append(f"erased: {bundle.erased:,} bodies, as the log says")
     words += (*_cosigned(bundle, held), *_stamped(bundle, held))
     words += [f"remark: {remark}" for remark in (*bundle.remarks, *_of_page(bundle))[:REMARKS_MAX]]
     if not bundle.key_given:

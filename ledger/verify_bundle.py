@@ -67,6 +67,8 @@ class Bundle:
     """By index, of the entries that show them; likewise the decisions."""
     decisions: Mapping[int, Mapping[str, Any]]
     withheld: int
+    """Bodies that are not here, and not erased as far as the bundle tells."""
+    erased: int
     complete: Complete | None
     anchors: tuple[Anchor, ...]
     """Each a checkpoint of this log. Cosignatures and timestamps are not looked at here."""
@@ -108,6 +110,8 @@ def open_bundle(raw: bytes, *, verifier: Verifier | None = None) -> Bundle:
     remarks = list(_check_opening(by_index, events, known.name))
     keys = _keys(by_index, events, known, verifier)
     signatories = _check_signatures(entries)
+    absent = {index: sum(b is None for b in entry.bodies.values()) for index, entry in by_index.items()}
+    erased = _erased(events) & absent.keys()
     asked = manifest["asked"]
     summary = Summary.parse(files[SUMMARY]) if SUMMARY in files else None
     complete = _check_asked(asked, by_index, events, summary)
@@ -131,7 +135,8 @@ def open_bundle(raw: bytes, *, verifier: Verifier | None = None) -> Bundle:
         entries=entries,
         events=events,
         decisions=decisions,
-        withheld=sum(body is None for entry in entries for body in entry.bodies.values()),
+        withheld=sum(gone for index, gone in absent.items() if index not in erased),
+        erased=sum(absent[index] for index in erased),
         complete=complete,
         anchors=tuple(_read_anchors(files, keys, known, checkpoint)),
         documents=documents,
@@ -312,6 +317,20 @@ def _check_signatures(entries: Iterable[Entry]) -> Signatories:
 
 
 # --- what was asked for ---------------------------------------------------------------------------
+
+
+def _erased(events: Mapping[int, Mapping[str, Any]]) -> set[int]:
+    """Entries of which the log says behind them that their bodies are erased."""
+    found = set()
+    for at, event in events.items():
+        try:
+            said = (event["kind"], event["actor"]["party"]) == ("value.erased", _OURS)
+            index = event["data"]["index"] if said else None
+        except (LookupError, TypeError):
+            continue
+        if type(index) is int and index < at:
+            found.add(index)
+    return found
 
 
 def _check_asked(

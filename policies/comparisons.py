@@ -28,7 +28,7 @@ _STATED: Final[Mapping[Relation, str]] = {
         rma_one_for_one.more_than_asked rma_one_for_one.before_return
         end_user_statement.missing end_user_statement.expired screening_clear.stale
         prohibited_end_use.share no_onward_transfer.not_allowed no_onward_transfer.passed
-        retention_hold.legal_hold custom.above
+        custom.above
         order_open.too_many acceptance_of.too_many clearance_matches.too_many
     """,
     "<": """

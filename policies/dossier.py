@@ -169,7 +169,7 @@ def _opening(bundle: Bundle) -> str:
         ("Verifier key", bundle.key),
         ("Checkpoint", f"{checkpoint.size:,} entries, root {checkpoint.root.hex()}"),
         ("Made for", " ".join(value for value in (reader.get("role"), reader.get("party")) if value)),
-        ("Withheld", f"{bundle.withheld:,} bodies that this reader may not see, or that were erased"),
+        ("Withheld", f"{bundle.withheld:,} bodies; {bundle.erased:,} more are erased, as the log says"),
     )
     facts = "".join(f"<tr><th>{name}</th><td>{_text(value)}</td></tr>" for name, value in rows)
     notes = "".join(f"<li>{_text(note)}</li>" for note in (shown_whole(bundle), *bundle.remarks))

@@ -13,6 +13,7 @@ import httpx2 as httpx
 import pytest
 
 from api import bundle as bundles
+from api import keys
 from api.bundle_check import verify_bundle
 from api.held import Held
 from ledger.archive import pack, unpack
@@ -180,6 +181,28 @@ def test_a_party_gets_its_own_contracts_and_of_others_learns_nothing(
             ]
             if "index" not in asked:
                 assert told[0] == told[1]
+
+
+def test_what_is_withheld_from_a_key_is_withheld_in_its_bundles(
+    service: Service, auditor: httpx.Client, live: LiveContract, verifier: Verifier
+) -> None:
+    withholds = ["event:order.placed", "decision:shipment.requested", "event:policy.activated"]
+    token = keys.create(service.owner, "auditor", withholds=withholds).token
+    headers = {"authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=service.url, headers=headers, timeout=30) as client:
+        bundle = opened(client, verifier, contract=live.contract)
+        custody = client.get("/v1/bundles", params={"serial": live.serials(1)[0]})
+    whole = opened(auditor, verifier, contract=live.contract)
+    assert [entry.raw for entry in bundle.entries] == [entry.raw for entry in whole.entries]
+    hidden = {"order.placed", "policy.activated"}
+    assert set(kinds(bundle)) == set(kinds(whole)) - hidden
+    assert bundle.withheld == sum(kind in hidden for kind in kinds(whole)) + kinds(whole).count(
+        "shipment.requested"
+    )
+    assert bundle.documents == {}
+    assert any("is not in the bundle" in remark for remark in bundle.remarks)
+    # Which entries speak of a device is folded from events.
+    assert custody.status_code == 403
 
 
 def test_a_device_of_two_contracts_shows_a_party_its_own_part(

@@ -65,6 +65,18 @@ def test_a_body_that_is_withheld_leaves_everything_else_proven() -> None:
     assert bundle.entries[1].bodies == {"event": None, "decision": None}
 
 
+def test_what_the_log_says_is_erased_is_told_from_what_is_withheld() -> None:
+    log, asked = SampleLog.of(6), {"index": [3, 4]}
+    said = {"kind": "value.erased", "actor": {"party": "_ledger"}, "data": {"index": 3}}
+    log.append(CONTRACTS[0], canonical(said))
+    log.append(CONTRACTS[0], canonical({**said, "actor": {"party": "acme"}, "data": {"index": 4}}))
+    for index in (3, 4):
+        log.withhold(index, "event", "decision")
+    bundle = opened(write(content(log, asked, {0, 3, 4, 6, 7}, schemas={})))
+    assert (bundle.erased, bundle.withheld) == (2, 2)
+    assert opened(write(content(log, asked, {0, 3, 4}, schemas={}))).withheld == 4
+
+
 def test_what_cannot_be_proven_is_said() -> None:
     log, _ = summarised()
     chain = {e.header.index for e in log.entries if e.header.contract == CONTRACTS[0]}
