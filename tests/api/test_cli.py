@@ -35,7 +35,8 @@ COMMANDS = [
     ["keys"], ["keys", "create"], ["keys", "generate"], ["keys", "list"], ["keys", "revoke"],
     ["keys", "rotate"], ["sign"], ["erase"],
     ["recover"], ["replay"], ["explain"], ["policy"], ["policy", "check"], ["policy", "test"],
-    ["policy", "propose"], ["policy", "evaluate"], ["policy", "backtest"], ["policy", "affected"], ["policy", "coverage"], ["policy", "diff"],
+    ["policy", "propose"], ["policy", "evaluate"], ["policy", "backtest"],
+    ["policy", "affected"], ["policy", "coverage"], ["policy", "diff"],
 ]  # fmt: skip
 
 
