@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from api.audit import Sight, sight_of, sight_of_facts
 from api.auth import KeyHolder
 from api.database import Logins
-from api.export import signer_of
+from api.export import signer_of, store_of
 from api.schemas import BundleQuery
 from api.settings import Settings
 from api.wiring import service_of
@@ -22,9 +22,11 @@ from ledger import tiles
 from ledger.archive import BYTES_MAX
 from ledger.bundle import ENTRIES_MAX, Anchor, Content, Summary, write
 from ledger.checkpoint import Checkpoint
+from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import NotFound, SigningFailed, TooLarge
 from ledger.event import KINDS, LEDGER_CONTRACT, schema_of
 from ledger.note import Signer, parse_note
+from ledger.publisher import head_to_sign
 from ledger.reader import Reader, StoredEntry
 from ledger.summary import prove
 from ledger.verify_bundle import open_bundle
@@ -66,8 +68,13 @@ async def get_bundle(request: Request, caller: KeyHolder, query: Annotated[Bundl
     looking = sight_of_facts if query.serial is not None else sight_of
     sight = await looking(request, caller, query)
     async with request.app.state.bundling:
+        service = service_of(request)
         raw = await made(
-            sight, asked, {"role": caller.role, "party": caller.party}, signer=service_of(request).signer
+            sight,
+            asked,
+            {"role": caller.role, "party": caller.party},
+            signer=service.signer,
+            store=service.publisher.store,
         )
     name = f"bundle-{next(iter(asked))}.zip"
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
@@ -83,7 +90,13 @@ async def bundle_to(
     try:
         contracts = None if party is None else await reader.contracts_of(party)
         made_for = {"role": "operator" if party is None else "submitter", "party": party}
-        raw = await made(Sight(reader, contracts, party, Withheld()), asked, made_for, signer=signer)
+        raw = await made(
+            Sight(reader, contracts, party, Withheld()),
+            asked,
+            made_for,
+            signer=signer,
+            store=store_of(settings, signer),
+        )
     finally:
         await reader.close()
     await asyncio.to_thread(path.write_bytes, raw)
@@ -94,7 +107,12 @@ async def bundle_to(
 
 
 async def made(
-    sight: Sight, asked: Mapping[str, Any], made_for: Mapping[str, str | None], *, signer: Signer
+    sight: Sight,
+    asked: Mapping[str, Any],
+    made_for: Mapping[str, str | None],
+    *,
+    signer: Signer,
+    store: CheckpointStore,
 ) -> bytes:
     """The bytes of a bundle. Raises NotFound for what is not there or not the caller's, and TooLarge."""
     reader = sight.reader
@@ -103,7 +121,7 @@ async def made(
         raise NotFound(f"there is no contract {asked['contract']}")
     # Before the head, so that the head covers it.
     summary = await _summary(reader, asked["contract"]) if "contract" in asked else None
-    head = await reader.head()
+    head = await head_to_sign(reader, signer, store)
     gathered = _Gathered(sight, head.size)
     gathered.take(await reader.entries_at([0]))
     async for rotations in _grounds(reader, {LEDGER_CONTRACT}, ("checkpoint_key.",)):

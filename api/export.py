@@ -14,10 +14,12 @@ from api.settings import Settings
 from ledger import export, keys
 from ledger.archive import BYTES_MAX, is_archive
 from ledger.checkpoint import Checkpoint, open_checkpoint
+from ledger.checkpoint_store import CheckpointStore
 from ledger.cosignature import cosignatures_in
 from ledger.errors import UnusableInput, VerificationError
 from ledger.folder import Folder
 from ledger.note import Signer, Verifier, parse_note
+from ledger.publisher import head_to_sign
 from ledger.reader import Reader
 from ledger.receipt import Receipt, parse_receipt
 from ledger.verify import Report, verify_export
@@ -38,6 +40,11 @@ def signer_of(settings: Settings) -> Signer:
     )
 
 
+def store_of(settings: Settings, signer: Signer) -> CheckpointStore:
+    """Where the log's last checkpoint is kept outside the database."""
+    return CheckpointStore(settings.store_path, signer.name)
+
+
 async def export_to(
     path: Path, settings: Settings, logins: Logins, advance: Advance, withholds: Sequence[str] = ()
 ) -> int:
@@ -48,7 +55,7 @@ async def export_to(
     reader = Reader(logins.reader)
     await reader.open()
     try:
-        head = await reader.head()
+        head = await head_to_sign(reader, signer, store_of(settings, signer))
         checkpoint = head.checkpoint(signer)
         to_stdout = str(path) == "-"
         with nullcontext(sys.stdout.buffer) if to_stdout else path.open("wb") as file:
@@ -72,7 +79,7 @@ async def receipt_for(index: int, settings: Settings, logins: Logins) -> Receipt
     reader = Reader(logins.reader)
     await reader.open()
     try:
-        head = await reader.head()
+        head = await head_to_sign(reader, signer, store_of(settings, signer))
         stored = await reader.entry(index)
         proof = await reader.prove_inclusion(index, head.size)
         checkpoint = head.checkpoint(signer)

@@ -11,11 +11,13 @@ from typing import Final
 import httpx2 as httpx
 
 from api.database import Logins
-from api.export import Advance, signer_of
+from api.export import Advance, signer_of, store_of
 from api.settings import Settings
+from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import NotFound, Unavailable, VerificationError
 from ledger.folder import BUNDLE_BYTES_MAX, CHECKPOINT, Folder, Source, update
 from ledger.note import Signer, Verifier
+from ledger.publisher import head_to_sign
 from ledger.reader import Reader
 from ledger.tiles import FULL_WIDTH, Coordinates, narrowed, tile_path
 
@@ -27,11 +29,11 @@ TIMEOUT_S: Final = 30
 class StoredLog:
     """The log in our database, its head signed here."""
 
-    def __init__(self, reader: Reader, signer: Signer) -> None:
-        self._reader, self._signer = reader, signer
+    def __init__(self, reader: Reader, signer: Signer, store: CheckpointStore) -> None:
+        self._reader, self._signer, self._store = reader, signer, store
 
     async def checkpoint(self) -> str:
-        head = await self._reader.head()
+        head = await head_to_sign(self._reader, self._signer, self._store)
         return head.checkpoint(self._signer)
 
     async def tile(self, where: Coordinates) -> bytes:
@@ -84,7 +86,7 @@ async def stored_log(settings: Settings, logins: Logins) -> AsyncIterator[tuple[
     reader = Reader(logins.reader)
     await reader.open()
     try:
-        yield StoredLog(reader, signer), signer.verifier
+        yield StoredLog(reader, signer, store_of(settings, signer)), signer.verifier
     finally:
         await reader.close()
 

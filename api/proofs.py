@@ -27,6 +27,7 @@ from ledger import tiles
 from ledger.checkpoint import Checkpoint
 from ledger.errors import NotFound, SigningFailed
 from ledger.note import parse_note
+from ledger.publisher import head_to_sign
 from ledger.receipt import Receipt
 from ledger.store import Head
 from ledger.values import format_timestamp
@@ -42,7 +43,8 @@ async def get_checkpoint(request: Request) -> PlainTextResponse:
 
 async def signed_checkpoint(request: Request) -> str:
     """The durable head, signed when asked: no process can serve an older one than another just did."""
-    return _signed(request, await service_of(request).reader.head())
+    service = service_of(request)
+    return _signed(request, await head_to_sign(service.reader, service.signer, service.publisher.store))
 
 
 def _signed(request: Request, head: Head) -> str:
@@ -99,7 +101,8 @@ async def get_receipt(
     `format` chooses, or else `Accept`: text/plain is the tlog-proof.
     """
     reader, stored = await readable_entry(request, index, caller, query)
-    head = await reader.head()
+    service = service_of(request)
+    head = await head_to_sign(service.reader, service.signer, service.publisher.store)
     receipt = Receipt.of(
         stored.entry,
         tree_size=head.size,

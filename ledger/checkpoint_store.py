@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ledger.checkpoint import Checkpoint, open_checkpoint
-from ledger.errors import StoreFailed, VerificationError
+from ledger.errors import StoreFailed, Unavailable, VerificationError
 from ledger.note import Verifier
 
 if sys.platform != "win32":
@@ -63,6 +63,18 @@ class CheckpointStore:
             return open_checkpoint(note, verifiers, self._origin)
         except VerificationError as error:
             raise StoreFailed(f"what is kept in {self} is no checkpoint of this log: {error}") from error
+
+    def refuse_behind(self, size: int, kept: Checkpoint | None) -> None:
+        """Raise Unavailable if what is read has fewer entries than were signed for.
+
+        A replica lags, or the database lost its end: to sign that now would be a second history, once it
+        has grown again. `kept` was read before `size` was.
+        """
+        if kept is not None and kept.size > size:
+            raise Unavailable(
+                f"what can be read has {size} entries, and a checkpoint kept outside the database is of"
+                f" {kept.size}: a replica lags behind, or entries are lost"
+            )
 
     def advance(self, note: str, *verifiers: Verifier) -> Checkpoint:
         """Keep a signed checkpoint, unless a later one is kept already; gives the one that now is.

@@ -17,9 +17,18 @@ from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import LedgerError, NotFound
 from ledger.note import Signer, Verifier
 from ledger.reader import Reader
+from ledger.store import Head
 
 INTERVAL_S = 1.0
 log = structlog.get_logger(__name__)
+
+
+async def head_to_sign(reader: Reader, signer: Signer, store: CheckpointStore) -> Head:
+    """The durable head, if nobody was ever shown a longer one. Raises Unavailable, StoreFailed, NotFound."""
+    kept = await asyncio.to_thread(store.latest, *await reader.keys_of(signer.verifier))
+    head = await reader.head()
+    store.refuse_behind(head.size, kept)
+    return head
 
 
 class Publisher:
@@ -30,7 +39,7 @@ class Publisher:
     ) -> None:
         self._reader = reader
         self._signer = signer
-        self._store = store
+        self.store = store
         self._interval_s = interval_s
         self._task: asyncio.Task[None] | None = None
         self._keys: list[Verifier] | None = None
@@ -61,7 +70,7 @@ class Publisher:
             note = head.checkpoint(self._signer)
             if self._keys is None:
                 self._keys = await self._reader.keys_of(self._signer.verifier)
-            self.published = await asyncio.to_thread(self._store.advance, note, *self._keys)
+            self.published = await asyncio.to_thread(self.store.advance, note, *self._keys)
         self.published_at = datetime.now(UTC)
 
     async def _run(self) -> None:

@@ -11,10 +11,10 @@ import pytest
 from api.database import Logins
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
-from ledger.errors import RefusesToWrite, StoreFailed
+from ledger.errors import RefusesToWrite, StoreFailed, Unavailable
 from ledger.merkle import Frontier, Growth
 from ledger.note import Signer
-from ledger.publisher import Publisher
+from ledger.publisher import Publisher, head_to_sign
 from tests.ledger.live_log import LiveLog, denied, in_loop, live
 from tests.ledger.sample_log import ORIGIN, SIGNER, signer_of
 
@@ -225,3 +225,16 @@ def _roll_back(owner: str, *, to: int) -> None:
             "UPDATE head SET size = %s, root = %s, frontier = %s, last_leaf = %s",
             [to, tree.root, tree.frontier().to_bytes(), rows[-1][0]],
         )
+
+
+@in_loop
+async def test_a_head_behind_what_was_signed_for_is_not_signed(
+    logins: Logins, owner: str, store: CheckpointStore
+) -> None:
+    """A lagging replica, or a lost end: signed now, it would be a second history once it has grown again."""
+    async with live(logins, store=store) as log:
+        await _published(log, store, 5)
+        assert (await head_to_sign(log.reader, SIGNER, store)).size == 6
+        _roll_back(owner, to=3)
+        with pytest.raises(Unavailable, match=r"has 3 entries, and .* is of 6"):
+            await head_to_sign(log.reader, SIGNER, store)
