@@ -147,6 +147,8 @@ def tiles(
 
     settings = settings_of(home)
     stored = database.opened(settings) if url is None and key is None else nullcontext()
+    # A supervisor ends it by SIGTERM, and a shell's background job has SIGINT ignored.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with explained(), stored as logins, progress("written") as advance:
         try:
             asyncio.run(run(logins))

@@ -387,7 +387,7 @@ def test_a_folder_that_follows_grows_with_the_log(
                 assert report.status == 0
                 assert report.out.startswith(f"OK {size} entries")
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
 
 
