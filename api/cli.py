@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -147,8 +148,8 @@ def tiles(
 
     settings = settings_of(home)
     stored = database.opened(settings) if url is None and key is None else nullcontext()
-    # A supervisor ends it by SIGTERM, and a shell's background job has SIGINT ignored.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if follow:  # a supervisor ends it by SIGTERM, and a shell's background job has SIGINT ignored
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     with explained(), stored as logins, progress("written") as advance:
         try:
             asyncio.run(run(logins))
