@@ -93,7 +93,7 @@ class CheckpointStore:
                             f" {new.root.hex()}: it has forked"
                         )
                     return kept
-                self._replace(note)
+                replace_durably(self._path, note.encode())
         except OSError as error:
             raise StoreFailed(f"the checkpoint cannot be kept in {self}: {error.strerror}") from error
         return new
@@ -107,19 +107,20 @@ class CheckpointStore:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _replace(self, note: str) -> None:
-        """A crash leaves the old checkpoint or the new, whole and on disk."""
-        draft = self._path.with_suffix(f".{secrets.token_hex(4)}")
-        try:
-            with draft.open("xb") as file:
-                file.write(note.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
-        finally:
-            draft.unlink(missing_ok=True)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """A crash leaves the old file or the new, whole and on disk. Raises OSError."""
+    draft = path.with_suffix(f".{secrets.token_hex(4)}")
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -53,6 +53,8 @@ class History:
         self._erased: dict[int, Kept] = {}
         self.lost_cause = False
         """The last entry that was not the ledger's own was passed by."""
+        self.touched: set[Key] | None = None
+        """Facts that have changed, where somebody wants to know and has put a set here."""
 
     def copy(self) -> History:
         """Another history with the same past; nothing is prepared in it."""
@@ -75,6 +77,16 @@ class History:
         for key, fact in self._known.items():
             if fact is not None:
                 yield key, fact.encode().decode()
+
+    @property
+    def facts(self) -> int:
+        """How many facts there are."""
+        return sum(fact is not None for fact in self._known.values())
+
+    def stored(self, key: Key) -> str | None:
+        """A fact as it is stored; None where there is none."""
+        fact = self._known.get(key)
+        return None if fact is None else fact.encode().decode()
 
     def fact(self, fact: type[FactT], key: str) -> FactT | None:
         return self._known.get((fact.name, key))  # type: ignore[return-value] # of that name is of that type
@@ -211,6 +223,8 @@ class History:
     def keep(self, facts: Facts) -> None:
         """What has changed in `facts` is so from here on; what was prepared is forgotten."""
         self._known.update(facts.changed)
+        if self.touched is not None:
+            self.touched.update(facts.changed)
         for fact in facts.changed.values():
             if type(fact) is Order:
                 self._relate(fact, fact.license, counts=fact.reserves)

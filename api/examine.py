@@ -1,0 +1,429 @@
+"""One look at the log of a live database, at one of three depths, and what it found.
+
+head: the head row, the last entry, and by the tiles that the checkpoints known from elsewhere are of this
+log. tail: every byte since the last run that found nothing. all: every byte. Where a replay is kept from
+one run to the next, decisions and facts are recomputed as far as the bytes are read, and a look at the head
+goes on to the tail and to a further page of facts. Reads, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ledger import merkle, tiles
+from ledger.checkpoint import Checkpoint
+from ledger.entry import ZERO_HASH, Header
+from ledger.errors import LedgerError, VerificationError
+from ledger.event import committed_event
+from ledger.facts import Key
+from ledger.integrity import Depth, Findings, Row, Verified, Walk, check_tile, check_versions
+from ledger.merkle import Frontier, leaf_hash
+from ledger.note import Verifier
+from ledger.rows import Rows
+from ledger.store import Head
+from policies.engine import Engine
+from policies.replay import Difference, Line, Replay
+
+FACTS_PAGE = 2_000
+NO_KEY: Key = ("", "")
+
+Progress = Callable[[int, int], object]
+
+
+class Pace:
+    """Gives way: after each slice of work it rests, so many times as long as the slice took."""
+
+    def __init__(self, *, slice_entries: int = 256, rest: float = 0.0) -> None:
+        self.slice_entries = slice_entries
+        self._rest = rest
+        self._since_s = time.monotonic()
+
+    async def give_way(self) -> None:
+        took_s = time.monotonic() - self._since_s
+        await asyncio.sleep(took_s * self._rest)
+        self._since_s = time.monotonic()
+
+
+@dataclass(slots=True)
+class Examined:
+    """What a look came to."""
+
+    first: int
+    """The first entry whose bytes were read."""
+    size: int = 0
+    root: bytes = merkle.EMPTY_ROOT
+    findings: Findings = field(default_factory=Findings)
+    verified: Verified | None = None
+    """How far the log is sound now; None where something was found, or nothing was read."""
+    judged: int = 0
+    """Decisions that were made again."""
+    facts: int = 0
+    """Facts that were compared."""
+
+
+class Examiner:
+    """Looks again and again. `replay` is kept between looks, where there is one."""
+
+    def __init__(self, verifier: Verifier, *, pace: Pace | None = None, facts_max: int | None = None) -> None:
+        """`facts_max`: a replay of more facts than these is dropped after the look that made it."""
+        self._verifier = verifier
+        self._pace = pace or Pace()
+        self._facts_max = facts_max
+        self._replay: Replay | None = None
+        self._cursor = NO_KEY
+        """Facts up to this key were looked at by looks at the head."""
+
+    async def look(
+        self,
+        rows: Rows,
+        depth: Depth,
+        *,
+        kept: Checkpoint | None,
+        verified: Verified,
+        progress: Progress | None = None,
+    ) -> Examined:
+        """`kept`, `verified`: what is known from outside the database, and was read before it."""
+        look = _Look(self, rows, kept, verified, progress)
+        replay, self._replay = self._replay, None  # one that was not finished is of no use
+        if replay is not None and replay.history.size != verified.size:
+            replay = None
+        if depth == "all":
+            replay = Replay(Engine(), origin=self._verifier.name)
+        begin = Verified() if depth == "all" else verified
+        found = Examined(first=begin.size)
+        if depth == "head":
+            await look.head(found)
+        if depth != "head" or (replay is not None and not found.findings.count):
+            await look.walk(found, begin, replay, depth)
+        if replay is not None and found.verified is not None:
+            small = self._facts_max is None or replay.history.facts <= self._facts_max
+            self._replay = replay if small else None
+        return found
+
+    # --- what a look needs of it ------------------------------------------------------------------
+
+    @property
+    def verifier(self) -> Verifier:
+        return self._verifier
+
+    @property
+    def pace(self) -> Pace:
+        return self._pace
+
+    async def next_facts(self, rows: Rows) -> list[tuple[Key, str]]:
+        """A further page of facts; after the last the first again."""
+        page = await rows.facts_after(self._cursor, FACTS_PAGE)
+        self._cursor = page[-1][0] if len(page) == FACTS_PAGE else NO_KEY
+        return page
+
+
+class _Look:
+    def __init__(
+        self,
+        examiner: Examiner,
+        rows: Rows,
+        kept: Checkpoint | None,
+        verified: Verified,
+        progress: Progress | None,
+    ) -> None:
+        self._examiner = examiner
+        self._verifier = examiner.verifier
+        self._rows = rows
+        self._known = [(c.size, c.root, "kept checkpoint") for c in (kept,) if c is not None]
+        if verified.size:
+            self._known.append((verified.size, verified.root, "earlier run"))
+        self._progress = progress
+
+    # --- the head alone ---------------------------------------------------------------------------
+
+    async def head(self, found: Examined) -> None:
+        async with self._rows.snapshot():
+            head = await self._head(found)
+            if head is None or self._rolled_back(found.findings, head):
+                return
+            check_versions(found.findings, head, self._verifier)
+            for size, root, whose in (*self._known, (head.size, head.root, "head")):
+                await self._check_root(found.findings, size, root, whose)
+            try:
+                frontier = Frontier.from_bytes(head.size, head.frontier).root()
+            except VerificationError:
+                frontier = b""
+            if frontier != head.root:
+                _add(found, "head_altered", "head, frontier", is_=frontier, must_be=head.root)
+            await self._check_last(found, head)
+            found.first = max(head.size - 1, 0)
+
+    async def _check_root(self, findings: Findings, size: int, root: bytes, whose: str) -> None:
+        """By the tiles: only a walk reads what they are made of."""
+        try:
+            read = await self._rows.hashes(tiles.tiles_for_root(size))
+            made = tiles.root(size, lambda *at: read[tiles.Coordinates(*at)])
+        except VerificationError as error:
+            findings.add("tile_altered", f"tiles below size {size}", because=str(error))
+            return
+        if made != root:
+            damage = "rewritten" if whose != "head" else "head_altered"
+            findings.add(
+                damage, f"first {size} entries, by their tiles", whose=whose, is_=made.hex(),
+                must_be=root.hex(),
+            )  # fmt: skip
+
+    async def _check_last(self, found: Examined, head: Head) -> None:
+        index = head.size - 1
+        page = await self._rows.page(index, head.size)
+        raw = page[0].header if page else None
+        if raw is None:
+            found.findings.add("entry_missing", f"entry {index}", index)
+        elif (leaf := leaf_hash(raw)) != head.last_leaf:
+            _add(found, "head_altered", "head, last_leaf", is_=head.last_leaf, must_be=leaf)
+
+    async def _head(self, found: Examined) -> Head | None:
+        head = await self._rows.head()
+        if head is None or not head.size:
+            if self._known or head is not None:
+                found.findings.add("head_missing", "head")
+            return None
+        found.size, found.root = head.size, head.root
+        return head
+
+    def _rolled_back(self, findings: Findings, head: Head) -> bool:
+        """A log that was longer once has lost its tail: the chain cannot see that."""
+        size, root, whose = max(self._known, default=(0, b"", ""))
+        if head.size >= size:
+            return False
+        findings.add(
+            "rolled_back", f"entries {head.size} to {size - 1}", head.size, is_size=head.size,
+            must_be_size=size, whose=whose, root=root.hex(),
+        )  # fmt: skip
+        return True
+
+    # --- every byte -------------------------------------------------------------------------------
+
+    async def walk(self, found: Examined, begin: Verified, replay: Replay | None, depth: Depth) -> None:
+        found.first = begin.size
+        head = await self._head(found)
+        if head is None:
+            return
+        walk = Walk(begin, self._verifier, (size for size, _, _ in self._known))
+        walk.findings = found.findings
+        touched: set[Key] = set()
+        if replay is not None:
+            replay.history.touched = touched if depth != "all" else None
+        judged = _Judged(replay, self._rows, found)
+        links = await self._pages(walk, judged, begin.size, head.size)
+        async with self._rows.snapshot():
+            # What was committed meanwhile, and then the facts as of that very head.
+            end = await self._head(found)
+            if end is None:
+                return
+            links += await self._pages(walk, judged, head.size, end.size)
+            await judged.take(walk.finish(end), sound=walk.clean)
+            links += await self._check_links(walk)
+            await self._check_tiles(walk)
+            await self._check_known(walk, end)
+            judged.finish(sound=walk.clean)
+            if depth == "all":
+                await self._check_counts(found.findings, end.size, links)
+            if replay is not None and walk.clean:
+                if depth == "all":
+                    await self._check_facts(found, replay)
+                else:
+                    await self._compare(found, replay, await self._rows.facts(sorted(touched)), touched)
+                if depth == "head":
+                    page = await self._examiner.next_facts(self._rows)
+                    await self._compare(found, replay, dict(page))
+        if walk.clean:
+            found.verified = walk.verified()
+
+    async def _pages(self, walk: Walk, judged: _Judged, first: int, end: int) -> int:
+        """Gives how many device links these entries have."""
+        links, step = 0, self._examiner.pace.slice_entries
+        for start in range(first, end, step):
+            page = await self._rows.page(start, min(start + step, end))
+            await self._prepare(walk, page)
+            decided = walk.take(page)
+            links += await self._check_links(walk)
+            await self._check_tiles(walk)
+            await judged.take(decided, sound=walk.clean)
+            if self._progress is not None:
+                self._progress(min(start + step, end), end)
+            await self._examiner.pace.give_way()
+        return links
+
+    async def _prepare(self, walk: Walk, page: Sequence[Row]) -> None:
+        """Tell the walk how chains ended before it, proven under the root that it goes on from."""
+        for contract in sorted(walk.lacking(page)):
+            row = await self._rows.tail(contract, walk.begin.size)
+            if row is None or row.header is None:
+                walk.know(contract, 0, ZERO_HASH)
+                continue
+            leaf = leaf_hash(row.header)
+            try:
+                header = Header.parse(row.header)
+                await self._prove(leaf, row.index, walk.begin)
+            except LedgerError as error:
+                walk.findings.add("entry_unproven", f"entry {row.index}", row.index, because=str(error))
+                continue
+            walk.know(contract, header.contract_index + 1, leaf)
+
+    async def _prove(self, leaf: bytes, index: int, under: Verified) -> None:
+        read = await self._rows.hashes(tiles.tiles_for_inclusion(index, under.size))
+        proof = tiles.prove_inclusion(index, under.size, lambda *at: read[tiles.Coordinates(*at)])
+        merkle.check_inclusion(proof, leaf_hash=leaf, index=index, tree_size=under.size, root=under.root)
+
+    async def _check_links(self, walk: Walk) -> int:
+        wanted, walk.links = walk.links, []
+        there = await self._rows.links(wanted) if wanted else set()
+        for serial, index in dict.fromkeys(wanted):
+            if (serial, index) not in there:
+                walk.findings.add("link_missing", f"entry {index}, device {serial}", index)
+        return len(set(wanted))
+
+    async def _check_tiles(self, walk: Walk) -> None:
+        due, walk.tiles = walk.tiles, []
+        stored = await self._rows.stored_tiles(due) if due else {}
+        for tile in due:
+            check_tile(walk.findings, tile, stored.get((tile.level, tile.n)))
+
+    async def _check_known(self, walk: Walk, head: Head) -> None:
+        """The checkpoints known from elsewhere against the tree that was made of the entries."""
+        if self._rolled_back(walk.findings, head):
+            return
+        for size, root, whose in self._known:
+            made = walk.roots.get(size)
+            if made is None and size < walk.begin.size:
+                await self._check_root(walk.findings, size, root, whose)
+            elif made is not None and made != root:
+                walk.findings.add(
+                    "rewritten", f"first {size} entries", whose=whose, is_=made.hex(),
+                    must_be=root.hex(),
+                )  # fmt: skip
+
+    async def _check_counts(self, findings: Findings, size: int, links: int) -> None:
+        must = {
+            "entries": size,
+            "bodies": size,
+            "device_links": links,
+            "tiles": sum(1 for _ in tiles.filled(0, size)),
+        }
+        for table, counts in (await self._rows.counts(size)).items():
+            for stray in counts.strays:
+                findings.add("stray_row", f"{table}, {stray}")
+            if counts.rows != must[table] and not findings.count:
+                findings.add("row_count", table, is_rows=counts.rows, must_be_rows=must[table])
+            if table == "device_links" and counts.rows > links:
+                await self._find_stray_links(findings)
+
+    async def _find_stray_links(self, findings: Findings) -> None:
+        async with self._rows.every_link() as every:
+            batch = [link async for link in every]
+        for serial, index in batch:
+            rows = await self._rows.entries([index])
+            event = rows[0].event if rows else None
+            try:
+                speaks = event is not None and serial in committed_event(event).data.speaks_of()
+            except LedgerError:
+                continue
+            if not speaks:
+                findings.add("stray_row", f"device_links, {serial} at {index}", index)
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    async def _check_facts(self, found: Examined, replay: Replay) -> None:
+        """Every fact, in order of key: what is stored, then whether anything is not."""
+        after, stored = NO_KEY, 0
+        while page := await self._rows.facts_after(after, FACTS_PAGE):
+            await self._compare(found, replay, dict(page))
+            after, stored = page[-1][0], stored + len(page)
+            await self._examiner.pace.give_way()
+        if stored != replay.history.facts or found.findings.count:
+            keys = [key for key, _ in replay.history.rows()]
+            for start in range(0, len(keys), FACTS_PAGE):
+                some = keys[start : start + FACTS_PAGE]
+                there = await self._rows.facts(some)
+                for key in sorted(set(some) - there.keys()):
+                    _fact(found.findings, key, None, replay.history.stored(key))
+
+    async def _compare(
+        self, found: Examined, replay: Replay, stored: dict[Key, str], must: Iterable[Key] = ()
+    ) -> None:
+        """`must`: keys that must be among what is stored."""
+        keys = sorted({*stored, *must})
+        found.facts += len(keys)
+        for key in keys:
+            is_, folded = stored.get(key), replay.history.stored(key)
+            if is_ != folded:
+                _fact(found.findings, key, is_, folded)
+
+
+class _Judged:
+    """The decisions of a walk, made again while its bytes hold."""
+
+    def __init__(self, replay: Replay | None, rows: Rows, found: Examined) -> None:
+        self._replay = replay
+        self._rows = rows
+        self._found = found
+
+    async def take(self, decided: Sequence[Row], *, sound: bool) -> None:
+        replay = self._replay
+        if replay is None or not sound:
+            return
+        for row in decided:
+            line = _line(row)
+            while wanted := replay.wanted(line):
+                for earlier in await self._rows.entries(wanted):
+                    replay.recall(earlier.index, _line(earlier))
+            if replay.take(line) is not None:
+                break
+
+    def finish(self, *, sound: bool) -> None:
+        replay = self._replay
+        if replay is None or not sound:
+            return
+        outcome = replay.finish()
+        self._found.judged = outcome.judged + outcome.entailed
+        if outcome.difference is not None:
+            _difference(self._found.findings, outcome.difference)
+
+
+def _line(row: Row) -> Line:
+    assert row.header is not None
+    header = Header.parse(row.header)
+    return Line(
+        row.index, header.contract, header.recorded_at, leaf_hash(row.header), row.event, row.decision
+    )
+
+
+DIFFERENCES = {
+    "decision": "decision_differs",
+    "event": "event_differs",
+    "missing": "event_not_said",
+    "uncalled": "event_uncalled",
+    "unreadable": "event_unreadable",
+}
+"""Kinds of damage by what a replay finds to differ."""
+
+
+def _difference(findings: Findings, difference: Difference) -> None:
+    values = {"is_": difference.committed, "must_be": difference.recomputed}
+    told = {name: f"sha256:{_sha256(value)}" for name, value in values.items() if value is not None}
+    findings.add(DIFFERENCES[difference.what], f"entry {difference.index}", difference.index, **told)
+
+
+def _fact(findings: Findings, key: Key, stored: str | None, folded: str | None) -> None:
+    damage = "fact_missing" if stored is None else "fact_stray" if folded is None else "fact_altered"
+    values = {"is_": stored, "must_be": folded}
+    told = {name: f"sha256:{_sha256(value.encode())}" for name, value in values.items() if value is not None}
+    findings.add(damage, f"fact {key[0]} {key[1]}", **told)
+
+
+def _add(found: Examined, damage: str, where: str, *, is_: bytes, must_be: bytes) -> None:
+    found.findings.add(damage, where, is_=is_.hex(), must_be=must_be.hex())
+
+
+def _sha256(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()
