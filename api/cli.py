@@ -31,6 +31,7 @@ from api.console import (
 from api.embedded import Embedded
 from api.policy_cli import policy_app
 from api.schemas import INDEX_MAX
+from api.watch_cli import drill_app, watch
 from ledger.errors import UnusableInput, VerificationError
 from ledger.rebuild import Difference
 from policies.words import LANGUAGES, Tag
@@ -46,6 +47,8 @@ app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(facts_app, name="facts")
 app.add_typer(policy_app, name="policy")
+app.add_typer(drill_app, name="drill")
+app.command()(watch)
 
 
 Withhold = Annotated[

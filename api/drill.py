@@ -118,6 +118,12 @@ async def opened(url: str, seed: int) -> AsyncIterator[Copy]:
         yield Copy(connection, log, Verifier.parse(head.verifier_key), kept)
 
 
+async def run(url: str, rounds: int, seed: int, advance: Advance) -> list[Tally]:
+    """The whole drill."""
+    async with opened(url, seed) as copy:
+        return [*await tamper(copy, rounds, advance=advance), *tamper_store(copy, rounds)]
+
+
 async def tamper(
     copy: Copy, rounds: int, *, names: Sequence[str] = (), advance: Advance | None = None
 ) -> list[Tally]:
@@ -199,5 +205,3 @@ def _try_store(tally: Tally, note: bytes, verifier: Verifier, words: str) -> Non
             tally.alone += 1
         else:
             tally.missed.append(f"{tally.name}, {words}: believed")
-
-

@@ -310,25 +310,23 @@ class _Look:
             "device_links": links,
             "tiles": sum(1 for _ in tiles.filled(0, size)),
         }
+        sound = not findings.count
         for table, counts in (await self._rows.counts(size)).items():
             for stray in counts.strays:
                 findings.add("stray_row", f"{table}, {stray}")
-            if counts.rows != must[table] and not findings.count:
+            if counts.rows != must[table] and sound:
                 findings.add("row_count", table, is_rows=counts.rows, must_be_rows=must[table])
-            if table == "device_links" and counts.rows > links:
+            if table == "device_links" and counts.rows > links and sound:
                 await self._find_stray_links(findings)
 
     async def _find_stray_links(self, findings: Findings) -> None:
+        spoken: dict[int, frozenset[str]] = {}
         async with self._rows.every_link() as every:
-            batch = [link async for link in every]
-        for serial, index in batch:
-            rows = await self._rows.entries([index])
-            event = rows[0].event if rows else None
-            try:
-                speaks = event is not None and serial in committed_event(event).data.speaks_of()
-            except LedgerError:
-                continue
-            if not speaks:
+            pairs = [pair async for pair in every]
+        for serial, index in pairs:
+            if index not in spoken:
+                spoken[index] = _speaks_of(await self._rows.entries([index]))
+            if serial not in spoken[index]:
                 findings.add("stray_row", f"device_links, {serial} at {index}", index)
 
     # --- facts ------------------------------------------------------------------------------------
@@ -388,6 +386,13 @@ class _Judged:
         self._found.judged = outcome.judged + outcome.entailed
         if outcome.difference is not None:
             _difference(self._found.findings, outcome.difference)
+
+
+def _speaks_of(rows: Sequence[Row]) -> frozenset[str]:
+    try:
+        return frozenset(s for row in rows if row.event for s in committed_event(row.event).data.speaks_of())
+    except LedgerError:
+        return frozenset()
 
 
 def _line(row: Row) -> Line:

@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     timestamp_hours: int = Field(default=24, ge=1)
     signing_passphrase: SecretStr | None = None
     """Of the keys that `chipledger sign` signs with."""
+    integrity_head_seconds: float = Field(default=60, ge=0)
+    """How often the service looks at the head of the log and at facts; 0: never."""
+    integrity_tail_seconds: float = Field(default=300, ge=0)
+    """How often it reads what was appended since; 0: never."""
+    integrity_all_seconds: float = Field(default=86_400, ge=0)
+    """How often it reads everything; 0: never."""
     clock: Literal["system", "simulated"] = "system"
     """simulated: for demos and tests. Genesis says so, for ever."""
     host: str = "127.0.0.1"

@@ -202,7 +202,9 @@ class Walk:
         assert row is not None
         if row.index < self._next:  # no two rows have one index, so this is a row before the first
             return
-        header, following = _parsed(row), _parsed(after) if after and after.index == row.index + 1 else None
+        header, following = _parsed(row), _parsed(after)
+        if following is not None and not (after and after.index == following.index == row.index + 1):
+            following = None  # it is not the next entry, or was not when it was committed
         self._gap(row.index, header)
         computed = None if row.header is None else leaf_hash(row.header)
         leaf = self._leaf_of(computed, row, after, following, later, head)
@@ -271,9 +273,7 @@ class Walk:
         assert computed is not None
         if computed != leaf:
             add("header_altered", where, index, **_differ(computed, leaf))
-        if row.leaf != computed and row.leaf != leaf:
-            add("leaf_altered", where, index, **_differ(row.leaf, leaf))
-        elif row.leaf != leaf and computed == leaf:
+        if (row.leaf != computed and row.leaf != leaf) or (row.leaf != leaf and computed == leaf):
             add("leaf_altered", where, index, **_differ(row.leaf, leaf))
         if header is None:
             add("header_unreadable", where, index, sha256=hashlib.sha256(row.header).hexdigest())

@@ -132,7 +132,8 @@ class Rows:
     async def facts_after(self, after: Key, limit: int) -> list[tuple[Key, str]]:
         """A page of facts in order of their keys."""
         rows = await self._fetch(
-            "SELECT name, key, data::text FROM facts WHERE (name, key) > (%s, %s) ORDER BY name, key LIMIT %s",
+            "SELECT name, key, data::text FROM facts WHERE (name, key) > (%s, %s)"
+            " ORDER BY name, key LIMIT %s",
             [*after, limit],
         )
         return [((name, key), data) for name, key, data in rows]

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 BY_BYTES = Text(collation="C")
@@ -170,6 +171,25 @@ class TimestampRow(SQLModel, table=True):
     token: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     """The whole response, DER."""
     stamped_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+class IntegrityRun(SQLModel, table=True):
+    """One look at the log, or an operator's explanation of what was found."""
+
+    __tablename__ = "integrity_runs"
+    __table_args__ = (
+        CheckConstraint("what IN ('head', 'tail', 'all', 'explanation')", name="integrity_runs_what"),
+        Index("integrity_runs_ended_at", "what", "ended_at"),
+    )
+
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    what: str = Field(sa_column=Column(Text, nullable=False))
+    """Its depth, or `explanation`."""
+    started_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    ended_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    said_by: str = Field(sa_column=Column(Text, nullable=False))
+    """Host and process, or the operator's key."""
+    result: str = Field(sa_column=Column(Text, nullable=False))
+    report: dict[str, object] = Field(sa_column=Column(JSONB, nullable=False))
+    """What was looked at, and what was found; of an explanation its words."""
 
 
 class ApiKey(SQLModel, table=True):

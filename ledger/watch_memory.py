@@ -25,6 +25,7 @@ if sys.platform != "win32":
 
 BYTES_MAX = 16 << 20
 FORMAT = 1
+EXPLANATIONS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Memory:
     """While there is one, no run passes."""
     summarised: str = ""
     """When the runs were last summarised in the log."""
+    explanations: tuple[Mapping[str, Any], ...] = ()
+    """What was said of failures that are no longer open: the newest, oldest first."""
 
     def failed(self, findings: list[Finding], at: str) -> Memory:
         """With those findings that are new."""
@@ -55,9 +58,10 @@ class Memory:
         new = {f.digest: Failure(f, at) for f in findings if f.digest not in known}
         return replace(self, failures=(*self.failures, *new.values()))
 
-    def explained(self) -> Memory:
-        """Without failures: what is found again is a failure again."""
-        return replace(self, failures=())
+    def explained(self, words: str, at: str) -> Memory:
+        """Without open failures: what is found again is a failure again."""
+        told = {"at": at, "words": words, "failures": [f.finding.value() for f in self.failures]}
+        return replace(self, failures=(), explanations=(*self.explanations, told)[-EXPLANATIONS_MAX:])
 
 
 class MemoryFile:
@@ -130,6 +134,7 @@ def _value(memory: Memory, origin: str) -> dict[str, Any]:
         },
         "ran": dict(memory.ran),
         "summarised": memory.summarised,
+        "explanations": list(memory.explanations),
         "failures": [
             {**failure.finding.value(), "found_at": failure.found_at, "said": failure.said}
             for failure in memory.failures
@@ -151,6 +156,7 @@ def _memory(value: Any, origin: str) -> Memory:
         ),
         ran=value["ran"],
         summarised=value["summarised"],
+        explanations=tuple(value["explanations"]),
         failures=tuple(
             Failure(
                 Finding(one["damage"], one["where"], one.get("index"), one["evidence"]),

@@ -8,6 +8,7 @@ from ledger.kinds import (
     device,
     fleet,
     inspection,
+    integrity,
     keys,
     ledger,
     license,  # noqa: A004
@@ -31,6 +32,7 @@ __all__ = [
     "device",
     "fleet",
     "inspection",
+    "integrity",
     "keys",
     "ledger",
     "license",

@@ -79,6 +79,11 @@ OWN: Final[Mapping[str, str]] = {
     "one have signed that.",
     "contracts.summarised": "The ends of {contracts} chains are summarised under root {root}; the next "
     "summary is due {hours} hours later.",
+    "integrity.failed": "A look at the log found damage: {damage}, at {where}.",
+    "integrity.explained": "{failures_count} failures of integrity are explained: {words}",
+    "integrity.summarised": "From {since} to {until} the log was looked at {runs} times: {damaged} found "
+    "damage, {unexplained} none, while an earlier failure was unexplained. {verified} entries are sound, "
+    "under root {root}.",
     "hold.placed": "{target} of entry {cause} is held: nothing may follow from it before it is released.",
     "suspension.proposed": "Suspension of license {license} is proposed because of {condition}, "
     "entry {cause}; a person with authority confirms or dismisses it.",

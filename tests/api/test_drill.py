@@ -8,9 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from api import database, drill
+from api.examine import Examiner
 from api.tampering import MUTATIONS
+from ledger.integrity import Verified
+from ledger.rows import Rows
 from tests.conftest import copied
-from tests.ledger.live_log import denied, in_loop, live, simulated, tell
+from tests.ledger.live_log import audit, denied, in_loop, live, simulated, tell
 
 PLACES = 20
 
@@ -49,3 +52,54 @@ async def _looked(url: str, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(MUTATIONS.keys() - {"edit_a_tile", *drill.ONLY_ELSEWHERE}))
 def test_damage_is_found_and_located(copy_url: str, name: str) -> None:
     _looked(copy_url, name)
+
+
+@pytest.mark.parametrize("name", drill.ONLY_ELSEWHERE)
+def test_a_log_that_is_consistent_with_itself_is_found_by_what_is_kept_elsewhere_alone(
+    copy_url: str, name: str
+) -> None:
+    @in_loop
+    async def look() -> None:
+        async with drill.opened(copy_url, seed=12) as copy:
+            [tally] = await drill.tamper(copy, PLACES, names=[name])
+        assert tally.missed == []
+        assert (tally.found, tally.alone) == (PLACES, 0)
+
+    look()
+
+
+@in_loop
+async def test_a_whole_log_is_found_whole_by_the_same_looks(copy_url: str) -> None:
+    async with drill.opened(copy_url, seed=13) as copy:
+        seen = await Examiner(copy.verifier).look(
+            Rows(copy.connection), "all", kept=copy.kept, verified=Verified()
+        )
+    assert seen.findings.found == []
+    assert (seen.size, seen.judged) == (copy.log.size, copy.log.size)
+    assert seen.facts > 100
+
+
+@in_loop
+async def test_tiles_are_read_too(server: str, template: str) -> None:
+    with copied(server, template) as url:
+        async with live(database.logins_of(url)) as log:
+            await log.append(*(denied() for _ in range(520)))
+        async with drill.opened(url, seed=14) as copy:
+            [tally] = await drill.tamper(copy, 5, names=["edit_a_tile"])
+    assert tally.missed == []
+    assert tally.found == 5
+
+
+@in_loop
+async def test_every_byte_of_a_kept_checkpoint_matters(copy_url: str) -> None:
+    async with drill.opened(copy_url, seed=15) as copy:
+        tallies = drill.tamper_store(copy, PLACES)
+    assert [(tally.tried, tally.found) for tally in tallies] == [(PLACES, PLACES)] * 2
+
+
+def test_the_log_itself_is_left_alone(told: str) -> None:
+    @in_loop
+    async def sound() -> None:
+        await audit(database.logins_of(told))
+
+    sound()

@@ -70,6 +70,10 @@ OWN: Final[Mapping[str, str]] = {
     "前身账本曾承诺的部分条目已丢失。原因：{reason}。",
     "checkpoint_key.rotated": "自此检查点由密钥{key}签名：原密钥与新密钥均已签名确认。",
     "contracts.summarised": "汇总{contracts}条合同链的末端，根值为{root}；下一次汇总在{hours}小时之后。",
+    "integrity.failed": "核查账本时发现损坏：{damage}，位置：{where}。",
+    "integrity.explained": "对{failures_count}项完整性异常作出说明：{words}",
+    "integrity.summarised": "{since}至{until}期间共核查账本{runs}次：{damaged}次发现损坏，"
+    "{unexplained}次未发现损坏但此前异常尚未说明。已核实{verified}条记录完整，根值为{root}。",
     "hold.placed": "第{cause}号记录中的{target}已被暂缓：解除之前不得据此办理后续事项。",
     "suspension.proposed": "因第{cause}号记录中的{condition}，"
     "建议中止许可证{license}；由有权人员确认或驳回。",

@@ -1,0 +1,202 @@
+"""A watch with a reader's login: what it sees, what it remembers, and what it does not forget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from api.database import Logins
+from api.examine import Examiner
+from api.watch import Run, Watch
+from ledger.checkpoint import Checkpoint, sign
+from ledger.checkpoint_store import CheckpointStore
+from ledger.errors import NotFound
+from ledger.integrity import Depth
+from ledger.watch_memory import MemoryFile
+from tests.ledger.live_log import denied, in_loop, live
+from tests.ledger.sample_log import ORIGIN, SIGNER
+from tests.workbench import H200
+
+
+def watching(logins: Logins, folder: Path) -> Watch:
+    memory = MemoryFile(folder, ORIGIN)
+    assert memory.hold()
+    store = CheckpointStore(folder, ORIGIN)
+    return Watch(logins.reader, SIGNER.verifier, store, memory, Examiner(SIGNER.verifier))
+
+
+def damage(owner: str, statement: str) -> None:
+    """As a superuser, with the triggers off."""
+    with psycopg.connect(owner) as connection:
+        for table in ("entries", "bodies", "device_links", "tiles"):
+            connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+        connection.execute(statement)
+        for table in ("entries", "bodies", "device_links", "tiles"):
+            connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only")
+
+
+def places(run: Run) -> list[tuple[str, str]]:
+    return [(finding.damage, finding.where) for finding in run.findings]
+
+
+@in_loop
+async def test_each_look_goes_on_where_the_last_one_ended(ledger: Logins, tmp_path: Path) -> None:
+    watch = watching(ledger, tmp_path)
+    async with live(ledger) as log:
+        await log.open_contract(H200)
+        first = await watch.run("all")
+        await log.accepted("order.placed", units=1000)
+        await log.append(denied())
+        tail = await watch.run("tail")
+        head = await watch.run("head")
+        size = (await log.reader.head()).size
+    assert [run.result for run in (first, tail, head)] == ["intact"] * 3
+    assert (first.first, tail.first, head.first) == (0, first.size, size)
+    assert (tail.size, head.size) == (size, size)
+    assert first.facts > 5
+    assert tail.facts >= 3  # those that the order has changed
+    assert head.facts >= first.facts  # a page of all
+
+
+@in_loop
+async def test_a_watch_that_begins_anew_knows_how_far_it_was(ledger: Logins, tmp_path: Path) -> None:
+    async with live(ledger) as log:
+        await log.open_contract(H200)
+        await watching(ledger, tmp_path / "a").run("all")
+        await log.accepted("order.placed", units=10)
+    memory = MemoryFile(tmp_path / "a", ORIGIN)
+    watch = Watch(ledger.reader, SIGNER.verifier, CheckpointStore(tmp_path, ORIGIN), memory)
+    run = await watch.run("tail")
+    assert (run.result, run.first, run.size, run.judged) == ("intact", 6, 7, 0)
+
+
+@in_loop
+async def test_a_tail_is_held_against_the_chains_before_it(
+    logins: Logins, owner: str, tmp_path: Path
+) -> None:
+    """An entry before the tail that was altered to fit what is chained to it."""
+    watch = watching(logins, tmp_path)
+    async with live(logins) as log:
+        await log.open_contract(H200)
+        await watch.run("all")
+        await log.accepted("order.placed", units=10)
+        damage(
+            owner, "UPDATE entries SET header = overlay(header placing '9'::bytea from 20) WHERE index = 5"
+        )
+        run = await watch.run("tail")
+    assert places(run) == [("entry_unproven", "entry 5")]
+
+
+@pytest.mark.parametrize("depth", ["head", "tail", "all"])
+def test_a_log_that_lost_its_tail_is_found_at_every_depth(
+    logins: Logins, owner: str, tmp_path: Path, depth: Depth
+) -> None:
+    @in_loop
+    async def look() -> None:
+        watch = watching(logins, tmp_path)
+        async with live(logins) as log:
+            await log.append(denied(), denied())
+            before = await log.reader.head()
+            await log.append(denied(), denied())
+            await watch.run("all")
+        damage(
+            owner,
+            f"DELETE FROM entries WHERE index >= 3; DELETE FROM bodies WHERE index >= 3;"
+            f"UPDATE head SET size = 3, root = '\\x{before.root.hex()}',"
+            f" frontier = '\\x{before.frontier.hex()}', last_leaf = '\\x{before.last_leaf.hex()}',"
+            f" recorded_at = '{before.recorded_at.isoformat()}'",
+        )
+        run = await watch.run(depth)
+        assert run.result == "damaged"
+        assert ("rolled_back", "entries 3 to 4") in places(run)
+        assert run.findings[0].index == 3
+
+    look()
+
+
+@in_loop
+async def test_a_kept_checkpoint_of_another_history_is_found(logins: Logins, tmp_path: Path) -> None:
+    watch = watching(logins, tmp_path)
+    async with live(logins) as log:
+        await log.append(denied())
+        store = CheckpointStore(tmp_path, ORIGIN)
+        store.advance(sign(Checkpoint(ORIGIN, 2, b"\7" * 32), SIGNER), SIGNER.verifier)
+        for depth in ("head", "tail", "all"):
+            run = await watch.run(depth)  # type: ignore[arg-type] # a depth
+            assert "rewritten" in {finding.damage for finding in run.findings}, depth
+
+
+@in_loop
+async def test_a_store_that_cannot_be_believed_is_a_failure(logins: Logins, tmp_path: Path) -> None:
+    watch = watching(logins, tmp_path)
+    (tmp_path / Path(str(CheckpointStore(tmp_path, ORIGIN))).name).write_text("nonsense")
+    async with live(logins) as log:
+        await log.append(denied())
+        run = await watch.run("tail")
+    assert places(run) == [("checkpoint_altered", "checkpoint store")]
+
+
+@in_loop
+async def test_a_fact_is_missed_by_the_next_look_at_the_head(
+    logins: Logins, owner: str, tmp_path: Path
+) -> None:
+    watch = watching(logins, tmp_path)
+    async with live(logins) as log:
+        await log.open_contract(H200)
+        await watch.run("all")
+        damage(owner, "UPDATE facts SET data = replace(data::text, '10000', '99999')::json"
+                      " WHERE name = 'license'")  # fmt: skip
+        run = await watch.run("head")
+    [finding] = run.findings
+    assert (finding.damage, finding.where) == ("fact_altered", "fact license D-100200")
+    assert all(value.startswith("sha256:") for value in finding.evidence.values())
+
+
+@in_loop
+async def test_a_failure_does_not_pass_before_it_is_explained(
+    logins: Logins, owner: str, tmp_path: Path
+) -> None:
+    watch = watching(logins, tmp_path)
+    async with live(logins) as log:
+        await log.append(denied(), denied())
+        await watch.run("all")
+        with psycopg.connect(owner) as connection:
+            [party] = connection.execute("SELECT party FROM entries WHERE index = 1").fetchone() or [""]
+        damage(owner, "UPDATE entries SET party = 'nobody' WHERE index = 1")
+        found = await watch.run("all")
+        again = await watch.run("all")
+        damage(owner, f"UPDATE entries SET party = '{party}' WHERE index = 1")
+        quiet = await watch.run("all")
+        explained = await watch.explain("a technician's slip, put right")
+        after = await watch.run("all")
+        with pytest.raises(NotFound, match="no failure waits"):
+            await watch.explain("once more")
+    assert places(found) == [("column_altered", "entry 1, party")]
+    assert (found.result, len(found.new)) == ("damaged", 1)
+    assert (again.result, len(again.new)) == ("damaged", 0)
+    assert (quiet.result, quiet.findings) == ("unexplained", ())
+    assert [failure.finding.where for failure in explained] == ["entry 1, party"]
+    assert after.result == "intact"
+
+
+@in_loop
+async def test_a_second_watch_of_the_same_folder_stands_back(logins: Logins, tmp_path: Path) -> None:
+    first, second = MemoryFile(tmp_path, ORIGIN), MemoryFile(tmp_path, ORIGIN)
+    assert first.hold()
+    assert not second.hold()
+    first.release()
+    assert second.hold()
+
+
+@in_loop
+async def test_what_a_watch_remembers_cannot_be_made_up(logins: Logins, tmp_path: Path) -> None:
+    watch = watching(logins, tmp_path)
+    async with live(logins) as log:
+        await log.append(denied())
+        await watch.run("all")
+        path = Path(str(MemoryFile(tmp_path, ORIGIN)))
+        path.write_text(path.read_text().replace('"size":2', '"size":1'))
+        run = await watch.run("tail")
+    assert places(run) == [("memory_altered", "memory of the watch")]
