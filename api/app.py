@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,27 +18,38 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api import anchors, audit, bundle, explanation, operate, problems, proofs, tiles
+from api import anchors, audit, bundle, explanation, integrity, operate, problems, proofs, tiles
 from api.auth import Keyring
 from api.database import Logins
 from api.evaluate import Evaluation
+from api.examine import Examiner, Pace
 from api.key_uses import KeyUses
 from api.openapi import DESCRIPTION, described
 from api.quotas import Quotas
 from api.settings import Settings
 from api.submit import Door
 from api.telemetry import Edge, Metrics
+from api.watch import Intervals, Watch
+from api.watchman import IntegrityMetrics, Watchman
 from api.wiring import Service, SimulatedClock, system_clock
 from ledger import keys
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import Fault, LedgerError
 from ledger.event import faults_from
+from ledger.note import Verifier
 from ledger.publisher import Publisher
 from ledger.reader import Reader
+from ledger.reports import Reports
 from ledger.scheduler import Scheduler
 from ledger.sequencer import Sequencer
+from ledger.watch_memory import MemoryFile
 from policies.engine import Engine
 
+SLICE_ENTRIES = 32
+REST = 4.0
+"""A look takes a fifth of one core's time at most: the committer shares it."""
+FACTS_MAX = 200_000
+"""Of more facts the service keeps no second copy between looks: `chipledger watch` does, elsewhere."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -69,6 +80,9 @@ def build(settings: Settings, logins: Logins) -> Edge:
         signer=signer,
         metrics=metrics,
         clock=clock,
+        watchman=_watchman(
+            settings, logins, signer.verifier, store, sequencer, metrics, clock or system_clock
+        ),
     )
     followers = [one for one in (service.witnessing, service.timestamping) if one is not None]
     door = Door(keyring, quotas, reader, sequencer, metrics, service.now)
@@ -85,10 +99,12 @@ def build(settings: Settings, logins: Logins) -> Edge:
             service.scheduler.open()
             service.publisher.open()
             uses.open()
+            service.watchman.open()
             for follower in followers:
                 follower.open()
             yield
         finally:
+            await service.watchman.close()
             for follower in followers:
                 await follower.close()
             await service.scheduler.close()
@@ -113,6 +129,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
     app.include_router(proofs.router)
     app.include_router(tiles.router)
     app.include_router(operate.router)
+    app.include_router(integrity.router)
     if clock is not None:
         app.include_router(operate.clock_router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -131,6 +148,30 @@ def build(settings: Settings, logins: Logins) -> Edge:
             "/v1/events:evaluate": Evaluation(door, reader).evaluate_event,
         },
         lines=settings.log_level in ("debug", "info"),
+    )
+
+
+def _watchman(
+    settings: Settings,
+    logins: Logins,
+    verifier: Verifier,
+    store: CheckpointStore,
+    sequencer: Sequencer,
+    metrics: Metrics,
+    now: Callable[[], datetime],
+) -> Watchman:
+    """Looks through the reader's login, in small slices, and rests between them."""
+    memory = MemoryFile(settings.store_path, verifier.name)
+    examiner = Examiner(verifier, pace=Pace(slice_entries=SLICE_ENTRIES, rest=REST), facts_max=FACTS_MAX)
+    return Watchman(
+        Watch(logins.reader, verifier, store, memory, examiner),
+        memory,
+        Reports(logins.writer, logins.reader),
+        sequencer,
+        IntegrityMetrics(metrics.registry),
+        origin=verifier.name,
+        now=now,
+        intervals=Intervals.of(settings),
     )
 
 

@@ -208,6 +208,9 @@ class _Look:
         head = await self._head(found)
         if head is None:
             return
+        rolled_back = self._rolled_back(found.findings, head)
+        if head.size < begin.size:
+            return
         walk = Walk(begin, self._verifier, (size for size, _, _ in self._known))
         walk.findings = found.findings
         touched: set[Key] = set()
@@ -224,7 +227,8 @@ class _Look:
             await judged.take(walk.finish(end), sound=walk.clean)
             links += await self._check_links(walk)
             await self._check_tiles(walk)
-            await self._check_known(walk, end)
+            if not (rolled_back or self._rolled_back(found.findings, end)):
+                await self._check_known(walk)
             judged.finish(sound=walk.clean)
             if depth == "all":
                 await self._check_counts(found.findings, end.size, links)
@@ -289,10 +293,8 @@ class _Look:
         for tile in due:
             check_tile(walk.findings, tile, stored.get((tile.level, tile.n)))
 
-    async def _check_known(self, walk: Walk, head: Head) -> None:
+    async def _check_known(self, walk: Walk) -> None:
         """The checkpoints known from elsewhere against the tree that was made of the entries."""
-        if self._rolled_back(walk.findings, head):
-            return
         for size, root, whose in self._known:
             made = walk.roots.get(size)
             if made is None and size < walk.begin.size:

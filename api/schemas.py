@@ -391,6 +391,74 @@ class ClockView(BaseModel):
     """Time is added to it: it must not be the last there is."""
 
 
+class IntegrityProbe(BaseModel):
+    intact: bool | None = Field(default=None, description="null: nobody has looked yet.")
+    looked_at: str | None = None
+    detail: str | None = None
+
+
+class FindingView(BaseModel):
+    damage: str
+    where: str
+    index: int | None = None
+    evidence: dict[str, str]
+
+
+class FailureView(FindingView):
+    found_at: str
+    in_log: Annotated[bool, Field(description="An `integrity.failed` entry says so.")]
+
+
+class LookedView(BaseModel):
+    """One look at the log: every byte of the entries from `first`, and what follows from them."""
+
+    started_at: str
+    ended_at: str
+    by: str
+    result: Literal["intact", "damaged", "unexplained"]
+    first: int
+    size: int
+    root: str
+    decisions: Annotated[int, Field(description="How many were made again.")]
+    facts: Annotated[int, Field(description="How many were compared with what the log makes them.")]
+    findings: list[FindingView]
+    findings_count: int
+    unexplained: int
+
+
+class ExplainedView(BaseModel):
+    at: str
+    words: str
+    failures: list[FindingView]
+
+
+class VerifiedView(BaseModel):
+    first: int
+    size: int
+    root: str
+    recorded_until: str | None
+
+
+class IntegrityView(BaseModel):
+    intact: bool | None
+    verified: Annotated[VerifiedView, Field(description="What is known to be sound, byte by byte.")]
+    looks: dict[Literal["head", "tail", "all"], LookedView | None]
+    unexplained: list[FailureView]
+    explanations: list[ExplainedView]
+
+
+class LookView(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    depth: Literal["head", "tail", "all"]
+
+
+class WordsView(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    words: Annotated[str, Field(min_length=1, max_length=2_000)]
+
+
 class ProblemView(BaseModel):
     """RFC 9457."""
 

@@ -417,7 +417,8 @@ async def _facts(log: Log) -> list[tuple[str, str, str]]:
 @mutation
 async def cut_the_tail(log: Log) -> Place:
     """And repair the head row, and the facts: what a restored backup is."""
-    size = log.random.randrange(log.size // 2, log.size)
+    # Not between a cause and what the ledger says because of it: a replay would miss that.
+    size = log.any_of(row for row in log.rows[log.size // 2 :] if row.party != "_ledger").index
     kept = rewritten(log.rows[:size], keep=True)
     await replace_log(log.connection, kept)
     return _at(size, words=f"entries {size} to {log.size - 1}")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from api.examine import Examined, Examiner, Progress
+from api.settings import Settings
 from ledger.checkpoint import Checkpoint
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import NotFound, StoreFailed
@@ -67,6 +68,12 @@ class Intervals:
     head: float = 60
     tail: float = 300
     all: float = 86_400
+
+    @classmethod
+    def of(cls, settings: Settings) -> Intervals:
+        return cls(
+            settings.integrity_head_seconds, settings.integrity_tail_seconds, settings.integrity_all_seconds
+        )
 
     def due(self, memory: Memory, now: datetime) -> Depth | None:
         """The deepest look whose time has come: it does what the others would."""

@@ -80,7 +80,7 @@ def _reader(settings: Settings) -> Iterator[str]:
 
 async def _watch(looks: Watch, settings: Settings) -> bool:
     """Until something is found. All of it first: facts are compared with what was folded by this process."""
-    intervals = intervals_of(settings)
+    intervals = Intervals.of(settings)
     depth: Depth | None = "all"
     while True:
         if depth is not None:
@@ -100,12 +100,6 @@ async def _look(looks: Watch, depth: str) -> bool:
     for line in words_of(run):
         say(line)
     return run.result == "intact"
-
-
-def intervals_of(settings: Settings) -> Intervals:
-    return Intervals(
-        settings.integrity_head_seconds, settings.integrity_tail_seconds, settings.integrity_all_seconds
-    )
 
 
 def words_of(run: Run) -> list[str]:

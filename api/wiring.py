@@ -11,6 +11,7 @@ from fastapi import Request
 
 from api.auth import Caller, Keyring
 from api.telemetry import Metrics
+from api.watchman import Watchman
 from ledger.note import Signer
 from ledger.publisher import Publisher
 from ledger.reader import Reader
@@ -50,6 +51,7 @@ class Service:
     signer: Signer
     metrics: Metrics
     clock: SimulatedClock | None
+    watchman: Watchman
 
     @property
     def now(self) -> Callable[[], datetime]:

@@ -148,6 +148,7 @@ NOTHING_TO_ASK = [
     "livez",
     "readyz",
     "metrics",
+    "integrityz",
 ]
 """No parameter and no body: one request is all that can be tried."""
 OPERATIONS = [
@@ -155,13 +156,15 @@ OPERATIONS = [
     "list_duties", "list_erasures", "list_holds", "get_device", "get_kind", "prove_complete",
     "list_timestamps", "get_bundle",
     "prove_inclusion", "prove_consistency", "get_receipt", "get_tile", "problem_page", "set_clock",
-    "submit_event", "submit_batch", "evaluate_event",
+    "submit_event", "submit_batch", "evaluate_event", "get_integrity", "verify_integrity", "explain_integrity",
 ]  # fmt: skip
 ROLES: dict[str, tuple[str, str | None]] = {
     "submit_event": ("submitter", BUYER),
     "submit_batch": ("submitter", BUYER),
     "evaluate_event": ("submitter", BUYER),
     "set_clock": ("operator", None),
+    "verify_integrity": ("operator", None),
+    "explain_integrity": ("operator", None),
 }
 
 

@@ -15,14 +15,14 @@ from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import NotFound
 from ledger.integrity import Depth
 from ledger.watch_memory import MemoryFile
-from tests.ledger.live_log import denied, in_loop, live
+from tests.ledger.live_log import audit, denied, in_loop, live, simulated
 from tests.ledger.sample_log import ORIGIN, SIGNER
-from tests.workbench import H200
+from tests.workbench import H200, NOON
 
 
 def watching(logins: Logins, folder: Path) -> Watch:
+    folder.mkdir(exist_ok=True)
     memory = MemoryFile(folder, ORIGIN)
-    assert memory.hold()
     store = CheckpointStore(folder, ORIGIN)
     return Watch(logins.reader, SIGNER.verifier, store, memory, Examiner(SIGNER.verifier))
 
@@ -42,9 +42,9 @@ def places(run: Run) -> list[tuple[str, str]]:
 
 
 @in_loop
-async def test_each_look_goes_on_where_the_last_one_ended(ledger: Logins, tmp_path: Path) -> None:
-    watch = watching(ledger, tmp_path)
-    async with live(ledger) as log:
+async def test_each_look_goes_on_where_the_last_one_ended(logins: Logins, tmp_path: Path) -> None:
+    watch = watching(logins, tmp_path)
+    async with live(logins, clock=simulated(NOON)) as log:
         await log.open_contract(H200)
         first = await watch.run("all")
         await log.accepted("order.placed", units=1000)
@@ -58,16 +58,17 @@ async def test_each_look_goes_on_where_the_last_one_ended(ledger: Logins, tmp_pa
     assert first.facts > 5
     assert tail.facts >= 3  # those that the order has changed
     assert head.facts >= first.facts  # a page of all
+    await audit(logins)
 
 
 @in_loop
-async def test_a_watch_that_begins_anew_knows_how_far_it_was(ledger: Logins, tmp_path: Path) -> None:
-    async with live(ledger) as log:
+async def test_a_watch_that_begins_anew_knows_how_far_it_was(logins: Logins, tmp_path: Path) -> None:
+    async with live(logins, clock=simulated(NOON)) as log:
         await log.open_contract(H200)
-        await watching(ledger, tmp_path / "a").run("all")
+        await watching(logins, tmp_path / "a").run("all")
         await log.accepted("order.placed", units=10)
     memory = MemoryFile(tmp_path / "a", ORIGIN)
-    watch = Watch(ledger.reader, SIGNER.verifier, CheckpointStore(tmp_path, ORIGIN), memory)
+    watch = Watch(logins.reader, SIGNER.verifier, CheckpointStore(tmp_path, ORIGIN), memory)
     run = await watch.run("tail")
     assert (run.result, run.first, run.size, run.judged) == ("intact", 6, 7, 0)
 
@@ -78,7 +79,7 @@ async def test_a_tail_is_held_against_the_chains_before_it(
 ) -> None:
     """An entry before the tail that was altered to fit what is chained to it."""
     watch = watching(logins, tmp_path)
-    async with live(logins) as log:
+    async with live(logins, clock=simulated(NOON)) as log:
         await log.open_contract(H200)
         await watch.run("all")
         await log.accepted("order.placed", units=10)
@@ -131,7 +132,7 @@ async def test_a_kept_checkpoint_of_another_history_is_found(logins: Logins, tmp
 @in_loop
 async def test_a_store_that_cannot_be_believed_is_a_failure(logins: Logins, tmp_path: Path) -> None:
     watch = watching(logins, tmp_path)
-    (tmp_path / Path(str(CheckpointStore(tmp_path, ORIGIN))).name).write_text("nonsense")
+    _edit(Path(str(CheckpointStore(tmp_path, ORIGIN))), "", "nonsense")
     async with live(logins) as log:
         await log.append(denied())
         run = await watch.run("tail")
@@ -143,7 +144,7 @@ async def test_a_fact_is_missed_by_the_next_look_at_the_head(
     logins: Logins, owner: str, tmp_path: Path
 ) -> None:
     watch = watching(logins, tmp_path)
-    async with live(logins) as log:
+    async with live(logins, clock=simulated(NOON)) as log:
         await log.open_contract(H200)
         await watch.run("all")
         damage(owner, "UPDATE facts SET data = replace(data::text, '10000', '99999')::json"
@@ -188,6 +189,7 @@ async def test_a_second_watch_of_the_same_folder_stands_back(logins: Logins, tmp
     assert not second.hold()
     first.release()
     assert second.hold()
+    second.release()
 
 
 @in_loop
@@ -196,7 +198,10 @@ async def test_what_a_watch_remembers_cannot_be_made_up(logins: Logins, tmp_path
     async with live(logins) as log:
         await log.append(denied())
         await watch.run("all")
-        path = Path(str(MemoryFile(tmp_path, ORIGIN)))
-        path.write_text(path.read_text().replace('"size":2', '"size":1'))
+        _edit(Path(str(MemoryFile(tmp_path, ORIGIN))), '"size":2', '"size":3')
         run = await watch.run("tail")
     assert places(run) == [("memory_altered", "memory of the watch")]
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new) if old else new)

@@ -1,0 +1,174 @@
+"""The service looks at its own log: what it reports, says in the log, and does not let pass."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.api.test_watch import damage
+from tests.ledger.live_log import denied
+from tests.service import Service, running, settings_for
+
+NEVER = {f"integrity_{depth}_seconds": 0.0 for depth in ("head", "tail", "all")}
+
+
+@pytest.fixture
+def watched(owner: str, tmp_path: Path) -> Iterator[Service]:
+    """A service that looks when it is asked, and not by itself."""
+    settings = settings_for(owner, tmp_path, clock="simulated").model_copy(update=NEVER)
+    with running(settings, owner) as service:
+        service.set_clock("2027-03-02T12:00:00Z")
+        with service.client("operator") as client:
+            for _ in range(3):
+                assert service.submit(denied()).json()["type"] == "/problems/denied"
+            assert client.get("/integrityz").json() == {"intact": None, "looked_at": None}
+        yield service
+
+
+def look(service: Service, depth: str = "all") -> dict[str, Any]:
+    """Ask for a look; its report, once there is one."""
+    pause = threading.Event()
+    with service.client("operator") as client:
+        before = client.get("/v1/integrity").json()["looks"][depth]
+        answer = client.post("/v1/integrity:verify", json={"depth": depth})
+        assert (answer.status_code, answer.json()) == (202, {"depth": depth})
+        for _ in range(600):
+            report: dict[str, Any] | None = client.get("/v1/integrity").json()["looks"][depth]
+            if report is not None and report != before:
+                return report
+            pause.wait(0.05)
+    raise AssertionError("nobody looked")
+
+
+def seen(service: Service) -> dict[str, Any]:
+    with service.client("auditor") as client:
+        answer = client.get("/v1/integrity")
+        assert answer.status_code == 200
+        return answer.json()  # type: ignore[no-any-return]
+
+
+def of_kind(service: Service, kind: str, count: int) -> list[dict[str, Any]]:
+    """The entries of a kind, once there are so many."""
+    pause = threading.Event()
+    with service.client("auditor") as client:
+        for _ in range(600):
+            found: list[dict[str, Any]] = client.get("/v1/entries", params={"kind": kind}).json()["entries"]
+            if len(found) >= count:
+                return found
+            pause.wait(0.05)
+    raise AssertionError(f"{len(found)} entries of {kind}")
+
+
+def gauges(service: Service) -> dict[str, float]:
+    with service.client("operator") as client:
+        text = client.get("/metrics").text
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("chipledger_integrity") and not sample.labels
+    }
+
+
+def test_a_sound_log_is_said_to_be_sound_from_where_to_where(watched: Service) -> None:
+    report = look(watched)
+    assert (report["result"], report["first"], report["size"], report["decisions"]) == ("intact", 0, 5, 5)
+    view = seen(watched)
+    assert view["intact"] is True
+    assert (view["verified"]["size"], view["verified"]["root"]) == (5, report["root"])
+    assert (view["unexplained"], view["explanations"]) == ([], [])
+    assert gauges(watched)["chipledger_integrity_intact"] == 1
+    assert gauges(watched)["chipledger_integrity_verified_entries"] == 5
+    watched.audit()
+
+
+def test_a_deeper_look_does_what_the_others_would_and_a_tail_begins_where_it_ended(watched: Service) -> None:
+    look(watched)
+    watched.submit(denied())
+    report = look(watched, "tail")
+    assert (report["first"], report["size"], report["result"]) == (5, 6, "intact")
+
+
+def test_damage_is_reported_said_in_the_log_and_not_passed_over(watched: Service, owner: str) -> None:
+    look(watched)
+    with psycopg.connect(owner) as connection:
+        [salt] = connection.execute("SELECT event_salt FROM bodies WHERE index = 2").fetchone() or [b""]
+    damage(owner, "UPDATE bodies SET event_salt = sha256(event_salt) WHERE index = 2")
+    report = look(watched)
+    [finding] = report["findings"]
+    assert (finding["damage"], finding["where"], finding["index"]) == ("event_altered", "entry 2", 2)
+    [entry] = of_kind(watched, "integrity.failed", 1)
+    assert entry["event"]["value"]["data"]["at_index"] == 2
+    assert gauges(watched)["chipledger_integrity_intact"] == 0
+    with watched.client("auditor") as client:
+        probe = client.get("/integrityz")
+        assert (probe.status_code, probe.json()["intact"]) == (503, False)
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/livez").status_code == 200
+
+    damage(owner, f"UPDATE bodies SET event_salt = '\\x{bytes(salt).hex()}' WHERE index = 2")
+    assert look(watched)["result"] == "unexplained"
+    assert len(of_kind(watched, "integrity.failed", 1)) == 1  # known already
+    [failure] = seen(watched)["unexplained"]
+    assert failure["in_log"]
+
+    with watched.client("operator") as client:
+        told = client.post("/v1/integrity:explain", json={"words": "restored from the replica"})
+        assert told.json() == {"explained": 1}
+        assert client.post("/v1/integrity:explain", json={"words": "again"}).status_code == 404
+    assert look(watched)["result"] == "intact"
+    [entry] = of_kind(watched, "integrity.explained", 1)
+    assert entry["event"]["value"]["data"]["words"] == "restored from the replica"
+    assert seen(watched)["explanations"][0]["words"] == "restored from the replica"
+    watched.audit()
+
+
+def test_what_was_reported_cannot_be_taken_back(watched: Service, owner: str) -> None:
+    look(watched)
+    for statement in ("UPDATE integrity_runs SET result = 'intact'", "DELETE FROM integrity_runs"):
+        with psycopg.connect(owner) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+    for login, statement in (
+        (watched.logins.reader, "INSERT INTO integrity_runs SELECT * FROM integrity_runs"),
+        (watched.logins.writer, "UPDATE integrity_runs SET result = 'intact'"),
+    ):
+        with psycopg.connect(login) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+
+
+def test_only_an_operator_asks_and_explains(watched: Service) -> None:
+    for role, party, status in (("auditor", None, 403), ("submitter", "acme", 403)):
+        with watched.client(role, party) as client:
+            assert client.post("/v1/integrity:verify", json={"depth": "head"}).status_code == status
+            assert client.post("/v1/integrity:explain", json={"words": "no"}).status_code == status
+    with watched.client("submitter", "acme") as client:
+        assert client.get("/v1/integrity").status_code == 403
+    with watched.client("operator") as client:
+        refused = client.post("/v1/integrity:verify", json={"depth": "deep"})
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["pointer"] == "/depth"
+
+
+def test_it_looks_by_itself_and_summarises_once_a_day(
+    owner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import timedelta
+
+    from api import watchman
+
+    monkeypatch.setattr(watchman, "SUMMARY_EVERY", timedelta(seconds=1))
+    settings = settings_for(owner, tmp_path).model_copy(
+        update={"integrity_head_seconds": 0.2, "integrity_tail_seconds": 0.5, "integrity_all_seconds": 0.5}
+    )
+    with running(settings, owner) as service:
+        [first, *_] = of_kind(service, "integrity.summarised", 1)
+        data = first["event"]["value"]["data"]
+        assert (data["damaged"], data["unexplained"], data["result"]) == (0, 0, "intact")
+        assert data["runs"] >= 1
+        service.audit()
