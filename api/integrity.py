@@ -29,6 +29,11 @@ AskedT = TypeVar("AskedT", bound=BaseModel)
 router = APIRouter(tags=["operation"])
 
 
+def _asks(model: type[BaseModel]) -> dict[str, Any]:
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 @router.get("/integrityz", response_model=IntegrityProbe, responses={503: {"model": IntegrityProbe}})
 async def integrityz(request: Request) -> Response:
     """Nothing was found in the log that nobody has explained. Neither liveness nor readiness: a restart
@@ -67,9 +72,8 @@ async def get_integrity(request: Request, caller: KeyHolder) -> Response:
     "/v1/integrity:verify",
     response_model=LookView,
     status_code=202,
-    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {
-        "schema": {"$ref": "#/components/schemas/LookView"}}}}},
-)  # fmt: skip
+    openapi_extra=_asks(LookView),
+)
 async def verify_integrity(request: Request, caller: KeyHolder) -> Response:
     """Look at the log as soon as the look that is under way has ended: `GET /v1/integrity` shows it."""
     _operator(caller)
@@ -81,9 +85,8 @@ async def verify_integrity(request: Request, caller: KeyHolder) -> Response:
 @router.post(
     "/v1/integrity:explain",
     response_model=dict[str, int],
-    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {
-        "schema": {"$ref": "#/components/schemas/WordsView"}}}}},
-)  # fmt: skip
+    openapi_extra=_asks(WordsView),
+)
 async def explain_integrity(request: Request, caller: KeyHolder) -> Response:
     """Say what came of the failures that were found. Until then no look passes; the log keeps the words."""
     _operator(caller)

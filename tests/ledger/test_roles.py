@@ -28,13 +28,14 @@ from tests.ledger.live_log import denied, in_loop, live
 
 TABLES = (
     "head", "entries", "bodies", "device_links", "facts", "tiles", "api_keys", "key_uses", "witnessed",
-    "timestamps",
+    "timestamps", "integrity_runs",
 )  # fmt: skip
-LOG = ("entries", "bodies", "device_links", "tiles", "timestamps")
+LOG = ("entries", "bodies", "device_links", "tiles", "timestamps", "integrity_runs")
 """What is append-only, for everybody."""
 COLUMN = {
     "head": "size", "entries": "leaf", "bodies": "event", "device_links": "serial", "facts": "data",
     "tiles": "hashes", "api_keys": "label", "key_uses": "used_at", "witnessed": "note", "timestamps": "note",
+    "integrity_runs": "result",
 }  # fmt: skip
 
 ON_TABLE: dict[str, str] = {
@@ -99,6 +100,7 @@ CHANGES = {
 }
 KEY = {
     "timestamps": "authority, size",
+    "integrity_runs": "id",
     "entries": "index",
     "bodies": "index",
     "device_links": "serial, index",
@@ -117,6 +119,9 @@ def written(server: str, template: str) -> Iterator[str]:
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO device_links VALUES ('SN000001', 1)")
         connection.execute("INSERT INTO tiles VALUES (0, 0, '', '')")
+        connection.execute(
+            "INSERT INTO integrity_runs VALUES (gen_random_uuid(), 'all', now(), now(), '', 'intact', '{}')"
+        )
         connection.execute("INSERT INTO api_keys VALUES ('a', '', 'auditor', NULL, '', now())")
         connection.execute("INSERT INTO key_uses VALUES ('a', now())")
         connection.execute("INSERT INTO witnessed VALUES (1, 1, '')")
