@@ -86,7 +86,7 @@ class Intervals:
 
 
 class Watch:
-    """`run`, as often as wanted, by one task at a time; `memory` must be held."""
+    """`run`, as often as wanted, by one task at a time; `memory` must be held by this process."""
 
     def __init__(
         self,
@@ -101,6 +101,8 @@ class Watch:
         self._store = store
         self._memory = memory
         self._examiner = examiner or Examiner(verifier)
+        self.turn = asyncio.Lock()
+        """Of whoever changes what is remembered: held for moments, and not while it looks."""
         self.by = f"{socket.gethostname()}:{os.getpid()}"
 
     async def run(self, depth: Depth, progress: Progress | None = None) -> Run:
@@ -113,8 +115,11 @@ class Watch:
             seen = await self._examiner.look(
                 rows, depth, kept=kept, verified=memory.verified, progress=progress
             )
-        run, memory = self._judge(depth, started, outside, seen, memory)
-        await asyncio.to_thread(self._memory.keep, memory)
+        async with self.turn:
+            # Read again: what was explained while it looked stays explained.
+            memory = await self._remembered(Findings())
+            run, memory = self._judge(depth, started, outside, seen, memory)
+            await self.keep(memory)
         return run
 
     async def remember(self) -> Memory:

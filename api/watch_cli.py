@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -53,9 +53,7 @@ def watch(
         memory = MemoryFile(store, verifier.name)
         if not memory.hold():
             raise Unavailable(f"another process watches with {store}")
-        with suppress(OSError):
-            os.nice(NICE)
-        with _reader(settings) as reader:
+        with closing(memory), _reader(settings) as reader:
             kept = CheckpointStore(store, verifier.name)
             looks = Watch(reader, verifier, kept, memory, Examiner(verifier, pace=Pace()))
             if explain is not None:
@@ -80,6 +78,8 @@ def _reader(settings: Settings) -> Iterator[str]:
 
 async def _watch(looks: Watch, settings: Settings) -> bool:
     """Until something is found. All of it first: facts are compared with what was folded by this process."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     intervals = Intervals.of(settings)
     depth: Depth | None = "all"
     while True:

@@ -95,8 +95,6 @@ class Watchman:
         self._task: asyncio.Task[None] | None = None
         self._asked: set[Depth] = set()
         self._wake = asyncio.Event()
-        self._turn = asyncio.Lock()
-        """Memory is read and written by one at a time."""
 
     def open(self) -> None:
         self._task = asyncio.create_task(self._run(), name="watchman")
@@ -106,7 +104,7 @@ class Watchman:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        self._memory.release()
+        self._memory.close()
 
     def ask(self, depth: Depth) -> None:
         """Look as soon as the look that is under way has ended. Raises Unavailable in a process that
@@ -117,15 +115,15 @@ class Watchman:
 
     async def look(self, depth: Depth) -> Run:
         """Look now, and say what is found. Raises LedgerError where nothing could be seen or kept."""
-        async with self._turn:
-            run = await self._watch.run(depth)
+        run = await self._watch.run(depth)
+        self._tell(run)
+        with _best_effort("report"):
+            await self._reports.add(
+                depth, run.report(), started=run.started, ended=run.ended, by=run.by, result=run.result
+            )
+        async with self._watch.turn:
             memory = await self._watch.remember()
             self._metrics.show(memory, new=len(run.new))
-            self._tell(run)
-            with _best_effort("report"):
-                await self._reports.add(
-                    depth, run.report(), started=run.started, ended=run.ended, by=run.by, result=run.result
-                )
             with _best_effort("entry"):
                 memory = await self._say_failures(memory)
                 await self._say_summary(memory, run)
@@ -134,7 +132,7 @@ class Watchman:
     async def explain(self, words: str, *, by: str) -> tuple[Failure, ...]:
         """An operator says what came of the failures. Raises NotFound where there is none."""
         self._hold()
-        async with self._turn:
+        async with self._watch.turn:
             if not (failures := (await self._watch.remember()).failures):
                 raise NotFound("no failure waits for an explanation")
             named = [failure.finding.digest for failure in failures[:FAILURES_NAMED]]

@@ -65,7 +65,7 @@ class Memory:
 
 
 class MemoryFile:
-    """`hold`, then `read` and `keep`, then `release`."""
+    """`hold`, then `read` and `keep`, then `close`, which lets another hold it."""
 
     def __init__(self, folder: Path, origin: str) -> None:
         self._path = folder / f"{quote(origin, safe='')}.watch"
@@ -93,7 +93,7 @@ class MemoryFile:
         self._lock = lock
         return True
 
-    def release(self) -> None:
+    def close(self) -> None:
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -4,6 +4,8 @@ An entry that is a cause is judged on the facts before it. Its decision must be 
 byte, and the entries that follow must be those that the ledger must say because of it, to the byte too.
 What the clock has brought about is asked again at its own `recorded_at`, and must be what is said; that
 the clock was asked soon enough is not looked at.
+What the ledger says of what was found outside the log (`ledger.kinds.integrity`) has no cause in it: its
+decision is made again, its words are taken as said.
 The first difference ends a replay: from there the facts are another log's. A withheld event cannot be
 judged; it is counted, it folds into its chain alone, and what rests on it may differ. Neither can an erased
 one; but what the log has kept of it stands for it, so everything else comes out as it did.

@@ -187,9 +187,9 @@ async def test_a_second_watch_of_the_same_folder_stands_back(logins: Logins, tmp
     first, second = MemoryFile(tmp_path, ORIGIN), MemoryFile(tmp_path, ORIGIN)
     assert first.hold()
     assert not second.hold()
-    first.release()
+    first.close()
     assert second.hold()
-    second.release()
+    second.close()
 
 
 @in_loop
