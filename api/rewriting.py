@@ -15,6 +15,7 @@ import orjson
 from psycopg import AsyncConnection
 
 from ledger import tiles
+from ledger.canonical import encode
 from ledger.decision import Decision
 from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header, commitment
 from ledger.event import LEDGER_CONTRACT, Submission, committed_event
@@ -44,21 +45,25 @@ class Rewritten:
         return commitment(salt, body)
 
 
-def rewritten(rows: Sequence[Row], *, origin: str | None = None, keep: bool = False) -> Rewritten:
+def rewritten(
+    rows: Sequence[Row], *, origin: str | None = None, keep: bool = False, forged: int | None = None
+) -> Rewritten:
     """The events of `rows` judged again in their order, under another name of the log where one is given.
 
-    `keep`: with the salts they have, so that what is not changed keeps its hash.
+    `keep`: with the salts they have, so that what is not changed keeps its hash. `forged`: the entry whose
+    decision says that it was decided by another engine.
     """
-    return _Rewriting(rows, origin, keep=keep).run()
+    return _Rewriting(rows, origin, keep=keep, forged=forged).run()
 
 
 class _Rewriting:
-    def __init__(self, rows: Sequence[Row], origin: str | None, *, keep: bool) -> None:
+    def __init__(self, rows: Sequence[Row], origin: str | None, *, keep: bool, forged: int | None) -> None:
         assert rows[0].event is not None
         self._opened = orjson.loads(rows[0].event)
         self._origin = origin or self._opened["data"]["origin"]
         self._rows = rows
         self._keep = keep
+        self._forged = forged
         self._history = History(Engine(), origin=self._origin)
         self._entries: list[NewEntry] = []
         self._last_leaf = ZERO_HASH
@@ -105,11 +110,12 @@ class _Rewriting:
         chain = facts.get(Chain, event.contract)
         old = self._rows[index] if self._keep else None
         salts = [old.event_salt, old.decision_salt] if old is not None else [None, None]
+        decided = decision.body
+        if index == self._forged:
+            decided = encode({**decision.value(), "engine": decision.engine + 1})
         bodies = {
             name: Body(salt or os.urandom(SALT_BYTES), value)
-            for name, salt, value in zip(
-                ("event", "decision"), salts, (said.body, decision.body), strict=True
-            )
+            for name, salt, value in zip(("event", "decision"), salts, (said.body, decided), strict=True)
         }
         header = Header(
             index=index,

@@ -434,6 +434,14 @@ async def rewrite_everything(log: Log) -> Place:
 
 
 @mutation
+async def forge_a_decision(log: Log) -> Place:
+    """And hash everything again that follows: no hash shows it, judging again does."""
+    row = log.any_of(log.rows)
+    await replace_log(log.connection, rewritten(log.rows, keep=True, forged=row.index))
+    return _at(row.index)
+
+
+@mutation
 async def put_another_log_in_its_place(log: Log) -> Place:
     """All of it, or all from some entry on."""
     other = rewritten(log.rows, origin="another.example/log")

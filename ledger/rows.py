@@ -49,6 +49,9 @@ class Rows:
         rows = await self._fetch(f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 1")
         return Head(*rows[0]) if rows else None
 
+    async def of_a_replica(self) -> bool:
+        return bool((await self._fetch("SELECT pg_is_in_recovery()"))[0][0])
+
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:
         """Log and facts as of one instant."""

@@ -26,6 +26,8 @@ if sys.platform != "win32":
 BYTES_MAX = 16 << 20
 FORMAT = 1
 EXPLANATIONS_MAX = 100
+FAILURES_MAX = 1_000
+"""A log that is damaged all over is damaged enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Memory:
         """With those findings that are new."""
         known = {failure.finding.digest for failure in self.failures}
         new = {f.digest: Failure(f, at) for f in findings if f.digest not in known}
-        return replace(self, failures=(*self.failures, *new.values()))
+        return replace(self, failures=(*self.failures, *new.values())[:FAILURES_MAX])
 
     def explained(self, words: str, at: str) -> Memory:
         """Without open failures: what is found again is a failure again."""
