@@ -35,6 +35,9 @@ TABLES = ("entries", "bodies", "device_links", "facts", "tiles", "head")
 ONLY_ELSEWHERE = ("rewrite_everything", "cut_the_tail")
 """Consistent with themselves: tried without the kept checkpoint too, which must not find them."""
 
+REJUDGED = (*ONLY_ELSEWHERE, "forge_a_decision", "put_another_log_in_its_place")
+"""A log of which something is erased cannot be judged again by somebody who has only it."""
+
 Advance = Callable[[int, int], object]
 
 
@@ -142,7 +145,9 @@ async def tamper(
 
 def _possible(name: str, log: Log) -> bool:
     """There is a tile from 256 entries on, and not every log has a denial or a policy."""
+    whole = len(log.whole) == log.size
     needs = {
+        **dict.fromkeys(REJUDGED, whole),
         "edit_a_tile": log.size >= 256,
         "turn_a_denial": any(row.outcome == "denied" for row in log.rows),
         "delete_a_denial": any(row.outcome == "denied" for row in log.rows),

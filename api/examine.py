@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import psycopg
+
 from ledger import merkle, tiles
 from ledger.checkpoint import Checkpoint
 from ledger.entry import ZERO_HASH, Header
@@ -75,6 +77,8 @@ class Examiner:
         self._pace = pace or Pace()
         self._facts_max = facts_max
         self._replay: Replay | None = None
+        self._erased: dict[int, list[int]] = {}
+        """What the replay knows of erasures."""
         self._cursor = NO_KEY
         """Facts up to this key were looked at by looks at the head."""
 
@@ -93,7 +97,8 @@ class Examiner:
         if replay is not None and replay.history.size != verified.size:
             replay = None
         if depth == "all":
-            replay = Replay(Engine(), origin=self._verifier.name)
+            self._erased = {}
+            replay = Replay(Engine(), origin=self._verifier.name, erased=self._erased)
         begin = Verified() if depth == "all" else verified
         found = Examined(first=begin.size)
         if depth == "head":
@@ -114,6 +119,10 @@ class Examiner:
     @property
     def pace(self) -> Pace:
         return self._pace
+
+    async def heed_erasures(self, rows: Rows) -> None:
+        """An entry may be erased at any time, and then is judged by what a later entry has kept of it."""
+        self._erased.update(await rows.erased())
 
     async def next_facts(self, rows: Rows) -> list[tuple[Key, str]]:
         """A further page of facts; after the last the first again."""
@@ -228,7 +237,7 @@ class _Look:
         touched: set[Key] = set()
         if replay is not None:
             replay.history.touched = touched if depth != "all" else None
-        judged = _Judged(replay, self._rows, found)
+        judged = _Judged(replay, self._rows, found, self._examiner)
         links = await self._pages(walk, judged, begin.size, head.size)
         async with self._rows.snapshot():
             # What was committed meanwhile, and then the facts as of that very head.
@@ -376,15 +385,22 @@ class _Look:
 class _Judged:
     """The decisions of a walk, made again while its bytes hold."""
 
-    def __init__(self, replay: Replay | None, rows: Rows, found: Examined) -> None:
+    def __init__(self, replay: Replay | None, rows: Rows, found: Examined, examiner: Examiner) -> None:
         self._replay = replay
         self._rows = rows
         self._found = found
+        self._examiner = examiner
 
     async def take(self, decided: Sequence[Row], *, sound: bool) -> None:
         replay = self._replay
         if replay is None or not sound:
             return
+        if any(row.event is None for row in decided):
+            try:
+                await self._examiner.heed_erasures(self._rows)
+            except psycopg.DataError:
+                self._found.findings.add("body_unreadable", "what is said to be erased")
+                return
         for row in decided:
             line = _line(row)
             while wanted := replay.wanted(line):
@@ -413,8 +429,11 @@ def _speaks_of(rows: Sequence[Row]) -> frozenset[str]:
 def _line(row: Row) -> Line:
     assert row.header is not None
     header = Header.parse(row.header)
+    signatures = None if header.signatures is None else row.signatures
+    # Without its signatures it is not known how a signed event was judged.
+    event = None if header.signatures is not None and signatures is None else row.event
     return Line(
-        row.index, header.contract, header.recorded_at, leaf_hash(row.header), row.event, row.decision
+        row.index, header.contract, header.recorded_at, leaf_hash(row.header), event, row.decision, signatures
     )
 
 

@@ -72,7 +72,7 @@ class _Rewriting:
         for row in self._rows:
             assert row.event is not None
             assert row.recorded_at is not None
-            event, at = committed_event(row.event), row.recorded_at
+            event, at = committed_event(row.event, row.signatures), row.recorded_at
             if not self._entries:
                 data = {**self._opened["data"], "origin": self._origin}
                 said = Entailed(LEDGER_CONTRACT, LedgerOpened, data)
@@ -80,11 +80,9 @@ class _Rewriting:
             elif follows_a_cause(event):
                 continue  # it follows again from its cause
             elif duties := duties_in(event):
-                while wanted := self._history.prepare_due(duties):
-                    self._recall(wanted)
                 self._enter(self._history.take_due(duties, at=at), at)
             else:
-                self._take(Submission(event, row.event), at)
+                self._take(Submission(event, row.event, row.signatures), at)
         return Rewritten(self._entries, dict(self._history.rows()))
 
     def _take(self, submission: Submission, at: datetime) -> None:
@@ -117,6 +115,11 @@ class _Rewriting:
             name: Body(salt or os.urandom(SALT_BYTES), value)
             for name, salt, value in zip(("event", "decision"), salts, (said.body, decided), strict=True)
         }
+        signatures = None
+        if said.signatures is not None:
+            salt = (old.signatures_salt if old is not None else None) or os.urandom(SALT_BYTES)
+            bodies["signatures"] = Body(salt, said.signatures)
+            signatures = bodies["signatures"].commitment
         header = Header(
             index=index,
             previous=self._last_leaf,
@@ -126,6 +129,7 @@ class _Rewriting:
             recorded_at=format_timestamp(at),
             decision=bodies["decision"].commitment,
             event=bodies["event"].commitment,
+            signatures=signatures,
         )
         entry = Entry.build(header, bodies)
         extend_chain(event.contract, facts, leaf=entry.leaf)
@@ -157,9 +161,9 @@ async def replace_log(
             ],
         )  # fmt: skip
         await cursor.executemany(
-            "INSERT INTO bodies (index, event_salt, event, decision_salt, decision)"
-            " VALUES (%s, %s, %s, %s, %s)",
-            [(one.entry.header.index, *_both(one)) for one in written],
+            "INSERT INTO bodies (index, event_salt, event, decision_salt, decision, signatures_salt,"
+            " signatures) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [(one.entry.header.index, *_bodies(one)) for one in written],
         )
         links = [(serial, one.entry.header.index) for one in written for serial in one.serials]
         await cursor.executemany("INSERT INTO device_links (serial, index) VALUES (%s, %s)", links)
@@ -170,9 +174,9 @@ async def replace_log(
         await _replace_tree(cursor, new)
 
 
-def _both(one: NewEntry) -> list[bytes]:
-    bodies = [one.entry.bodies["event"], one.entry.bodies["decision"]]
-    return [part for body in bodies if body is not None for part in body]
+def _bodies(one: NewEntry) -> list[bytes | None]:
+    found = [one.entry.bodies.get(name) for name in ("event", "decision", "signatures")]
+    return [part for body in found for part in (body or (None, None))]
 
 
 async def _replace_tree(cursor: Any, new: Rewritten) -> None:

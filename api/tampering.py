@@ -59,6 +59,11 @@ class Log:
     async def fetch(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return await (await self.connection.execute(statement, parameters)).fetchall()
 
+    @property
+    def whole(self) -> Sequence[Row]:
+        """Those of which nothing is erased."""
+        return [row for row in self.rows if row.event is not None and row.decision is not None]
+
     def any_of(self, rows: Iterable[Row]) -> Row:
         found = list(rows)
         assert found, "the log has none of these"
@@ -104,20 +109,20 @@ async def read(connection: Connection, random: Random) -> Log:
 
 @mutation
 async def edit_an_event(log: Log) -> Place:
-    row = log.any_of(log.rows)
+    row = log.any_of(log.whole)
     return await _edit_body(log, row, "event", log.flipped(row.event))
 
 
 @mutation
 async def edit_a_decision(log: Log) -> Place:
-    row = log.any_of(log.rows)
+    row = log.any_of(log.whole)
     return await _edit_body(log, row, "decision", log.flipped(row.decision))
 
 
 @mutation
 async def turn_a_denial(log: Log) -> Place:
     """Body and column, so that they agree."""
-    row = log.any_of(row for row in log.rows if row.outcome == "denied")
+    row = log.any_of(row for row in log.whole if row.outcome == "denied")
     assert row.decision is not None
     value = json.loads(row.decision)
     value.update(outcome="accepted", conditions=[])
@@ -127,7 +132,7 @@ async def turn_a_denial(log: Log) -> Place:
 
 @mutation
 async def edit_a_policy(log: Log) -> Place:
-    row = log.any_of(row for row in log.rows if row.kind in ("policy.activated", "policy.proposed"))
+    row = log.any_of(row for row in log.whole if row.kind in ("policy.activated", "policy.proposed"))
     assert row.event is not None
     value = json.loads(row.event)
     text = value["data"].get("text") or value["data"]["sha256"]
@@ -139,21 +144,21 @@ async def edit_a_policy(log: Log) -> Place:
 
 @mutation
 async def edit_a_salt(log: Log) -> Place:
-    row, name = log.any_of(log.rows), log.random.choice(("event", "decision"))
+    row, name = log.any_of(log.whole), log.random.choice(("event", "decision"))
     return await _edit_body(log, row, f"{name}_salt", log.flipped(getattr(row, f"{name}_salt")))
 
 
 @mutation
 async def take_a_body_away(log: Log) -> Place:
-    row, name = log.any_of(log.rows), log.random.choice(("event", "decision"))
+    row, name = log.any_of(log.whole), log.random.choice(("event", "decision"))
     await log.run(f"UPDATE bodies SET {name} = NULL, {name}_salt = NULL WHERE index = %s", row.index)
     return _at(row.index)
 
 
 @mutation
 async def swap_two_bodies(log: Log) -> Place:
-    one, other = log.random.sample(log.rows, 2)
-    columns = ("event_salt", "event", "decision_salt", "decision")
+    one, other = log.random.sample(log.whole, 2)
+    columns = Row._fields[-6:]
     for to, of in ((one, other), (other, one)):
         for column in columns:
             await log.run(f"UPDATE bodies SET {column} = %s WHERE index = %s", getattr(of, column), to.index)
@@ -187,7 +192,7 @@ async def edit_a_header(log: Log) -> Place:
 @mutation
 async def edit_event_and_header(log: Log) -> Place:
     """The body, its commitment and the leaf hash: everything but what follows."""
-    row = log.any_of(log.rows)
+    row = log.any_of(log.whole)
     assert row.header is not None
     assert row.event is not None
     assert row.event_salt is not None
@@ -289,7 +294,8 @@ async def insert_an_entry(log: Log) -> Place:
         index, copied.index + (copied.index >= index),
     )  # fmt: skip
     await log.run(
-        "INSERT INTO bodies SELECT %s, event_salt, event, decision_salt, decision FROM bodies"
+        "INSERT INTO bodies SELECT %s, event_salt, event, decision_salt, decision, signatures_salt, signatures"
+        " FROM bodies"
         " WHERE index = %s",
         index, copied.index + (copied.index >= index),
     )  # fmt: skip

@@ -16,10 +16,10 @@ from api.examine import Examined, Examiner, Progress
 from api.settings import Settings
 from ledger.checkpoint import Checkpoint
 from ledger.checkpoint_store import CheckpointStore
-from ledger.errors import NotFound, StoreFailed
+from ledger.errors import LedgerError, NotFound, StoreFailed
 from ledger.integrity import DEPTHS, FINDINGS_MAX, Depth, Finding, Findings
 from ledger.note import Verifier
-from ledger.rows import connected
+from ledger.rows import Rows, connected
 from ledger.values import format_timestamp, parse_timestamp
 from ledger.watch_memory import Failure, Memory, MemoryFile
 
@@ -109,9 +109,10 @@ class Watch:
         """Look. Raises Unavailable if the database cannot be read, StoreFailed if nothing can be kept."""
         started = datetime.now(UTC)
         outside = Findings()
-        kept = await self._kept(outside)
         memory = await self._remembered(outside)
         async with connected(self._url) as rows:
+            # By whichever of the log's keys signed it. Still before the head: what is kept was durable then.
+            kept = await self._kept(outside, await self._keys(rows))
             seen = await self._examiner.look(
                 rows, depth, kept=kept, verified=memory.verified, progress=progress
             )
@@ -155,9 +156,15 @@ class Watch:
         )  # fmt: skip
         return run, memory
 
-    async def _kept(self, findings: Findings) -> Checkpoint | None:
+    async def _keys(self, rows: Rows) -> list[Verifier]:
         try:
-            return await asyncio.to_thread(self._store.latest, self._verifier)
+            return await rows.keys_of(self._verifier)
+        except LedgerError:
+            return [self._verifier]  # what hands over is damaged: the look will say where
+
+    async def _kept(self, findings: Findings, keys: list[Verifier]) -> Checkpoint | None:
+        try:
+            return await asyncio.to_thread(self._store.latest, *keys)
         except StoreFailed as error:
             findings.add("checkpoint_altered", "checkpoint store", because=str(error))
             return None

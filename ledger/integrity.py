@@ -21,8 +21,10 @@ from ledger import tiles
 from ledger.canonical import parse
 from ledger.entry import FORMAT, ZERO_HASH, Header, commitment
 from ledger.errors import LedgerError, VerificationError
-from ledger.event import committed_event
+from ledger.event import Event, committed_event
 from ledger.facts import FOLD_VERSION
+from ledger.kinds.ledger import CheckpointKeyRotated, LedgerOpened, LedgerRecovered
+from ledger.kinds.records import ValueErased
 from ledger.merkle import EMPTY_ROOT, Frontier, Growth, leaf_hash, split
 from ledger.note import Verifier
 from ledger.store import Head
@@ -94,6 +96,8 @@ class Row(NamedTuple):
     event: bytes | None
     decision_salt: bytes | None
     decision: bytes | None
+    signatures_salt: bytes | None
+    signatures: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,10 @@ class Walk:
         self._waiting: list[Row] = []
         """Rows that are held back until what comes after them is known."""
         self._next = begin.size
+        self._unread: dict[int, list[tuple[str, bytes]]] = {}
+        """Bodies that are not there, with their commitments: a later entry must say that they are erased."""
+        self._named: tuple[int, str, str] | None = None
+        """Which entry last named the log and its key, and what it named them."""
 
     @property
     def size(self) -> int:
@@ -184,6 +192,10 @@ class Walk:
             self._decide(decided[at : at + 3], head)
         self._gap(head.size, None)
         self._grow()
+        for index, bodies in self._unread.items():
+            for name, committed in bodies:
+                self.findings.add(f"{name}_missing", f"entry {index}", index, committed=committed.hex())
+        self._check_name()
         self._check_head(head)
         return decided
 
@@ -292,6 +304,10 @@ class Walk:
         self._check_time(row, header)
         event = self._check_body(row, "event", row.event_salt, row.event, header.event)
         decision = self._check_body(row, "decision", row.decision_salt, row.decision, header.decision)
+        if header.signatures is not None:
+            self._check_body(row, "signatures", row.signatures_salt, row.signatures, header.signatures)
+        elif row.signatures is not None or row.signatures_salt is not None:
+            self.findings.add("signatures_stray", where, index)
         self._check_columns(row, header, event, decision)
 
     def _check_chain(self, row: Row, header: Header, leaf: bytes) -> None:
@@ -315,6 +331,9 @@ class Walk:
         self, row: Row, name: str, salt: bytes | None, body: bytes | None, committed: bytes
     ) -> bytes | None:
         """The body, if it is the one that was committed."""
+        if salt is None and body is None:
+            self._unread.setdefault(row.index, []).append((name, committed))
+            return None
         if salt is None or body is None:
             self.findings.add(f"{name}_missing", f"entry {row.index}", row.index, committed=committed.hex())
             return None
@@ -337,8 +356,7 @@ class Walk:
                 self.links += [(serial, row.index) for serial in said.data.speaks_of()]
                 if said.contract != header.contract:
                     self.findings.add("contract_differs", f"entry {row.index}", row.index)
-                if not row.index:
-                    self._check_opening(said.data)
+                self._heed(row.index, said)
             if decision is not None:
                 must["outcome"] = parse(decision)["outcome"]
         except (LedgerError, KeyError, TypeError, ValueError) as error:
@@ -351,12 +369,23 @@ class Walk:
                     "column_altered", f"entry {row.index}, {column}", row.index, **_differ(found, value)
                 )
 
-    def _check_opening(self, data: Any) -> None:
-        """Entry 0 opens this log, and no other."""
-        must = {"origin": self._verifier.name, "key": str(self._verifier)}
-        for name, value in must.items():
-            if (found := getattr(data, name, None)) != value:
-                self.findings.add("another_log", "entry 0", 0, what=name, **_differ(found, value))
+    def _heed(self, index: int, said: Event) -> None:
+        """What the ledger says of the log itself: its name and key, and what is erased."""
+        data = said.data
+        if isinstance(data, LedgerOpened | LedgerRecovered):
+            self._named = index, data.origin, data.key
+        elif isinstance(data, CheckpointKeyRotated) and self._named is not None:
+            self._named = index, self._named[1], data.key
+        elif isinstance(data, ValueErased) and data.part == data.parts:
+            self._unread.pop(data.index, None)
+
+    def _check_name(self) -> None:
+        """The log opens, and hands over, under the name and key by which it is known."""
+        if self._named is None:
+            return
+        index, origin, key = self._named
+        if (origin, key) != (self._verifier.name, str(self._verifier)):
+            self.findings.add("another_log", f"entry {index}", index, **_differ(key, str(self._verifier)))
 
     # --- tree and head ----------------------------------------------------------------------------
 

@@ -394,15 +394,8 @@ class Reader:
 
     async def erased(self) -> dict[int, list[int]]:
         """Entries that are said to be erased, each with the entries that say so, in order."""
-        rows = await self._rows(
-            "SELECT (convert_from(b.event, 'UTF8')::json -> 'data' ->> 'index')::bigint, e.index"
-            " FROM entries e JOIN bodies b USING (index) WHERE e.kind = %s AND e.party = %s ORDER BY e.index",
-            [ValueErased.kind_name, LEDGER_PARTY],
-        )
-        found: dict[int, list[int]] = {}
-        for index, by in rows:
-            found.setdefault(index, []).append(by)
-        return found
+        async with self._connection() as connection:
+            return await load_erased(connection)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
@@ -607,3 +600,16 @@ def _stored(row: tuple[Any, ...]) -> StoredEntry:
 async def _each(cursor: AsyncCursor[tuple[Any, ...]]) -> AsyncIterator[StoredEntry]:
     async for row in cursor:
         yield _stored(row)
+
+
+async def load_erased(connection: AsyncConnection[tuple[Any, ...]]) -> dict[int, list[int]]:
+    """Entries that are said to be erased, each with the entries that say so, in order."""
+    cursor = await connection.execute(
+        "SELECT (convert_from(b.event, 'UTF8')::json -> 'data' ->> 'index')::bigint, e.index"
+        " FROM entries e JOIN bodies b USING (index) WHERE e.kind = %s AND e.party = %s ORDER BY e.index",
+        [ValueErased.kind_name, LEDGER_PARTY],
+    )
+    found: dict[int, list[int]] = {}
+    async for index, by in cursor:
+        found.setdefault(index, []).append(by)
+    return found

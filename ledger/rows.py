@@ -20,7 +20,9 @@ from ledger import tiles
 from ledger.errors import Unavailable
 from ledger.facts import Key
 from ledger.integrity import DueTile, Row
-from ledger.store import HEAD_COLUMNS, Head, load_tiles
+from ledger.note import Verifier
+from ledger.reader import load_erased
+from ledger.store import HEAD_COLUMNS, Head, load_keys, load_tiles
 
 APPLICATION_NAME = "chipledger-watch"
 OPTIONS = (
@@ -68,7 +70,8 @@ class Rows:
         """The rows of the entries from `first` and below `end`, in order of index."""
         rows = await self._fetch(
             "SELECT index, e.contract, e.contract_index, e.recorded_at, e.kind, e.party, e.event_id::text,"
-            " e.outcome, e.leaf, e.header, b.event_salt, b.event, b.decision_salt, b.decision"
+            " e.outcome, e.leaf, e.header, b.event_salt, b.event, b.decision_salt, b.decision,"
+            " b.signatures_salt, b.signatures"
             " FROM (SELECT * FROM entries WHERE index >= %(first)s AND index < %(end)s) e"
             " FULL JOIN (SELECT * FROM bodies WHERE index >= %(first)s AND index < %(end)s) b USING (index)"
             " ORDER BY index",
@@ -88,6 +91,14 @@ class Rows:
         )
         found = await self.page(rows[0][0], rows[0][0] + 1) if rows else []
         return found[0] if found else None
+
+    async def erased(self) -> dict[int, list[int]]:
+        """Entries that are said to be erased, each with the entries that say so, in order."""
+        return await load_erased(self._connection)
+
+    async def keys_of(self, present: Verifier) -> list[Verifier]:
+        """The present checkpoint key, and those that handed over to it by what both have signed."""
+        return await load_keys(self._connection, present)
 
     async def links(self, wanted: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
         """Which of these (serial, index) there are."""

@@ -171,6 +171,8 @@ class TimestampRow(SQLModel, table=True):
     token: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     """The whole response, DER."""
     stamped_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+
+
 class IntegrityRun(SQLModel, table=True):
     """One look at the log, or an operator's explanation of what was found."""
 

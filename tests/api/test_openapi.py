@@ -156,7 +156,8 @@ OPERATIONS = [
     "list_duties", "list_erasures", "list_holds", "get_device", "get_kind", "prove_complete",
     "list_timestamps", "get_bundle",
     "prove_inclusion", "prove_consistency", "get_receipt", "get_tile", "problem_page", "set_clock",
-    "submit_event", "submit_batch", "evaluate_event", "get_integrity", "verify_integrity", "explain_integrity",
+    "submit_event", "submit_batch", "evaluate_event",
+    "get_integrity", "verify_integrity", "explain_integrity",
 ]  # fmt: skip
 ROLES: dict[str, tuple[str, str | None]] = {
     "submit_event": ("submitter", BUYER),
