@@ -294,7 +294,8 @@ async def insert_an_entry(log: Log) -> Place:
         index, copied.index + (copied.index >= index),
     )  # fmt: skip
     await log.run(
-        "INSERT INTO bodies SELECT %s, event_salt, event, decision_salt, decision, signatures_salt, signatures"
+        "INSERT INTO bodies"
+        " SELECT %s, event_salt, event, decision_salt, decision, signatures_salt, signatures"
         " FROM bodies"
         " WHERE index = %s",
         index, copied.index + (copied.index >= index),

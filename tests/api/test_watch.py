@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import psycopg
@@ -13,10 +14,13 @@ from api.watch import Run, Watch
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import NotFound
-from ledger.integrity import Depth
+from ledger.integrity import DEPTHS, Depth
+from ledger.rotation import rotate
 from ledger.watch_memory import MemoryFile
+from policies.engine import Engine
+from tests.ledger.erased_log import erase, said_and_undone
 from tests.ledger.live_log import audit, denied, in_loop, live, simulated
-from tests.ledger.sample_log import ORIGIN, SIGNER
+from tests.ledger.sample_log import ORIGIN, SIGNER, signer_of
 from tests.workbench import H200, NOON
 
 
@@ -201,6 +205,60 @@ async def test_what_a_watch_remembers_cannot_be_made_up(logins: Logins, tmp_path
         _edit(Path(str(MemoryFile(tmp_path, ORIGIN))), '"size":2', '"size":3')
         run = await watch.run("tail")
     assert places(run) == [("memory_altered", "memory of the watch")]
+
+
+@in_loop
+async def test_what_the_log_says_is_erased_is_not_missed_and_what_it_does_not_is(
+    logins: Logins, owner: str, tmp_path: Path
+) -> None:
+    watch = watching(logins, tmp_path)
+    said = await said_and_undone(owner)
+    warm = await watch.run("all")
+    await erase(said)
+    again, anew = await watch.run("tail"), await watch.run("all")
+    assert [run.result for run in (warm, again, anew)] == ["intact"] * 3
+    assert anew.facts == warm.facts
+    damage(owner, "UPDATE bodies SET event = NULL, event_salt = NULL, decision = NULL, decision_salt = NULL"
+                  f" WHERE index = {said.other}")  # fmt: skip
+    run = await watch.run("all")
+    assert places(run) == [(f"{name}_missing", f"entry {said.other}") for name in ("event", "decision")]
+
+
+@in_loop
+async def test_a_log_that_is_written_to_meanwhile_is_sound(logins: Logins, tmp_path: Path) -> None:
+    watch = watching(logins, tmp_path)
+    async with live(logins) as log:
+        await log.append(*(denied() for _ in range(50)))
+
+        async def write() -> None:
+            for _ in range(40):
+                await log.append(*(denied() for _ in range(10)))
+
+        writing = asyncio.create_task(write())
+        depths: tuple[Depth, ...] = ("all", "head", "tail", "head", "tail", "all", "tail", "head")
+        runs = [await watch.run(depth) for depth in depths]
+        await writing
+        last = await watch.run("tail")
+    assert [(run.result, run.findings) for run in (*runs, last)] == [("intact", ())] * 9
+    assert last.size == 451
+
+
+@in_loop
+async def test_a_checkpoint_that_an_earlier_key_signed_is_still_the_logs(
+    logins: Logins, tmp_path: Path
+) -> None:
+    store, new = CheckpointStore(tmp_path, ORIGIN), signer_of(7)
+    async with live(logins) as log:
+        await log.append(denied())
+        await watching(logins, tmp_path).run("all")
+        head = await log.reader.head()
+        store.advance(sign(Checkpoint(ORIGIN, head.size, head.root), SIGNER), SIGNER.verifier)
+    await rotate(logins.writer, judge=Engine(), old=SIGNER, new=new, store=store)
+    memory = MemoryFile(tmp_path, ORIGIN)
+    renewed = Watch(logins.reader, new.verifier, store, memory)
+    assert [(await renewed.run(depth)).result for depth in DEPTHS] == ["intact"] * 3
+    stale = await watching(logins, tmp_path).run("all")
+    assert ("head_altered", "head, verifier_key") in places(stale)
 
 
 def _edit(path: Path, old: str, new: str) -> None:
