@@ -25,7 +25,7 @@ from tests.workbench import BUYER, EXPORTER
 RIVAL = "rival"
 """Party to a contract of its own, and to no other."""
 OPEN = {
-    "/checkpoint", "/v1/witnesses", "/v1/timestamps", "/livez", "/readyz", "/metrics",
+    "/checkpoint", "/v1/witnesses", "/v1/timestamps", "/livez", "/readyz", "/integrityz", "/metrics",
     "/problems/{name}", "/v1/kinds", "/v1/kinds/{kind}/{version}", "/log/checkpoint", "/log/tile/{path}",
 }  # fmt: skip
 """The routes that ask for no key. All others do, and a new one is among those others."""
