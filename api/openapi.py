@@ -126,7 +126,7 @@ def _complete(operation: dict[str, Any], path: str) -> None:
     if path == "/v1/bundles":
         responses["413"] = _problem("The bundle would be larger than the limits that it names.")
     if "requestBody" in operation:
-        responses["413"] = _problem("Too large.")
+        responses.setdefault("413", _problem("Too large."))
     if any(parameter["name"] == "min_index" for parameter in operation.get("parameters", ())):
         responses["412"] = _problem("Not as far as `min_index` yet; see Retry-After.")
 

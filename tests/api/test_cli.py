@@ -34,7 +34,8 @@ COMMANDS = [
     ["db"], ["db", "status"], ["db", "stop"], ["db", "upgrade"],
     ["keys"], ["keys", "create"], ["keys", "generate"], ["keys", "list"], ["keys", "revoke"],
     ["keys", "rotate"], ["sign"], ["erase"],
-    ["watch"], ["drill"], ["drill", "tamper"], ["recover"], ["replay"], ["explain"], ["policy"], ["policy", "check"], ["policy", "test"],
+    ["watch"], ["drill"], ["drill", "tamper"],
+    ["recover"], ["replay"], ["explain"], ["policy"], ["policy", "check"], ["policy", "test"],
     ["policy", "propose"], ["policy", "evaluate"], ["policy", "backtest"],
     ["policy", "affected"], ["policy", "coverage"], ["policy", "diff"],
 ]  # fmt: skip
