@@ -253,7 +253,7 @@ class _Look:
             if not (rolled_back or self._rolled_back(found.findings, end)):
                 await self._check_known(walk)
             if depth == "all":
-                await self._check_counts(found.findings, end.size, links)
+                await self._check_counts(walk, end.size, links)
             if replay is not None and sound:
                 if depth == "all":
                     await self._check_facts(found, replay)
@@ -327,7 +327,10 @@ class _Look:
                     must_be=root.hex(),
                 )  # fmt: skip
 
-    async def _check_counts(self, findings: Findings, size: int, links: int) -> None:
+    async def _check_counts(self, walk: Walk, size: int, links: int) -> None:
+        findings = walk.findings
+        if walk.erased:
+            links += await self._rows.links_of(walk.erased)
         must = {
             "entries": size,
             "bodies": size,
@@ -338,20 +341,20 @@ class _Look:
         for table, counts in (await self._rows.counts(size)).items():
             for stray in counts.strays:
                 findings.add("stray_row", f"{table}, {stray}")
-            if counts.rows != must[table] and sound:
-                findings.add("row_count", table, is_rows=counts.rows, must_be_rows=must[table])
             if table == "device_links" and counts.rows > links and sound:
-                await self._find_stray_links(findings)
+                await self._find_stray_links(walk)
+            elif counts.rows != must[table] and sound:
+                findings.add("row_count", table, is_rows=counts.rows, must_be_rows=must[table])
 
-    async def _find_stray_links(self, findings: Findings) -> None:
+    async def _find_stray_links(self, walk: Walk) -> None:
         spoken: dict[int, frozenset[str]] = {}
         async with self._rows.every_link() as every:
             pairs = [pair async for pair in every]
         for serial, index in pairs:
             if index not in spoken:
                 spoken[index] = _speaks_of(await self._rows.entries([index]))
-            if serial not in spoken[index]:
-                findings.add("stray_row", f"device_links, {serial} at {index}", index)
+            if serial not in spoken[index] and index not in walk.erased:
+                walk.findings.add("stray_row", f"device_links, {serial} at {index}", index)
 
     # --- facts ------------------------------------------------------------------------------------
 

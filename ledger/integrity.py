@@ -148,6 +148,8 @@ class Walk:
         self._next = begin.size
         self._unread: dict[int, list[tuple[str, bytes]]] = {}
         """Bodies that are not there, with their commitments: a later entry must say that they are erased."""
+        self.erased: set[int] = set()
+        """Entries whose bodies are gone, as the log says: what is beside them cannot be checked."""
         self._named: tuple[int, str, str] | None = None
         """Which entry last named the log and its key, and what it named them."""
 
@@ -376,8 +378,9 @@ class Walk:
             self._named = index, data.origin, data.key
         elif isinstance(data, CheckpointKeyRotated) and self._named is not None:
             self._named = index, self._named[1], data.key
-        elif isinstance(data, ValueErased) and data.part == data.parts:
-            self._unread.pop(data.index, None)
+        elif isinstance(data, ValueErased) and data.part == data.parts and data.index in self._unread:
+            del self._unread[data.index]
+            self.erased.add(data.index)
 
     def _check_name(self) -> None:
         """The log opens, and hands over, under the name and key by which it is known."""

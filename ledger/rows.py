@@ -112,6 +112,11 @@ class Rows:
             )
         }
 
+    async def links_of(self, indexes: Collection[int]) -> int:
+        """How many links these entries have."""
+        rows = await self._fetch("SELECT count(*) FROM device_links WHERE index = ANY(%s)", [list(indexes)])
+        return int(rows[0][0])
+
     @asynccontextmanager
     async def every_link(self) -> AsyncIterator[AsyncIterator[tuple[str, int]]]:
         async with self._connection.cursor(name="links") as cursor:

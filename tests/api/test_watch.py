@@ -213,8 +213,13 @@ async def test_what_the_log_says_is_erased_is_not_missed_and_what_it_does_not_is
 ) -> None:
     watch = watching(logins, tmp_path)
     said = await said_and_undone(owner)
-    warm = await watch.run("all")
+    assert (await watch.run("all")).result == "intact"
+    # A link that its entry has no words for any more.
+    damage(owner, f"INSERT INTO device_links VALUES ('SN000001', {said.index})")
+    assert places(await watch.run("all")) == [("stray_row", f"device_links, SN000001 at {said.index}")]
+    await watch.explain("a test")
     await erase(said)
+    warm = await watch.run("all")
     again, anew = await watch.run("tail"), await watch.run("all")
     assert [run.result for run in (warm, again, anew)] == ["intact"] * 3
     assert anew.facts == warm.facts
