@@ -31,6 +31,8 @@ from api.submit import Door
 from api.telemetry import Edge, Metrics
 from api.watch import Intervals, Watch
 from api.watchman import IntegrityMetrics, Watchman
+from api.webhooks import routes, vault
+from api.webhooks.lanes import Webhooks
 from api.wiring import Service, SimulatedClock, system_clock
 from ledger import keys
 from ledger.checkpoint_store import CheckpointStore
@@ -76,6 +78,14 @@ def build(settings: Settings, logins: Logins) -> Edge:
         publisher=Publisher(reader, signer, store),
         witnessing=anchors.witnessing_of(settings, reader, logins.writer, signer),
         timestamping=anchors.timestamping_of(settings, reader, logins.writer, signer),
+        webhooks=Webhooks(
+            logins.writer,
+            reader,
+            signer,
+            vault.load_or_create(settings.webhook_key_path),
+            allowed_hosts=settings.allowed_hosts,
+            told=metrics.webhook,
+        ),
         keyring=keyring,
         signer=signer,
         metrics=metrics,
@@ -100,6 +110,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
             service.publisher.open()
             uses.open()
             service.watchman.open()
+            await service.webhooks.open()
             for follower in followers:
                 follower.open()
             yield
@@ -107,6 +118,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
             await service.watchman.close()
             for follower in followers:
                 await follower.close()
+            await service.webhooks.close()
             await service.scheduler.close()
             await service.sequencer.close()
             await service.publisher.close()
@@ -128,6 +140,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
     app.include_router(bundle.router)
     app.include_router(proofs.router)
     app.include_router(tiles.router)
+    app.include_router(routes.router)
     app.include_router(operate.router)
     app.include_router(integrity.router)
     if clock is not None:

@@ -33,6 +33,10 @@ TAGS = [
     {"name": "facts", "description": "What is true now, as the log makes it."},
     {"name": "proofs", "description": "The signed tree head, and proofs against it (RFC 9162)."},
     {"name": "static log", "description": "The log as C2SP tlog-tiles: hashes and headers, for any cache."},
+    {
+        "name": "webhooks",
+        "description": "Who is told of which entries, and the record of it (Standard Webhooks).",
+    },
     {"name": "kinds", "description": "The kinds of event, with examples and JSON Schemas."},
     {"name": "operation", "description": "Probes, metrics, problems."},
 ]

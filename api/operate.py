@@ -48,8 +48,9 @@ async def metrics(request: Request) -> Response:
     """Prometheus metrics of this process."""
     service = service_of(request)
     service.metrics.observe(
-        service.sequencer, service.scheduler, service.publisher, service.witnessing, service.timestamping
-    )
+        service.sequencer, service.scheduler, service.publisher, service.witnessing, service.timestamping,
+        service.webhooks,
+    )  # fmt: skip
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

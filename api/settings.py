@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """How often it reads what was appended since; 0: never."""
     integrity_all_seconds: float = Field(default=86_400, ge=0)
     """How often it reads everything; 0: never."""
+    webhook_hosts: str = ""
+    """For development: hosts, parted by commas, that webhooks may reach without https at any address."""
     clock: Literal["system", "simulated"] = "system"
     """simulated: for demos and tests. Genesis says so, for ever."""
     host: str = "127.0.0.1"
@@ -62,6 +64,15 @@ class Settings(BaseSettings):
     @property
     def key_path(self) -> Path:
         return self.key_file or self.home / "checkpoint.key"
+
+    @property
+    def webhook_key_path(self) -> Path:
+        """Seals the secrets of webhooks; every process of a service needs the same one."""
+        return self.key_path.with_name("webhooks.key")
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        return frozenset(host.strip().lower() for host in self.webhook_hosts.split(",") if host.strip())
 
     @property
     def store_path(self) -> Path:

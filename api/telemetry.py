@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
 from api.exchange import Answer, Exchange, Handler
+from api.webhooks.lanes import Webhooks
 from ledger.errors import LedgerError
 from ledger.publisher import Publisher
 from ledger.scheduler import Scheduler
@@ -133,6 +134,30 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._webhooks = Histogram(
+            "chipledger_webhook_seconds",
+            "Time of one attempt, by lane and how it went.",
+            ["lane", "outcome"],
+            registry=self.registry,
+            buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 5, 15),
+        )
+        self._backlog = Gauge(
+            "chipledger_webhook_deliveries", "Not delivered, by lane and state.", ["lane", "state"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._oldest = Gauge(
+            "chipledger_webhook_oldest_seconds", "Age of the oldest delivery that waits.", ["lane"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._behind = Gauge(
+            "chipledger_webhook_entries_behind", "Entries that nobody was queued for yet.", ["lane"],
+            registry=self.registry,
+        )  # fmt: skip
+
+    def webhook(self, lane: str, outcome: str, seconds: float) -> None:
+        """One attempt of a webhook: delivered, failed or dead."""
+        self._webhooks.labels(lane, outcome).observe(seconds)
+
     def count(self, outcome: str, events: int = 1) -> None:
         """So many more events were answered."""
         counter = self._counters.get(outcome)
@@ -147,6 +172,7 @@ class Metrics:
         publisher: Publisher,
         witnessing: Witnessing | None,
         timestamping: Timestamping | None,
+        webhooks: Webhooks,
     ) -> None:
         """Bring the gauges up to date."""
         self.published.set(_seconds(publisher.published_at))
@@ -159,6 +185,11 @@ class Metrics:
             self.witnesses_failing.set(failing(witnessing.witnesses))
         if timestamping is not None:
             self.stamped.set(_seconds(timestamping.stamped_at))
+        for lane, backlog in webhooks.backlog.items():
+            self._backlog.labels(lane, "waiting").set(backlog.waiting)
+            self._backlog.labels(lane, "dead").set(backlog.dead)
+            self._oldest.labels(lane).set(backlog.oldest_s)
+            self._behind.labels(lane).set(backlog.behind)
 
 
 def _seconds(at: datetime | None) -> float:

@@ -12,6 +12,7 @@ from fastapi import Request
 from api.auth import Caller, Keyring
 from api.telemetry import Metrics
 from api.watchman import Watchman
+from api.webhooks.lanes import Webhooks
 from ledger.note import Signer
 from ledger.publisher import Publisher
 from ledger.reader import Reader
@@ -47,6 +48,7 @@ class Service:
     publisher: Publisher
     witnessing: Witnessing | None
     timestamping: Timestamping | None
+    webhooks: Webhooks
     keyring: Keyring
     signer: Signer
     metrics: Metrics

@@ -458,6 +458,14 @@ class Reader:
         async with self._connection() as connection:
             return await load_keys(connection, present)
 
+    async def live_readers(self) -> frozenset[tuple[str, str | None]]:
+        """(role, party) of every key that reads all contracts and is neither revoked nor expired."""
+        rows = await self._rows(
+            "SELECT DISTINCT role, party FROM api_keys WHERE role <> 'submitter' AND revoked_at IS NULL"
+            " AND (expires_at IS NULL OR expires_at > now())"
+        )
+        return frozenset((role, party) for role, party in rows)
+
     # --- proofs -----------------------------------------------------------------------------------
 
     async def hashes(self, wanted: Iterable[tiles.Coordinates]) -> dict[tiles.Coordinates, bytes]:

@@ -26,7 +26,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import Field, SQLModel
 
 BY_BYTES = Text(collation="C")
@@ -225,3 +225,107 @@ class KeyUse(SQLModel, table=True):
 
     key_id: str = Field(sa_column=Column(BY_BYTES, ForeignKey("api_keys.id"), primary_key=True))
     used_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+
+
+class WebhookEndpoint(SQLModel, table=True):
+    """Who is told of which entries, and where (`api.webhooks`)."""
+
+    __tablename__ = "webhook_endpoints"
+    __table_args__ = (
+        CheckConstraint("state IN ('unverified', 'enabled', 'disabled')", name="webhook_endpoints_state"),
+        CheckConstraint("signs IN ('v1', 'v1a')", name="webhook_endpoints_signs"),
+    )
+
+    id: str = Field(sa_column=Column(BY_BYTES, primary_key=True))
+    role: str = Field(sa_column=Column(Text, nullable=False))
+    """Of the key that made it: it is told what a key of this role and party may read."""
+    party: str | None = Field(sa_column=Column(BY_BYTES))
+    url: str = Field(sa_column=Column(Text, nullable=False))
+    description: str = Field(sa_column=Column(Text, nullable=False))
+    kinds: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    """Empty, here and below: all."""
+    contracts: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    outcomes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    signs: str = Field(sa_column=Column(Text, nullable=False))
+    secret: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """Sealed with a key that is not in the database, as is `previous`."""
+    previous: bytes | None = Field(sa_column=Column(LargeBinary))
+    previous_until: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    escalates_to: str | None = Field(sa_column=Column(BY_BYTES, ForeignKey("webhook_endpoints.id")))
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    reason: str | None = Field(sa_column=Column(Text))
+    """Why it is disabled."""
+    since: int | None = Field(sa_column=Column(BigInteger))
+    """The first index that it is told of."""
+    failures: int = Field(sa_column=Column(Integer, nullable=False))
+    """Attempts in a row that failed."""
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    verified_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+
+
+class WebhookDelivery(SQLModel, table=True):
+    """One entry for one endpoint, as the bytes that it is sent."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("endpoint", "index", name="webhook_deliveries_entry"),
+        CheckConstraint("state IN ('waiting', 'delivered', 'dead')", name="webhook_deliveries_state"),
+        CheckConstraint("lane IN ('revocations', 'everything')", name="webhook_deliveries_lane"),
+        Index(
+            "webhook_deliveries_waiting", "lane", "endpoint", "due_at",
+            postgresql_where=text("state = 'waiting'"),
+        ),
+        Index("webhook_deliveries_dead", "lane", postgresql_where=text("state = 'dead'")),
+        Index("webhook_deliveries_index", "index"),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )  # fmt: skip
+
+    id: str = Field(sa_column=Column(BY_BYTES, primary_key=True))
+    """`webhook-id` of every attempt."""
+    endpoint: str = Field(sa_column=Column(BY_BYTES, ForeignKey("webhook_endpoints.id"), nullable=False))
+    index: int | None = Field(sa_column=Column(BigInteger))
+    """Of the entry; NULL: a handshake or a test."""
+    lane: str = Field(sa_column=Column(Text, nullable=False))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    escalated_from: str | None = Field(sa_column=Column(BY_BYTES))
+    """The delivery that did not arrive."""
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    attempts: int = Field(sa_column=Column(Integer, nullable=False))
+    """Begun, of all time."""
+    tries: int = Field(sa_column=Column(Integer, nullable=False))
+    """Begun since it was last queued."""
+    due_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    """Of the next attempt; while one runs, when it is taken to have been cut off."""
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    settled_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+
+
+class WebhookAttempt(SQLModel, table=True):
+    """What was asked of a receiver, and what came back."""
+
+    __tablename__ = "webhook_attempts"
+
+    delivery: str = Field(sa_column=Column(BY_BYTES, ForeignKey("webhook_deliveries.id"), primary_key=True))
+    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    """One that is missing was begun by a process that then ended."""
+    at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    url: str = Field(sa_column=Column(Text, nullable=False))
+    timestamp: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """`webhook-timestamp`, with `signature` and the delivery's body all that was sent."""
+    signature: str = Field(sa_column=Column(Text, nullable=False))
+    latency_ms: int = Field(sa_column=Column(Integer, nullable=False))
+    status: int | None = Field(sa_column=Column(Integer))
+    error: str | None = Field(sa_column=Column(Text))
+    """Why there is no status, or why this one is a failure."""
+    response: bytes | None = Field(sa_column=Column(LargeBinary))
+    """The first bytes of the answer's body."""
+
+
+class WebhookCursor(SQLModel, table=True):
+    """Entries below `index` have become deliveries, as far as they concern the lane."""
+
+    __tablename__ = "webhook_cursors"
+
+    lane: str = Field(sa_column=Column(BY_BYTES, primary_key=True))
+    index: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -67,7 +67,7 @@ class Service:
 def settings_for(owner: str, home: Path, *, clock: Literal["system", "simulated"] = "system") -> Settings:
     return Settings(
         home=home, database_url=SecretStr(owner), origin="test.example/log", clock=clock,
-        log_level="error",
+        log_level="error", webhook_hosts="127.0.0.1",
     )  # fmt: skip
 
 

@@ -28,14 +28,19 @@ from tests.ledger.live_log import denied, in_loop, live
 
 TABLES = (
     "head", "entries", "bodies", "device_links", "facts", "tiles", "api_keys", "key_uses", "witnessed",
-    "timestamps", "integrity_runs",
+    "timestamps", "integrity_runs", "webhook_endpoints", "webhook_deliveries", "webhook_attempts",
+    "webhook_cursors",
 )  # fmt: skip
-LOG = ("entries", "bodies", "device_links", "tiles", "timestamps", "integrity_runs")
+LOG = (
+    "entries", "bodies", "device_links", "tiles", "timestamps", "integrity_runs", "webhook_attempts",
+)  # fmt: skip
 """What is append-only, for everybody."""
 COLUMN = {
     "head": "size", "entries": "leaf", "bodies": "event", "device_links": "serial", "facts": "data",
     "tiles": "hashes", "api_keys": "label", "key_uses": "used_at", "witnessed": "note", "timestamps": "note",
     "integrity_runs": "result",
+    "webhook_endpoints": "state", "webhook_deliveries": "state", "webhook_attempts": "error",
+    "webhook_cursors": "index",
 }  # fmt: skip
 
 ON_TABLE: dict[str, str] = {
@@ -59,11 +64,20 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     "writer": {
         "SELECT": {*TABLES} - {"api_keys"},
         "INSERT": {*TABLES} - {"api_keys"},
-        "UPDATE": {"head", "facts", "key_uses", "witnessed"},
-        # PostgreSQL lets whoever may UPDATE a table lock it.
+        # Of the webhooks' tables some columns: neither whom an endpoint is of, nor what was sent.
+        "UPDATE": {
+            "head",
+            "facts",
+            "key_uses",
+            "witnessed",
+            "webhook_endpoints",
+            "webhook_deliveries",
+            "webhook_cursors",
+        },
+        # PostgreSQL lets whoever may UPDATE every column of a table lock it.
         "LOCK": {"head", "facts", "key_uses", "witnessed"},
     },
-    "reader": {"SELECT": {*TABLES} - {"key_uses"}},
+    "reader": {"SELECT": {*TABLES} - {"key_uses", "webhook_endpoints"}},
     # By columns alone, of which no statement here makes use: see `tests.ledger.test_erasing_role`.
     "eraser": {},
 }
@@ -101,6 +115,7 @@ CHANGES = {
 KEY = {
     "timestamps": "authority, size",
     "integrity_runs": "id",
+    "webhook_attempts": "delivery, number",
     "entries": "index",
     "bodies": "index",
     "device_links": "serial, index",
@@ -126,6 +141,15 @@ def written(server: str, template: str) -> Iterator[str]:
         connection.execute("INSERT INTO key_uses VALUES ('a', now())")
         connection.execute("INSERT INTO witnessed VALUES (1, 1, '')")
         connection.execute("INSERT INTO timestamps VALUES ('tsa.example', 1, '', '', now())")
+        connection.execute(
+            "INSERT INTO webhook_endpoints VALUES ('we_a', 'auditor', NULL, '', '', '{}', '{}', '{}', 'v1',"
+            " '', NULL, NULL, NULL, 'enabled', NULL, 0, 0, now())"
+        )
+        connection.execute(
+            "INSERT INTO webhook_deliveries VALUES ('msg_a', 'we_a', 1, 'everything', '', '', NULL, 'waiting',"
+            " 1, 1, now(), now())"
+        )
+        connection.execute("INSERT INTO webhook_attempts VALUES ('msg_a', 1, now(), '', 1, '', 1)")
         for table in TABLES:
             connection.execute(f"CREATE TABLE {_empty(table)} (LIKE {table})")
             connection.execute(f"GRANT SELECT ON {_empty(table)} TO PUBLIC")

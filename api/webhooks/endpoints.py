@@ -1,0 +1,201 @@
+"""Endpoints: who is told, of what, where, and with which secret it is signed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from psycopg import AsyncConnection
+
+from api.auth import Caller
+from api.webhooks.signature import SECRET_BYTES, Scheme, shown
+from api.webhooks.vault import Vault
+from ledger.errors import NotFound, UnusableInput
+
+ENDPOINTS_MAX = 50
+"""Of one owner."""
+ROTATION = timedelta(hours=24)
+"""How long the secret before signs beside the new one."""
+READS_EVERYTHING = ("auditor", "regulator", "operator")
+URGENT = ("license.", "revocation.")
+"""What a kind begins with that goes first."""
+
+State = Literal["unverified", "enabled", "disabled"]
+COLUMNS = (
+    "id, role, party, url, description, kinds, contracts, outcomes, signs, secret, previous, previous_until,"
+    " escalates_to, state, reason, since, failures, created_at, verified_at"
+)
+
+
+def is_urgent(kind: str) -> bool:
+    return kind.startswith(URGENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A row of `webhook_endpoints`, its secrets still sealed."""
+
+    id: str
+    role: str
+    party: str | None
+    url: str
+    description: str
+    kinds: Sequence[str]
+    contracts: Sequence[str]
+    outcomes: Sequence[str]
+    signs: Scheme
+    secret: bytes = field(repr=False)
+    previous: bytes | None = field(repr=False)
+    previous_until: datetime | None
+    escalates_to: str | None
+    state: State
+    reason: str | None
+    since: int | None
+    failures: int
+    created_at: datetime
+    verified_at: datetime | None
+
+    @property
+    def reads_everything(self) -> bool:
+        return self.role in READS_EVERYTHING
+
+    def wants(self, *, index: int, kind: str, contract: str, outcome: str) -> bool:
+        """Whether its filter lets an entry through. What it may see is another question."""
+        if self.since is None or index < self.since:
+            return False
+        if self.kinds and not any(_matches(one, kind) for one in self.kinds):
+            return False
+        if self.contracts and contract not in self.contracts:
+            return False
+        return not self.outcomes or outcome in self.outcomes
+
+    def secrets(self, vault: Vault, now: datetime) -> list[bytes]:
+        """What signs now: the secret and, for a while after a rotation, the one before.
+
+        Raises UnusableInput.
+        """
+        sealed = [self.secret]
+        if self.previous is not None and self.previous_until is not None and now < self.previous_until:
+            sealed.append(self.previous)
+        return [vault.open(one, self.id) for one in sealed]
+
+
+def _matches(pattern: str, kind: str) -> bool:
+    return kind.startswith(pattern[:-1]) if pattern.endswith(".*") else kind == pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a caller asks for in a new endpoint."""
+
+    url: str
+    description: str = ""
+    kinds: Sequence[str] = ()
+    contracts: Sequence[str] = ()
+    outcomes: Sequence[str] = ()
+    signs: Scheme = "v1"
+    escalates_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An endpoint and its secret, which is shown once."""
+
+    endpoint: Endpoint
+    secret: str = field(repr=False)
+
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+
+async def create(connection: Connection, vault: Vault, wanted: Wanted, owner: Caller) -> Shown:
+    """Raises UnusableInput: it has too many, or escalates to one that is not its own."""
+    if wanted.escalates_to is not None:
+        await owned(connection, wanted.escalates_to, owner)
+    if len(await listed(connection, owner)) >= ENDPOINTS_MAX:
+        raise UnusableInput(f"the owner has {ENDPOINTS_MAX} endpoints, must have no more")
+    id_, secret = f"we_{secrets.token_hex(8)}", secrets.token_bytes(SECRET_BYTES)
+    cursor = await connection.execute(
+        "INSERT INTO webhook_endpoints (id, role, party, url, description, kinds, contracts, outcomes, signs,"
+        " secret, escalates_to, state, failures, created_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'unverified', 0, now())"
+        f" RETURNING {COLUMNS}",
+        [
+            id_, owner.role, owner.party, wanted.url, wanted.description, list(wanted.kinds),
+            list(wanted.contracts), list(wanted.outcomes), wanted.signs, vault.seal(secret, id_),
+            wanted.escalates_to,
+        ],
+    )  # fmt: skip
+    row = await cursor.fetchone()
+    assert row is not None
+    return Shown(Endpoint(*row), shown(secret, wanted.signs))
+
+
+async def listed(connection: Connection, owner: Caller) -> list[Endpoint]:
+    """Those of the owner's organisation; an operator's are those of everybody."""
+    mine = "" if owner.role == "operator" else " WHERE role = %s AND party IS NOT DISTINCT FROM %s"
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM webhook_endpoints{mine} ORDER BY created_at, id",
+        [] if owner.role == "operator" else [owner.role, owner.party],
+    )
+    return [Endpoint(*row) for row in await cursor.fetchall()]
+
+
+async def owned(connection: Connection, id_: str, owner: Caller) -> Endpoint:
+    """Raises NotFound, for one of somebody else in the same words as for none."""
+    found = next(iter(await with_ids(connection, [id_])), None)
+    if found is None or not (
+        owner.role == "operator" or (found.role, found.party) == (owner.role, owner.party)
+    ):
+        raise NotFound(f"there is no endpoint {id_}")
+    return found
+
+
+async def with_ids(connection: Connection, ids: Collection[str]) -> list[Endpoint]:
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM webhook_endpoints WHERE id = ANY(%s)", [list(ids)]
+    )
+    return [Endpoint(*row) for row in await cursor.fetchall()]
+
+
+async def told(connection: Connection, *, urgent: bool) -> list[Endpoint]:
+    """Those that new entries are for. Of a revocation the disabled too, as whom it did not reach."""
+    states = ["enabled", "disabled"] if urgent else ["enabled"]
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM webhook_endpoints WHERE state = ANY(%s) AND since IS NOT NULL", [states]
+    )
+    return [Endpoint(*row) for row in await cursor.fetchall()]
+
+
+async def enable(connection: Connection, id_: str, *, verified: bool) -> None:
+    """From now on it is told: the entries of the time before are replayed where they are asked for."""
+    async with connection.transaction():
+        # A follower that has not seen it must not pass the entry that it is told of first.
+        await connection.execute("SELECT 1 FROM webhook_cursors ORDER BY lane FOR UPDATE")
+        await connection.execute(
+            "UPDATE webhook_endpoints SET state = 'enabled', reason = NULL, failures = 0,"
+            " since = coalesce(since, (SELECT size FROM head WHERE id = 1), 0),"
+            " verified_at = CASE WHEN %s THEN now() ELSE verified_at END WHERE id = %s",
+            [verified, id_],
+        )
+
+
+async def disable(connection: Connection, id_: str, reason: str) -> None:
+    await connection.execute(
+        "UPDATE webhook_endpoints SET state = 'disabled', reason = %s WHERE id = %s AND state <> 'disabled'",
+        [reason, id_],
+    )
+
+
+async def rotate(connection: Connection, vault: Vault, endpoint: Endpoint) -> str:
+    """A new secret, which is shown once; the one before signs for ROTATION more."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    await connection.execute(
+        "UPDATE webhook_endpoints SET previous = secret, previous_until = now() + %s, secret = %s"
+        " WHERE id = %s",
+        [ROTATION, vault.seal(secret, endpoint.id), endpoint.id],
+    )
+    return shown(secret, endpoint.signs)

@@ -1,0 +1,189 @@
+"""The webhooks of one process: in each lane a follower and a sender, which share nothing with the other's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg.rows import tuple_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from api.webhooks.endpoints import Connection
+from api.webhooks.network import Network, Resolve, system_resolve
+from api.webhooks.outbox import LANES, Lane, Outbox
+from api.webhooks.sending import LEASE_S, Pool, Sender
+from api.webhooks.vault import Vault
+from ledger.errors import LedgerError, Unavailable
+from ledger.note import Signer
+from ledger.reader import Reader
+
+INTERVALS_S: dict[Lane, float] = {"revocations": 0.2, "everything": 1.0}
+"""How often a lane looks whether the log has grown."""
+POOL_SIZE_MAX = 4
+POOL_WAIT_S = 5.0
+MEASURED_S = 5.0
+OPTIONS = "-c statement_timeout=15000 -c lock_timeout=5000 -c jit=off -c timezone=UTC"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not delivered yet, in all processes."""
+
+    waiting: int
+    dead: int
+    oldest_s: float
+    """Age of the oldest that waits."""
+    behind: int
+    """Entries that the lane's follower has not looked at."""
+
+
+class Webhooks:
+    """`open`, then `close`. `told` hears of each attempt: lane, how it went, seconds.
+
+    `allowed_hosts`: for development, hosts that need neither https nor a public address.
+    """
+
+    def __init__(
+        self,
+        writer_url: str,
+        reader: Reader,
+        signer: Signer,
+        vault: Vault,
+        *,
+        allowed_hosts: Collection[str] = (),
+        resolve: Resolve = system_resolve,
+        told: Callable[[Lane, str, float], None] = lambda lane, outcome, seconds: None,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        self.vault = vault
+        self.outbox = Outbox(reader, signer)
+        self.origin = signer.name
+        self._writer_url = writer_url
+        self.allowed_hosts = frozenset(allowed_hosts)
+        self._resolve = resolve
+        self._told = told
+        self._lease_s = lease_s
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pools: list[Pool] = []
+        self._networks: list[Network] = []
+        self._senders: list[Sender] = []
+        self.backlog: dict[Lane, Backlog] = {}
+        self._asked: Pool | None = None
+
+    @property
+    def network(self) -> Network:
+        """For what a caller asks for, and waits for: handshakes and tests."""
+        return self._networks[-1]
+
+    async def open(self) -> None:
+        for lane in LANES:
+            pool, network = await self._opened(), self._way_out()
+            interval_s = INTERVALS_S[lane]
+            sender = Sender(
+                lane, pool, network, self.vault, told=self._told, interval_s=interval_s, lease_s=self._lease_s
+            )
+            sender.open()
+            self._senders.append(sender)
+            follower = self._follow(lane, pool, sender, interval_s)
+            self._tasks.append(asyncio.create_task(follower, name=f"follower of {lane}"))
+        self._asked = await self._opened()
+        self._way_out()
+        self._tasks.append(asyncio.create_task(self._measure(self._asked), name="webhooks' backlog"))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for sender in self._senders:
+            await sender.close()
+        for network in self._networks:
+            await network.close()
+        for pool in self._pools:
+            await pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """For what a caller asks. Raises Unavailable."""
+        assert self._asked is not None
+        try:
+            async with self._asked.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Unavailable("the database cannot be reached now") from error
+
+    def wake(self) -> None:
+        for sender in self._senders:
+            sender.wake()
+
+    def _way_out(self) -> Network:
+        """One for each lane: what hangs in one, a name server too, holds up no other."""
+        network = Network(allowed_hosts=self.allowed_hosts, resolve=self._resolve)
+        self._networks.append(network)
+        return network
+
+    async def _opened(self) -> Pool:
+        keywords: dict[str, Any] = {
+            "options": OPTIONS,
+            "application_name": "chipledger-webhooks",
+            "autocommit": True,
+            "row_factory": tuple_row,
+        }
+        pool: Pool = AsyncConnectionPool(
+            self._writer_url,
+            min_size=0,
+            max_size=POOL_SIZE_MAX,
+            timeout=POOL_WAIT_S,
+            reconnect_timeout=POOL_WAIT_S,
+            open=False,
+            check=AsyncConnectionPool.check_connection,
+            kwargs=keywords,
+        )
+        await pool.open()
+        self._pools.append(pool)
+        return pool
+
+    async def _follow(self, lane: Lane, pool: Pool, sender: Sender, interval_s: float) -> None:
+        while True:
+            more = False
+            try:
+                async with pool.connection() as connection:
+                    placed = await self.outbox.advance(connection, lane)
+                if placed is not None:
+                    more = placed.more
+                    if placed.deliveries:
+                        sender.wake()
+            except (psycopg.Error, PoolTimeout, LedgerError) as error:
+                log.warning("webhooks_wait", lane=lane, error=type(error).__name__)
+            except Exception:
+                log.exception("webhooks_failed", lane=lane)
+            await asyncio.sleep(0 if more else interval_s)
+
+    async def _measure(self, pool: Pool) -> None:
+        while True:
+            try:
+                async with pool.connection() as connection:
+                    self.backlog = await backlog(connection)
+            except (psycopg.Error, PoolTimeout) as error:
+                log.warning("webhooks_wait", error=type(error).__name__)
+            await asyncio.sleep(MEASURED_S)
+
+
+async def backlog(connection: Connection) -> dict[Lane, Backlog]:
+    """What waits and what died is in partial indexes."""
+    of_state = "FROM webhook_deliveries w WHERE w.lane = c.lane AND w.state = "
+    cursor = await connection.execute(
+        f"SELECT c.lane, (SELECT count(*) {of_state} 'waiting'), (SELECT count(*) {of_state} 'dead'),"
+        f" (SELECT coalesce(extract(epoch FROM now() - min(w.created_at)), 0)::float8 {of_state} 'waiting'),"
+        " greatest(0, coalesce((SELECT size FROM head WHERE id = 1), 0) - c.index) FROM webhook_cursors c"
+    )
+    return {lane: Backlog(*counted) for lane, *counted in await cursor.fetchall()}

@@ -1,0 +1,259 @@
+"""Committed entries become deliveries, in the transaction that moves the cursor past them.
+
+Killed at any point, a follower has done both or neither. Any number may run: the cursor's row is one's at
+a time, and who finds it taken does something else. An entry below the size of the head is committed, and
+so is every one before it: nothing is missed, and nothing is told that was rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import orjson
+
+from api.webhooks import endpoints as stored_endpoints
+from api.webhooks import message
+from api.webhooks.endpoints import URGENT, Connection, Endpoint, is_urgent
+from api.webhooks.scope import Revocation, touched
+from ledger import tiles
+from ledger.checkpoint import Checkpoint, sign
+from ledger.facts import Contract, Fact, Order, Shipment, Under
+from ledger.kinds.ledger import RevocationScoped
+from ledger.kinds.license import LicenseRevoked
+from ledger.note import Signer
+from ledger.reader import Reader, StoredEntry, entries_at
+from ledger.receipt import Receipt
+from ledger.store import HEAD_COLUMNS, Head, load_facts, load_tiles
+
+Lane = Literal["revocations", "everything"]
+LANES: tuple[Lane, ...] = ("revocations", "everything")
+SCANNED_MAX = 20_000
+"""Entries that one step looks at."""
+ENTRIES_MAX = 200
+DELIVERIES_MAX = 2_000
+"""That one step makes, but for those of its first entry: a step is a transaction, and stays short."""
+
+_OF_LANE = {
+    "revocations": " AND ({})".format(" OR ".join(f"kind LIKE '{start}%%'" for start in URGENT)),
+    "everything": " AND NOT ({})".format(" OR ".join(f"kind LIKE '{start}%%'" for start in URGENT)),
+}
+_INSERT = (
+    "INSERT INTO webhook_deliveries (id, endpoint, index, lane, kind, body, state, attempts, tries, due_at,"
+    " created_at) SELECT u.*, 'waiting', 0, 0, now(), now() FROM unnest(%s::text[], %s::text[], %s::int8[],"
+    " %s::text[], %s::text[], %s::bytea[]) AS u ON CONFLICT (endpoint, index) DO "
+)
+_AGAIN = "UPDATE SET state = 'waiting', tries = 0, due_at = now(), settled_at = NULL WHERE "
+ONCE = _INSERT + "NOTHING"
+ANEW = {
+    "failed": f"{_INSERT}{_AGAIN} webhook_deliveries.state = 'dead'",
+    "all": f"{_INSERT}{_AGAIN} webhook_deliveries.state <> 'waiting'",
+}
+
+
+class Candidate(NamedTuple):
+    index: int  # type: ignore[assignment] # ours, not tuple.index
+    kind: str
+    contract: str
+    outcome: str
+
+
+class Placed(NamedTuple):
+    next: int
+    """The first index that was not looked at."""
+    deliveries: int
+    more: bool
+    """There is more to look at already."""
+
+
+def delivery_id(endpoint: str, index: int) -> str:
+    """The `webhook-id` of an entry at an endpoint: the same whoever makes it, and however often."""
+    return f"msg_{endpoint.removeprefix('we_')}_{index}"
+
+
+class Outbox:
+    def __init__(self, reader: Reader, signer: Signer) -> None:
+        self._reader = reader
+        self._signer = signer
+
+    async def advance(self, connection: Connection, lane: Lane) -> Placed | None:
+        """One step of a lane's follower; None: another has the cursor, or there is nobody to tell."""
+        urgent = lane == "revocations"
+        if not await stored_endpoints.told(connection, urgent=urgent):
+            return None
+        speakers = await self._reader.live_readers()
+        async with connection.transaction():
+            row = await (
+                await connection.execute(
+                    "SELECT index FROM webhook_cursors WHERE lane = %s FOR UPDATE SKIP LOCKED", [lane]
+                )
+            ).fetchone()
+            head = await _head(connection)
+            # Under the lock, which `endpoints.enable` takes too: whoever is told from here on is among them.
+            told = await stored_endpoints.told(connection, urgent=urgent)
+            if row is None or head is None or not told:
+                return None
+            # Nobody is told of what was there before the first of them.
+            first = max(row[0], min(one.since or 0 for one in told))
+            if first >= head.size:
+                return None
+            told = [one for one in told if not one.reads_everything or (one.role, one.party) in speakers]
+            placed = await self._place(connection, told, lane, first, head, ONCE)
+            await connection.execute(
+                "UPDATE webhook_cursors SET index = %s WHERE lane = %s", [placed.next, lane]
+            )
+        return placed
+
+    async def replay(
+        self, connection: Connection, endpoint: Endpoint, *, first: int, which: Literal["failed", "all"]
+    ) -> Placed:
+        """Queue the entries from `first` on again: those that failed or were never queued, or all."""
+        speakers = await self._reader.live_readers()
+        async with connection.transaction():
+            head = await _head(connection)
+            if (
+                head is None
+                or first >= head.size
+                or (endpoint.reads_everything and (endpoint.role, endpoint.party) not in speakers)
+            ):
+                return Placed(first, 0, more=False)
+            return await self._place(connection, [endpoint], None, first, head, ANEW[which])
+
+    async def _place(
+        self,
+        connection: Connection,
+        told: Sequence[Endpoint],
+        lane: Lane | None,
+        first: int,
+        head: Head,
+        insert: str,
+    ) -> Placed:
+        end = min(first + SCANNED_MAX, head.size)
+        cursor = await connection.execute(
+            "SELECT index, kind, contract, outcome FROM entries WHERE index >= %s AND index < %s"
+            f"{'' if lane is None else _OF_LANE[lane]} ORDER BY index LIMIT {ENTRIES_MAX}",
+            [first, end],
+        )
+        found = [Candidate(*row) for row in await cursor.fetchall()]
+        if len(found) == ENTRIES_MAX:
+            end = found[-1].index + 1
+        contracts = await _contracts(connection, {one.contract for one in found})
+        wanted: list[tuple[Candidate, list[Endpoint]]] = []
+        count = 0
+        for one in found:
+            receivers = [
+                endpoint
+                for endpoint in told
+                if endpoint.wants(**one._asdict()) and _sees(endpoint, contracts.get(one.contract))
+            ]
+            if count and count + len(receivers) > DELIVERIES_MAX:
+                end = one.index
+                break
+            if receivers:
+                wanted.append((one, receivers))
+                count += len(receivers)
+        if wanted:
+            await self._insert(connection, wanted, contracts, head, insert)
+        return Placed(end, count, more=end < head.size)
+
+    async def _insert(
+        self,
+        connection: Connection,
+        wanted: Sequence[tuple[Candidate, Sequence[Endpoint]]],
+        contracts: Mapping[str, Contract],
+        head: Head,
+        insert: str,
+    ) -> None:
+        entries = await entries_at(connection, [one.index for one, _ in wanted])
+        receipts = await self._receipts(connection, entries, head)
+        rows: list[tuple[str, str, int, str, str, bytes]] = []
+        for (one, receivers), stored in zip(wanted, entries, strict=True):
+            revocation = await _revocation(connection, stored, head.size)
+            bodies: dict[bytes, bytes] = {}
+            for endpoint in receivers:
+                concerns = b"null"
+                if revocation is not None:
+                    contract = contracts[one.contract]
+                    party = None if endpoint.reads_everything else endpoint.party
+                    concerns = orjson.dumps(
+                        touched(revocation, party=party, roles=contract.roles_of(party or ""))
+                    )
+                if concerns not in bodies:
+                    bodies[concerns] = message.of_entry(
+                        stored, source=head.origin, receipt=receipts[one.index], revocation=concerns
+                    )
+                lane = "revocations" if is_urgent(one.kind) else "everything"
+                rows.append(
+                    (
+                        delivery_id(endpoint.id, one.index), endpoint.id, one.index, lane, one.kind,
+                        bodies[concerns],
+                    )
+                )  # fmt: skip
+        await connection.execute(insert, [list(column) for column in zip(*rows, strict=True)])
+
+    async def _receipts(
+        self, connection: Connection, entries: Sequence[StoredEntry], head: Head
+    ) -> dict[int, Receipt]:
+        """Under the head of this very transaction's snapshot or one before: durable, and not ahead of it."""
+        wanted = {at for one in entries for at in tiles.tiles_for_inclusion(one.index, head.size)}
+        found = await load_tiles(connection, wanted)
+        checkpoint = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+        return {
+            one.index: Receipt.of(
+                one.entry,
+                tree_size=head.size,
+                hashes=tiles.prove_inclusion(one.index, head.size, lambda *at: found[tiles.Coordinates(*at)]),
+                checkpoint=checkpoint,
+            )
+            for one in entries
+        }
+
+
+def _sees(endpoint: Endpoint, contract: Contract | None) -> bool:
+    """As a key of its owner would (`api.audit.Sight`)."""
+    if endpoint.reads_everything:
+        return True
+    return contract is not None and endpoint.party is not None and bool(contract.roles_of(endpoint.party))
+
+
+async def _head(connection: Connection) -> Head | None:
+    row = await (await connection.execute(f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 1")).fetchone()
+    return None if row is None else Head(*row)
+
+
+async def _contracts(connection: Connection, names: Iterable[str]) -> dict[str, Contract]:
+    found = await load_facts(connection, [(Contract.name, name) for name in sorted(names)])
+    return {key: fact for (_, key), fact in found if isinstance(fact, Contract)}
+
+
+async def _revocation(connection: Connection, stored: StoredEntry, size: int) -> Revocation | None:
+    """What a revocation touches, as the ledger said in the transaction that committed it."""
+    if stored.kind != LicenseRevoked.kind_name or stored.outcome not in ("accepted", "flagged"):
+        return None
+    header = stored.entry.header
+    cursor = await connection.execute(
+        "SELECT index FROM entries WHERE contract = %s AND contract_index > %s AND kind = %s AND index < %s"
+        " ORDER BY contract_index LIMIT 1",
+        [header.contract, header.contract_index, RevocationScoped.kind_name, size],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    [said] = await entries_at(connection, [row[0]])
+    event = said.entry.bodies["event"]
+    if event is None:
+        return None
+    scope = RevocationScoped.model_validate(orjson.loads(event.value)["data"])
+    if scope.cause != stored.index:
+        return None
+    under = await _loaded(connection, [(Under.name, scope.license)])
+    keys = [one for one in under if isinstance(one, Under)]
+    shipments = await _loaded(connection, [(Shipment.name, key) for one in keys for key in one.shipments])
+    released = [one for one in shipments if isinstance(one, Shipment)]
+    ordered = {f"{one.contract}/{one.order}" for one in released} | {k for one in keys for k in one.orders}
+    orders = await _loaded(connection, [(Order.name, key) for key in sorted(ordered)])
+    return Revocation(scope, said.index, [o for o in orders if isinstance(o, Order)], released)
+
+
+async def _loaded(connection: Connection, keys: Sequence[tuple[str, str]]) -> list[Fact]:
+    return [fact for _, fact in await load_facts(connection, keys) if fact is not None]

@@ -1,0 +1,302 @@
+"""The routes of webhooks: endpoints of an organisation's own, and the record of what they were told."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from api.auth import KeyHolder
+from api.exchange import read_body
+from api.schemas import INDEX_MAX
+from api.webhooks import endpoints, message, records
+from api.webhooks.endpoints import Endpoint, Wanted
+from api.webhooks.lanes import Webhooks
+from api.webhooks.network import check_url
+from api.webhooks.records import AttemptRecord, Record
+from api.webhooks.sending import Attempt, attempt, record
+from api.webhooks.views import (
+    DELIVERY,
+    ENDPOINT,
+    DeliveryPage,
+    DeliveryQuery,
+    DeliveryView,
+    DeliveryWithAttempts,
+    EndpointList,
+    EndpointView,
+    EndpointWithSecret,
+    NewEndpoint,
+    NoticePage,
+    NoticeQuery,
+    Replay,
+    ReplayView,
+    Tried,
+    VerificationView,
+)
+from api.wiring import service_of
+from ledger.canonical import parse
+from ledger.errors import UnusableInput
+from ledger.values import format_timestamp
+
+BODY_BYTES_MAX = 64 << 10
+CHALLENGE_BYTES = 24
+
+router = APIRouter(prefix="/v1", tags=["webhooks"])
+EndpointPath = Annotated[str, Path(pattern=ENDPOINT)]
+DeliveryPath = Annotated[str, Path(pattern=DELIVERY)]
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def _takes(model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": model.model_json_schema()}},
+        }
+    }
+
+
+async def _asked(request: Request, model: type[ModelT]) -> ModelT:
+    body = parse(await read_body(request, BODY_BYTES_MAX))
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
+
+
+def _webhooks(request: Request) -> Webhooks:
+    return service_of(request).webhooks
+
+
+# --- endpoints ------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/webhooks", response_model=EndpointWithSecret, status_code=201, openapi_extra=_takes(NewEndpoint)
+)
+async def create_webhook(request: Request, caller: KeyHolder) -> dict[str, Any]:
+    """Make an endpoint. Its secret is shown once; it is told nothing before it is verified.
+
+    It is told what a key of the same role and party may read, as long as there is such a key.
+    """
+    asked = await _asked(request, NewEndpoint)
+    webhooks = _webhooks(request)
+    check_url(asked.url, webhooks.allowed_hosts)
+    async with webhooks.connection() as connection:
+        made = await endpoints.create(connection, webhooks.vault, Wanted(**asked.model_dump()), caller)
+    return {**_view(made.endpoint), "secret": made.secret}
+
+
+@router.get("/webhooks", response_model=EndpointList)
+async def list_webhooks(request: Request, caller: KeyHolder) -> dict[str, Any]:
+    """The endpoints of the key's organisation; an operator sees all."""
+    async with _webhooks(request).connection() as connection:
+        return {"endpoints": [_view(one) for one in await endpoints.listed(connection, caller)]}
+
+
+@router.get("/webhooks/{endpoint}", response_model=EndpointView)
+async def get_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
+    """One endpoint, without its secret."""
+    async with _webhooks(request).connection() as connection:
+        return _view(await endpoints.owned(connection, endpoint, caller))
+
+
+@router.post("/webhooks/{endpoint}:verify", response_model=VerificationView)
+async def verify_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
+    """Send a signed challenge. The endpoint is enabled if its answer, a 2xx, repeats `data.challenge`.
+
+    So whoever owns the URL agrees to be told. From then on new entries go there.
+    """
+    webhooks = _webhooks(request)
+    challenge = secrets.token_urlsafe(CHALLENGE_BYTES)
+    async with webhooks.connection() as connection:
+        found = await endpoints.owned(connection, endpoint, caller)
+    made, id_ = await _try(webhooks, found, message.VERIFICATION, {"challenge": challenge})
+    agreed = made.arrived and made.answered is not None and challenge.encode() in made.answered.body
+    async with webhooks.connection() as connection:
+        if agreed:
+            await endpoints.enable(connection, endpoint, verified=True)
+        found = await endpoints.owned(connection, endpoint, caller)
+    return {"endpoint": _view(found), **_tried(id_, made, arrived=agreed)}
+
+
+@router.post("/webhooks/{endpoint}:test", response_model=Tried)
+async def test_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
+    """Send a signed test event now, once, and tell what came of it."""
+    webhooks = _webhooks(request)
+    async with webhooks.connection() as connection:
+        found = await endpoints.owned(connection, endpoint, caller)
+    if found.verified_at is None:
+        raise UnusableInput(f"endpoint {endpoint} is unverified, must be verified first")
+    made, id_ = await _try(webhooks, found, message.TEST, {"test": True})
+    return _tried(id_, made, arrived=made.arrived)
+
+
+@router.post("/webhooks/{endpoint}:enable", response_model=EndpointView)
+async def enable_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
+    """Go on with an endpoint that was disabled. What it was not told meanwhile: see `:replay`."""
+    webhooks = _webhooks(request)
+    async with webhooks.connection() as connection:
+        found = await endpoints.owned(connection, endpoint, caller)
+        if found.verified_at is None:
+            raise UnusableInput(f"endpoint {endpoint} is unverified, must be verified first")
+        await endpoints.enable(connection, endpoint, verified=False)
+        found = await endpoints.owned(connection, endpoint, caller)
+    webhooks.wake()
+    return _view(found)
+
+
+@router.post("/webhooks/{endpoint}:disable", response_model=EndpointView)
+async def disable_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
+    """Tell it nothing more. A revocation that it is not told of is a dead letter, and goes to whom it
+    escalates to."""
+    async with _webhooks(request).connection() as connection:
+        await endpoints.owned(connection, endpoint, caller)
+        await endpoints.disable(connection, endpoint, "by its owner")
+        return _view(await endpoints.owned(connection, endpoint, caller))
+
+
+@router.post("/webhooks/{endpoint}:rotate", response_model=EndpointWithSecret)
+async def rotate_webhook(
+    request: Request, endpoint: EndpointPath, caller: KeyHolder
+) -> dict[str, Any]:
+    """A new secret, shown once. For 24 hours the one before signs as well."""
+    webhooks = _webhooks(request)
+    async with webhooks.connection() as connection:
+        found = await endpoints.owned(connection, endpoint, caller)
+        secret = await endpoints.rotate(connection, webhooks.vault, found)
+        return {**_view(await endpoints.owned(connection, endpoint, caller)), "secret": secret}
+
+
+@router.post("/webhooks/{endpoint}:replay", response_model=ReplayView, openapi_extra=_takes(Replay))
+async def replay_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
+    """Queue entries again from an index on, page by page: go by `next`. Each keeps its `webhook-id`.
+
+    Also entries of before the endpoint was made, as far as its filter and its key's rights go.
+    """
+    asked = await _asked(request, Replay)
+    webhooks = _webhooks(request)
+    async with webhooks.connection() as connection:
+        found = await endpoints.owned(connection, endpoint, caller)
+        if found.state != "enabled":
+            raise UnusableInput(f"endpoint {endpoint} is {found.state}, must be enabled")
+        placed = await webhooks.outbox.replay(connection, found, first=asked.from_index, which=asked.which)
+    webhooks.wake()
+    return {"queued": placed.deliveries, "next": placed.next if placed.more else None}
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+@router.get("/webhooks/{endpoint}/deliveries", response_model=DeliveryPage)
+async def list_deliveries(
+    request: Request, endpoint: EndpointPath, caller: KeyHolder, query: Annotated[DeliveryQuery, Query()]
+) -> dict[str, Any]:
+    """What an endpoint was told of, is being told or could not be told, in order of index."""
+    async with _webhooks(request).connection() as connection:
+        found = await records.of_endpoint(
+            connection,
+            await endpoints.owned(connection, endpoint, caller),
+            after=query.after, limit=query.limit + 1, state=query.state,
+        )  # fmt: skip
+    page = found[: query.limit]
+    return {
+        "deliveries": [_delivery(one) for one in page],
+        "next": page[-1].index if len(found) > query.limit else None,
+    }
+
+
+@router.get("/deliveries/{delivery}", response_model=DeliveryWithAttempts)
+async def get_delivery(request: Request, delivery: DeliveryPath, caller: KeyHolder) -> dict[str, Any]:
+    """One delivery: what was sent, and every attempt with what came back."""
+    async with _webhooks(request).connection() as connection:
+        found = await records.owned(connection, delivery, caller)
+        body = await records.body_of(connection, delivery)
+        tried = await records.attempts_of(connection, delivery)
+    return {**_delivery(found), "body": orjson.loads(body), "tried": [_attempt(one) for one in tried]}
+
+
+@router.post("/deliveries/{delivery}:resend", response_model=DeliveryView)
+async def resend_delivery(request: Request, delivery: DeliveryPath, caller: KeyHolder) -> dict[str, Any]:
+    """Queue one delivery again, under the same `webhook-id`."""
+    webhooks = _webhooks(request)
+    async with webhooks.connection() as connection:
+        found = await records.owned(connection, delivery, caller)
+        if found.index is None:
+            raise UnusableInput(f"delivery {delivery} is of no entry: verify or test the endpoint again")
+        await records.again(connection, delivery)
+        found = await records.owned(connection, delivery, caller)
+    webhooks.wake()
+    return _delivery(found)
+
+
+@router.get("/entries/{index}/deliveries", response_model=NoticePage)
+async def list_notices(
+    request: Request,
+    index: Annotated[int, Path(ge=0, le=INDEX_MAX, description="Position in the log, from 0.")],
+    caller: KeyHolder,
+    query: Annotated[NoticeQuery, Query()],
+) -> dict[str, Any]:
+    """Who was told of an entry, when, and who could not be told. A submitter sees what it was told itself."""
+    async with _webhooks(request).connection() as connection:
+        found = await records.of_entry(
+            connection, index, caller, after=query.after or "", limit=query.limit + 1
+        )
+    page = found[: query.limit]
+    return {
+        "deliveries": [_delivery(one) for one in page],
+        "next": page[-1].id if len(found) > query.limit else None,
+    }
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+async def _try(
+    webhooks: Webhooks, endpoint: Endpoint, type_: str, data: dict[str, Any]
+) -> tuple[Attempt, str]:
+    """Send what is of no entry, once, and write it down."""
+    id_ = f"msg_{secrets.token_hex(12)}"
+    now = format_timestamp(datetime.now(UTC))
+    body = message.of_test(id_, source=webhooks.origin, type_=type_, at=now, data=data)
+    made = await attempt(webhooks.network, webhooks.vault, endpoint, message_id=id_, body=body)
+    async with webhooks.connection() as connection, connection.transaction():
+        state = "delivered" if made.arrived else "dead"
+        await records.enter(connection, [id_, endpoint.id, type_, body, state])
+        await record(connection, id_, 1, made)
+    return made, id_
+
+
+def _tried(id_: str, made: Attempt, *, arrived: bool) -> dict[str, Any]:
+    answered = made.answered
+    shown = AttemptRecord(
+        1, made.at, made.url, made.timestamp, made.signature, made.latency_ms,
+        None if answered is None else answered.status, made.error,
+        None if answered is None else answered.body,
+    )  # fmt: skip
+    return {"delivery": id_, "arrived": arrived, "attempt": _attempt(shown)}
+
+
+def _view(endpoint: Endpoint) -> dict[str, Any]:
+    shown = asdict(endpoint)
+    until = shown.pop("previous_until")
+    for secret in ("secret", "previous", "role"):
+        del shown[secret]
+    return {**shown, "rotates_until": until}
+
+
+def _delivery(one: Record) -> dict[str, Any]:
+    shown = asdict(one)
+    due = shown.pop("due_at")
+    return {**shown, "next_attempt_at": due if one.state == "waiting" else None}
+
+
+def _attempt(one: AttemptRecord) -> dict[str, Any]:
+    response = None if one.response is None else one.response.decode("utf-8", "replace")
+    return {**asdict(one), "response": response}

@@ -1,0 +1,149 @@
+"""The shapes of questions and answers on the routes of webhooks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.schemas import After, ContractName, Index
+from api.webhooks.network import URL_MAX
+
+ENDPOINT = r"^we_[0-9a-f]{16}$"
+DELIVERY = r"^msg_[0-9a-z_]{1,64}$"
+KIND = r"^[a-z_]{1,40}\.([a-z_]{1,40}|\*)$"
+
+
+class NewEndpoint(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    url: Annotated[str, Field(min_length=1, max_length=URL_MAX, description="Where it is told; https.")]
+    description: Annotated[str, Field(max_length=200)] = ""
+    kinds: Annotated[
+        list[Annotated[str, Field(pattern=KIND)]],
+        Field(max_length=100, description="Such as license.revoked or license.*; empty: all."),
+    ] = []  # pydantic copies it
+    contracts: Annotated[
+        list[ContractName], Field(max_length=100, description="Empty: all that the key may read.")
+    ] = []
+    outcomes: Annotated[
+        list[Literal["accepted", "flagged", "held", "denied"]],
+        Field(max_length=4, description="Empty: all."),
+    ] = []
+    signs: Annotated[
+        Literal["v1", "v1a"], Field(description="HMAC-SHA256 with a shared secret, or Ed25519.")
+    ] = "v1"
+    escalates_to: Annotated[
+        str | None,
+        Field(pattern=ENDPOINT, description="Who is told of a revocation that does not arrive here."),
+    ] = None
+
+
+class EndpointView(BaseModel):
+    id: str
+    party: str | None
+    url: str
+    description: str
+    kinds: list[str]
+    contracts: list[str]
+    outcomes: list[str]
+    signs: Literal["v1", "v1a"]
+    escalates_to: str | None
+    state: Literal["unverified", "enabled", "disabled"]
+    reason: Annotated[str | None, Field(description="Why it is disabled.")]
+    since: Annotated[int | None, Field(description="The first index that it is told of.")]
+    failures: Annotated[int, Field(description="Attempts in a row that failed.")]
+    rotates_until: Annotated[datetime | None, Field(description="Until then two secrets sign.")]
+    created_at: datetime
+    verified_at: datetime | None
+
+
+class EndpointWithSecret(EndpointView):
+    secret: Annotated[str, Field(description="whsec_ or whpk_ and base64. It is shown once.")]
+
+
+class EndpointList(BaseModel):
+    endpoints: list[EndpointView]
+
+
+class AttemptView(BaseModel):
+    number: Annotated[int, Field(description="One that is missing was begun by a process that then ended.")]
+    at: datetime
+    url: str
+    timestamp: Annotated[int, Field(description="`webhook-timestamp`.")]
+    signature: Annotated[str, Field(description="`webhook-signature`.")]
+    latency_ms: int
+    status: int | None
+    error: str | None
+    response: Annotated[str | None, Field(description="The first 4 KiB of the answer's body.")]
+
+
+class Tried(BaseModel):
+    delivery: str
+    arrived: bool
+    attempt: AttemptView
+
+
+class VerificationView(Tried):
+    endpoint: EndpointView
+
+
+class DeliveryView(BaseModel):
+    id: Annotated[str, Field(description="`webhook-id` of every attempt.")]
+    endpoint: str
+    party: Annotated[str | None, Field(description="Who was told.")]
+    url: str
+    index: int | None
+    kind: str
+    state: Literal["waiting", "delivered", "dead"]
+    attempts: int
+    next_attempt_at: datetime | None
+    created_at: datetime
+    settled_at: Annotated[datetime | None, Field(description="When it was delivered, or given up.")]
+    escalated_from: Annotated[str | None, Field(description="The delivery that did not arrive.")]
+
+
+class DeliveryPage(BaseModel):
+    deliveries: list[DeliveryView]
+    next: int | None
+
+
+class NoticePage(BaseModel):
+    deliveries: list[DeliveryView]
+    next: str | None
+
+
+class DeliveryWithAttempts(DeliveryView):
+    body: Annotated[Any, Field(description="What was sent, byte for byte but for white space.")]
+    tried: list[AttemptView]
+
+
+class Replay(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    from_index: Index
+    which: Annotated[
+        Literal["failed", "all"],
+        Field(description="failed: what died or was never queued. all: what arrived, too."),
+    ] = "failed"
+
+
+class ReplayView(BaseModel):
+    queued: int
+    next: Annotated[int | None, Field(description="Ask on from this index; None: that was all.")]
+
+
+class DeliveryQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    after: After = -1
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    state: Literal["waiting", "delivered", "dead"] | None = None
+
+
+class NoticeQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[str | None, Field(pattern=DELIVERY)] = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100

@@ -1,0 +1,113 @@
+"""Webhooks: who is told of which entries, what they were sent, and every attempt at it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import ARRAY
+
+revision = "0008"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+BYTES = sa.Text(collation="C")
+"""Sorted by bytes: a language's order changes with the server's libraries."""
+CHANGES = {
+    "webhook_endpoints": "state, reason, since, failures, verified_at, secret, previous, previous_until",
+    "webhook_deliveries": "state, attempts, tries, due_at, settled_at",
+    "webhook_cursors": "index",
+}
+"""The columns that the service may change. What was sent, to whom and when is not among them."""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "webhook_endpoints",
+        sa.Column("id", BYTES, primary_key=True),
+        sa.Column("role", sa.Text, nullable=False),
+        sa.Column("party", BYTES),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("description", sa.Text, nullable=False),
+        sa.Column("kinds", ARRAY(sa.Text), nullable=False),
+        sa.Column("contracts", ARRAY(sa.Text), nullable=False),
+        sa.Column("outcomes", ARRAY(sa.Text), nullable=False),
+        sa.Column("signs", sa.Text, nullable=False),
+        sa.Column("secret", sa.LargeBinary, nullable=False),
+        sa.Column("previous", sa.LargeBinary),
+        sa.Column("previous_until", sa.DateTime(timezone=True)),
+        sa.Column("escalates_to", BYTES, sa.ForeignKey("webhook_endpoints.id")),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text),
+        sa.Column("since", sa.BigInteger),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("verified_at", sa.DateTime(timezone=True)),
+        sa.CheckConstraint("state IN ('unverified', 'enabled', 'disabled')", name="webhook_endpoints_state"),
+        sa.CheckConstraint("signs IN ('v1', 'v1a')", name="webhook_endpoints_signs"),
+    )
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", BYTES, primary_key=True),
+        sa.Column("endpoint", BYTES, sa.ForeignKey("webhook_endpoints.id"), nullable=False),
+        sa.Column("index", sa.BigInteger),
+        sa.Column("lane", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("escalated_from", BYTES),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("settled_at", sa.DateTime(timezone=True)),
+        sa.UniqueConstraint("endpoint", "index", name="webhook_deliveries_entry"),
+        sa.CheckConstraint("state IN ('waiting', 'delivered', 'dead')", name="webhook_deliveries_state"),
+        sa.CheckConstraint("lane IN ('revocations', 'everything')", name="webhook_deliveries_lane"),
+        postgresql_with={"fillfactor": "70"},
+    )
+    op.create_index(
+        "webhook_deliveries_waiting", "webhook_deliveries", ["lane", "endpoint", "due_at"],
+        postgresql_where=sa.text("state = 'waiting'"),
+    )  # fmt: skip
+    op.create_index(
+        "webhook_deliveries_dead", "webhook_deliveries", ["lane"], postgresql_where=sa.text("state = 'dead'")
+    )
+    op.create_index("webhook_deliveries_index", "webhook_deliveries", ["index"])
+    op.create_table(
+        "webhook_attempts",
+        sa.Column("delivery", BYTES, sa.ForeignKey("webhook_deliveries.id"), primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("timestamp", sa.BigInteger, nullable=False),
+        sa.Column("signature", sa.Text, nullable=False),
+        sa.Column("latency_ms", sa.Integer, nullable=False),
+        sa.Column("status", sa.Integer),
+        sa.Column("error", sa.Text),
+        sa.Column("response", sa.LargeBinary),
+    )
+    op.create_table(
+        "webhook_cursors",
+        sa.Column("lane", BYTES, primary_key=True),
+        sa.Column("index", sa.BigInteger, nullable=False),
+    )
+    op.execute("INSERT INTO webhook_cursors VALUES ('revocations', 0), ('everything', 0)")
+    op.execute(
+        "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_attempts"
+        " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+    )
+    op.execute("ALTER TABLE webhook_attempts ENABLE ALWAYS TRIGGER append_only")
+    for table in ("webhook_endpoints", "webhook_deliveries", "webhook_attempts", "webhook_cursors"):
+        op.execute(f"ALTER TABLE {table} OWNER TO chipledger_owner")
+        op.execute(f"REVOKE ALL ON {table} FROM PUBLIC")
+        op.execute(f"GRANT SELECT, INSERT ON {table} TO chipledger_writer")
+    # Not the endpoints: there are secrets in them, if sealed ones.
+    op.execute("GRANT SELECT ON webhook_deliveries, webhook_attempts, webhook_cursors TO chipledger_reader")
+    for table, columns in CHANGES.items():
+        op.execute(f"GRANT UPDATE ({columns}) ON {table} TO chipledger_writer")
+
+
+def downgrade() -> None:
+    for table in ("webhook_cursors", "webhook_attempts", "webhook_deliveries", "webhook_endpoints"):
+        op.drop_table(table)
