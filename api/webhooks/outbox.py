@@ -62,6 +62,7 @@ class Placed(NamedTuple):
     next: int
     """The first index that was not looked at."""
     deliveries: int
+    """That were queued, or queued again."""
     more: bool
     """There is more to look at already."""
 
@@ -152,9 +153,8 @@ class Outbox:
             if receivers:
                 wanted.append((one, receivers))
                 count += len(receivers)
-        if wanted:
-            await self._insert(connection, wanted, contracts, head, insert)
-        return Placed(end, count, more=end < head.size)
+        queued = await self._insert(connection, wanted, contracts, head, insert) if wanted else 0
+        return Placed(end, queued, more=end < head.size)
 
     async def _insert(
         self,
@@ -163,7 +163,7 @@ class Outbox:
         contracts: Mapping[str, Contract],
         head: Head,
         insert: str,
-    ) -> None:
+    ) -> int:
         entries = await entries_at(connection, [one.index for one, _ in wanted])
         receipts = await self._receipts(connection, entries, head)
         rows: list[tuple[str, str, int, str, str, bytes]] = []
@@ -189,7 +189,9 @@ class Outbox:
                         bodies[concerns],
                     )
                 )  # fmt: skip
-        await connection.execute(insert, [list(column) for column in zip(*rows, strict=True)])
+        return (
+            await connection.execute(insert, [list(column) for column in zip(*rows, strict=True)])
+        ).rowcount
 
     async def _receipts(
         self, connection: Connection, entries: Sequence[StoredEntry], head: Head

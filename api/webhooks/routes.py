@@ -163,9 +163,7 @@ async def disable_webhook(request: Request, endpoint: EndpointPath, caller: KeyH
 
 
 @router.post("/webhooks/{endpoint}:rotate", response_model=EndpointWithSecret)
-async def rotate_webhook(
-    request: Request, endpoint: EndpointPath, caller: KeyHolder
-) -> dict[str, Any]:
+async def rotate_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
     """A new secret, shown once. For 24 hours the one before signs as well."""
     webhooks = _webhooks(request)
     async with webhooks.connection() as connection:

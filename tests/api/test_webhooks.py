@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import time
+import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2 as httpx
 import psycopg
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import WebhookVerificationError
 
-from tests.api.contract import LiveContract
+from api.webhooks.schedule import TRIES_MAX
+from ledger.canonical import encode
+from ledger.note import Verifier
+from ledger.receipt import Receipt
+from tests.api.contract import NOW, LiveContract
 from tests.api.receiver import Receiver, Request, Subscribed, receiving, subscribed
 from tests.faults.harness import wait_for
-from tests.service import Service
-from tests.workbench import AUTHORITY, BUYER, EXPORTER, PARTIES, usd
+from tests.service import Service, running
+from tests.workbench import BUYER, EXPORTER, H200, PARTIES, activation, usd
 
 
 @pytest.fixture
@@ -65,3 +72,425 @@ def test_a_revocation_arrives_and_the_reference_library_accepts_it(
     assert request.headers["content-type"].startswith("application/cloudevents+json")
     with pytest.raises(WebhookVerificationError):
         endpoint.verify(request._replace(body=request.body.replace(b"revoked", b"revokes")))
+
+
+def test_the_body_is_a_cloudevent_with_a_receipt_that_holds(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    subscribed(service, receiver.url, contracts=[contract.contract])
+    contract.order(10)
+    [request] = receiver.wait_for(1)
+    event = from_http_event(HTTPMessage(request.headers, request.body))
+    assert event.get_specversion() == "1.0"
+    data: Any = event.get_data()
+    assert event.get_id() == str(data["index"])
+    receipt = Receipt.parse(encode(data["receipt"]))
+    with service.client("auditor") as client:
+        entry = client.get(f"/v1/entries/{data['index']}").json()
+        key = Verifier.parse(client.get("/v1/entries/0").json()["event"]["value"]["data"]["key"])
+    receipt.check(key, event=encode(data["event"]))
+    assert data["leaf_hash"] == entry["leaf_hash"]
+    assert data["event"] == entry["event"]["value"]
+    assert event.get_source() == key.name
+    assert data["revocation"] is None
+
+
+def test_an_endpoint_may_ask_for_ed25519(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    endpoint = subscribed(service, receiver.url, contracts=[contract.contract], signs="v1a")
+    contract.order(10)
+    [request] = receiver.wait_for(1)
+    key = Ed25519PublicKey.from_public_bytes(b64decode(endpoint.secret.removeprefix("whpk_")))
+    scheme, _, signature = request.headers["webhook-signature"].partition(",")
+    assert scheme == "v1a"
+    key.verify(b64decode(signature), b".".join((*signed_names(request), request.body)))
+
+
+def signed_names(request: Request) -> tuple[bytes, bytes]:
+    return request.id.encode(), request.headers["webhook-timestamp"].encode()
+
+
+def test_two_secrets_sign_until_a_rotation_is_over(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    old = subscribed(service, receiver.url, contracts=[contract.contract])
+    with service.client("auditor") as client:
+        new = Subscribed(old.id, client.post(f"/v1/webhooks/{old.id}:rotate").json()["secret"])
+    contract.order(10)
+    [first] = receiver.wait_for(1)
+    assert old.verify(first) == new.verify(first)
+    sql(service, "UPDATE webhook_endpoints SET previous_until = now() WHERE id = %s", old.id)
+    contract.order(10, order="PO-2")
+    second = receiver.wait_for(2)[1]
+    new.verify(second)
+    with pytest.raises(WebhookVerificationError):
+        old.verify(second)
+
+
+def test_each_receiver_is_told_which_orders_and_devices_are_its_own(service: Service) -> None:
+    """Of two consignees each gets its part; the exporter gets the whole, and so the parts add up."""
+    contract = LiveContract(service)
+    service.set_clock(NOW)
+    other = {"party": "tiger-dc", "roles": ["consignee", "end_user"], "name": "Tiger", "country": "CN"}
+    third = {**other, "party": "panda-dc", "name": "Panda"}
+    contract.accepted("contract.opened", parties=[*PARTIES, other, third], licenses=[contract.license])
+    contract.accepted("policy.activated", **activation(H200))
+    parties = [BUYER, "tiger-dc", "panda-dc"]
+    contract.accepted("license.granted", consignees=parties, end_users=parties)
+    for party, role in ((EXPORTER, "exporter"), (BUYER, "consignee")):
+        contract.accepted("conditions.acknowledged", by=(party, role))
+    serials = contract.serials(5)
+    contract.tested(serials)
+    for number, (party, devices) in enumerate((("tiger-dc", serials[:2]), ("panda-dc", serials[2:]))):
+        order = contract.order(4, order=f"PO-{number}", consignee=party, end_user=party)
+        assert order.status_code == 201, order.text
+        contract.accepted("levy.settled", order=f"PO-{number}", amount=usd("27000.00"))
+        contract.accepted(
+            "shipment.requested", order=f"PO-{number}", shipment=f"SH-{number}", serials=devices
+        )
+    with receiving() as whole, receiving() as tiger, receiving() as panda:
+        for party, one in ((EXPORTER, whole), ("tiger-dc", tiger), ("panda-dc", panda)):
+            wanted = {"contracts": [contract.contract], "kinds": ["license.revoked"]}
+            subscribed(service, one.url, role="submitter", party=party, **wanted)
+        revoked(contract)
+        told = [one.wait_for(1)[0].event["data"]["revocation"] for one in (whole, tiger, panda)]
+    everything, first, second = told
+    assert [(one["orders"], one["released"], one["devices"]) for one in told] == [
+        (["PO-0", "PO-1"], ["SH-0", "SH-1"], serials),
+        (["PO-0"], ["SH-0"], serials[:2]),
+        (["PO-1"], ["SH-1"], serials[2:]),
+    ]
+    assert everything["devices_count"] == first["devices_count"] + second["devices_count"]
+
+
+# --- who is told ----------------------------------------------------------------------------------
+
+
+def test_a_party_is_told_of_its_own_contracts_alone(service: Service, contract: LiveContract) -> None:
+    with receiving() as mine, receiving() as others:
+        subscribed(service, mine.url, role="submitter", party=EXPORTER, contracts=[contract.contract])
+        subscribed(service, others.url, role="submitter", party="stranger", contracts=[contract.contract])
+        contract.order(10)
+        mine.wait_for(1)
+        contract.order(10, order="PO-2")
+        mine.wait_for(2)
+        assert others.of_entries() == []
+
+
+def test_what_only_an_auditor_may_read_ends_with_the_auditors_key(
+    service: Service, contract: LiveContract
+) -> None:
+    with receiving() as gone, receiving() as there:
+        subscribed(service, gone.url, party="audit-firm", contracts=[contract.contract])
+        subscribed(service, there.url, contracts=[contract.contract])
+        sql(service, "UPDATE api_keys SET revoked_at = now() WHERE party = 'audit-firm'")
+        contract.order(10)
+        there.wait_for(1)
+        assert gone.of_entries() == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kinds"),
+    [
+        ({"kinds": ["order.*"]}, ["order.placed"]),
+        ({"kinds": ["license.revoked"]}, ["license.revoked"]),
+        ({"outcomes": ["denied"]}, ["order.placed"]),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_filter_lets_through_what_it_names(
+    service: Service, receiver: Receiver, contract: LiveContract, wanted: dict[str, Any], kinds: list[str]
+) -> None:
+    subscribed(service, receiver.url, contracts=[contract.contract], **wanted)
+    if "outcomes" in wanted:
+        assert contract.order(1_000_000).status_code == 422
+    else:
+        contract.order(10)
+    revoked(contract)
+    receiver.wait_for(len(kinds))
+    settled(service)
+    assert [one.event["data"]["kind"] for one in receiver.of_entries()] == kinds
+
+
+def settled(service: Service) -> None:
+    """Until both followers have looked at the whole log."""
+    [(size,)] = sql(service, "SELECT size FROM head")
+    wait_for(
+        "the followers are at the end of the log",
+        lambda: sql(service, "SELECT min(index) FROM webhook_cursors")[0][0] >= size,
+        seconds_max=15,
+    )
+
+
+def test_nothing_is_sent_before_the_receiver_has_agreed(service: Service, contract: LiveContract) -> None:
+    with receiving(lambda _: (200, {}, b"whatever")) as receiver, service.client("auditor") as client:
+        made = client.post("/v1/webhooks", json={"url": receiver.url}).json()
+        refused = client.post(f"/v1/webhooks/{made['id']}:verify").json()
+        assert (refused["arrived"], refused["endpoint"]["state"]) == (False, "unverified")
+        Subscribed(made["id"], made["secret"]).verify(receiver.requests[0])
+        for act in ("enable", "test"):
+            answer = client.post(f"/v1/webhooks/{made['id']}:{act}")
+            assert (answer.status_code, "must be verified first" in answer.text) == (400, True)
+        revoked(contract)
+        settled(service)
+        assert receiver.of_entries() == []
+
+
+def test_a_test_event_is_sent_at_once(service: Service, receiver: Receiver) -> None:
+    endpoint = subscribed(service, receiver.url, kinds=["none.such"])
+    with service.client("auditor") as client:
+        told = client.post(f"/v1/webhooks/{endpoint.id}:test").json()
+    assert (told["arrived"], told["attempt"]["status"]) == (True, 200)
+    assert endpoint.verify(receiver.requests[-1])["type"] == "chipledger.webhook.test"
+    assert receiver.requests[-1].id == told["delivery"]
+
+
+def test_an_endpoint_of_somebody_else_is_not_there(service: Service, receiver: Receiver) -> None:
+    endpoint = subscribed(service, receiver.url, role="submitter", party=EXPORTER, kinds=["none.such"])
+    with service.client("submitter", BUYER) as client:
+        assert endpoint.id not in client.get("/v1/webhooks").text
+        for answer in (
+            client.get(f"/v1/webhooks/{endpoint.id}"),
+            client.get(f"/v1/webhooks/{endpoint.id}/deliveries"),
+            *(client.post(f"/v1/webhooks/{endpoint.id}:{act}") for act in ("disable", "rotate", "test")),
+            client.post("/v1/webhooks", json={"url": receiver.url, "escalates_to": endpoint.id}),
+        ):
+            assert answer.status_code == 404, answer.text
+    with service.client("submitter", EXPORTER) as client:
+        assert client.get(f"/v1/webhooks/{endpoint.id}").json()["state"] == "enabled"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "words"),
+    [
+        ({"url": "http://receiver.example/"}, 400, "the scheme of url is http, must be https"),
+        ({"url": "https://10.0.0.1/"}, 400, "the host of url is 10.0.0.1, must be a public address"),
+        ({"url": "https://u:p@receiver.example/"}, 400, "neither a fragment nor a user"),
+        ({"url": "https://receiver.example/", "kind": "x"}, 422, "/kind"),
+        ({"url": "https://receiver.example/", "kinds": ["*"]}, 422, "/kinds/0"),
+        ({"url": "https://receiver.example/", "contracts": ["x"]}, 422, "/contracts/0"),
+        ({}, 422, "/url"),
+    ],
+)
+def test_what_cannot_be_an_endpoint_is_refused_in_words(
+    service: Service, wanted: dict[str, Any], status: int, words: str
+) -> None:
+    with service.client("auditor") as client:
+        answer = client.post("/v1/webhooks", json=wanted)
+    assert answer.status_code == status
+    assert words in answer.text
+
+
+def test_a_secret_is_shown_once_and_stored_sealed(service: Service, receiver: Receiver) -> None:
+    endpoint = subscribed(service, receiver.url, kinds=["none.such"])
+    secret = endpoint.secret.removeprefix("whsec_")
+    with service.client("auditor") as client:
+        assert secret not in client.get("/v1/webhooks").text
+        assert secret not in client.get(f"/v1/webhooks/{endpoint.id}").text
+    for (row,) in sql(service, "SELECT e::text FROM webhook_endpoints e"):
+        assert b64decode(secret).hex() not in row
+        assert secret not in row
+
+
+# --- again and again ------------------------------------------------------------------------------
+
+
+def failing(times: int, status: int = 503, **headers: str) -> Any:
+    """Refuses the first entries that it is sent."""
+    left = [times]
+
+    def behave(request: Request) -> tuple[int, dict[str, str], bytes] | None:
+        if "index" in request.event["data"] and left[0] > 0:
+            left[0] -= 1
+            return status, {name.replace("_", "-"): value for name, value in headers.items()}, b"x" * 100_000
+        return None
+
+    return behave
+
+
+def test_every_attempt_has_one_id_and_the_same_bytes_and_is_kept(
+    service: Service, contract: LiveContract
+) -> None:
+    with receiving(failing(2)) as receiver:
+        endpoint = subscribed(service, receiver.url, contracts=[contract.contract])
+        contract.order(10)
+        for count in (1, 2):
+            [first, *_] = receiver.wait_for(count)
+            recorded(service, first.id, count)
+            fall_due(service)
+        requests = receiver.wait_for(3)
+        recorded(service, first.id, 3)
+        assert {(one.id, one.body) for one in requests} == {(first.id, first.body)}
+        assert all(endpoint.verify(one) for one in requests)
+        with service.client("auditor") as client:
+            told = client.get(f"/v1/deliveries/{first.id}").json()
+    assert (told["state"], told["attempts"]) == ("delivered", 3)
+    assert [(one["status"], len(one["response"])) for one in told["tried"]] == [
+        (503, 4096), (503, 4096), (200, 0),
+    ]  # fmt: skip
+    assert [one["signature"] for one in told["tried"]] == [
+        one.headers["webhook-signature"] for one in requests
+    ]
+    assert told["body"] == first.event
+
+
+def recorded(service: Service, delivery: str, attempts: int) -> None:
+    wait_for(
+        f"attempt {attempts} is written down",
+        lambda: (
+            sql(service, "SELECT count(*) FROM webhook_attempts WHERE delivery = %s", delivery)[0][0]
+            == attempts
+        ),
+        seconds_max=15,
+    )
+
+
+def test_retry_after_is_waited_for(service: Service, contract: LiveContract) -> None:
+    with receiving(failing(1, 429, retry_after="120")) as receiver:
+        subscribed(service, receiver.url, contracts=[contract.contract])
+        contract.order(10)
+        [request] = receiver.wait_for(1)
+        recorded(service, request.id, 1)
+        asked = "SELECT extract(epoch FROM d.due_at - a.at) FROM webhook_deliveries d, webhook_attempts a"
+        [(seconds,)] = sql(service, f"{asked} WHERE d.id = %s AND a.delivery = d.id", request.id)
+        assert 120 <= seconds < 140
+
+
+def test_a_redirect_is_a_failure_and_is_not_followed(service: Service, contract: LiveContract) -> None:
+    with receiving() as elsewhere, receiving(failing(1, 307, location=elsewhere.url)) as receiver:
+        subscribed(service, receiver.url, contracts=[contract.contract])
+        contract.order(10)
+        [request] = receiver.wait_for(1)
+        recorded(service, request.id, 1)
+        assert state_of(service, request.id) == "waiting"
+        assert elsewhere.connections == 0
+
+
+def test_410_disables_and_a_later_revocation_is_known_not_to_have_arrived(
+    service: Service, contract: LiveContract
+) -> None:
+    with receiving(failing(1, 410)) as receiver:
+        endpoint = subscribed(service, receiver.url, contracts=[contract.contract])
+        contract.order(10)
+        [request] = receiver.wait_for(1)
+        recorded(service, request.id, 1)
+        assert state_of(service, request.id) == "dead"
+        with service.client("auditor") as client:
+            shown = client.get(f"/v1/webhooks/{endpoint.id}").json()
+            assert (shown["state"], shown["reason"]) == ("disabled", "it answered 410 Gone")
+            index = revoked(contract)
+            notices = f"/v1/entries/{index}/deliveries"
+            wait_for(
+                "the revocation is a dead letter",
+                lambda: [one["state"] for one in client.get(notices).json()["deliveries"]] == ["dead"],
+                seconds_max=15,
+            )
+            client.post(f"/v1/webhooks/{endpoint.id}:enable").raise_for_status()
+            replay = client.post(f"/v1/webhooks/{endpoint.id}:replay", json={"from_index": index - 1})
+            assert replay.status_code == 200, replay.text
+        told = receiver.wait_for(4)
+        assert {one.event["data"]["kind"] for one in told[1:]} == {
+            "order.placed", "license.revoked", "revocation.scoped",
+        }  # fmt: skip
+
+
+def test_after_the_last_attempt_a_revocation_goes_to_the_next_contact(
+    service: Service, contract: LiveContract
+) -> None:
+    with receiving(failing(100)) as receiver, receiving() as contact:
+        escalation = subscribed(service, contact.url, kinds=["none.such"])
+        subscribed(
+            service, receiver.url, contracts=[contract.contract], kinds=["license.revoked"],
+            escalates_to=escalation.id,
+        )  # fmt: skip
+        index = revoked(contract)
+        [first] = receiver.wait_for(1)
+        for attempts in range(1, TRIES_MAX + 1):
+            recorded(service, first.id, attempts)
+            fall_due(service)
+        [escalated] = contact.wait_for(1)
+        assert escalation.verify(escalated)["data"]["index"] == index
+        assert escalated.body == first.body
+        recorded(service, escalated.id, 1)
+        with service.client("auditor") as client:
+            told = client.get(f"/v1/entries/{index}/deliveries").json()["deliveries"]
+    assert {(one["state"], one["escalated_from"]) for one in told} == {
+        ("dead", None),
+        ("delivered", first.id),
+    }
+    # The log line that an operator is woken by, as a count.
+    alarms = 'chipledger_webhook_seconds_count{lane="revocations",outcome="dead"}'
+    assert alarms in httpx.get(f"{service.url}/metrics").text
+
+
+def test_one_is_resent_and_a_range_is_replayed_under_the_same_ids(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    endpoint = subscribed(service, receiver.url, contracts=[contract.contract])
+    for number in range(3):
+        contract.order(10, order=f"PO-{number}")
+    before = receiver.wait_for(3)
+    settled(service)
+    for one in before:
+        recorded(service, one.id, 1)
+    with service.client("auditor") as client:
+        client.post(f"/v1/deliveries/{before[0].id}:resend").raise_for_status()
+        assert receiver.wait_for(4)[3].id == before[0].id
+        recorded(service, before[0].id, 2)
+        first = min(one.event["data"]["index"] for one in before)
+        replay = f"/v1/webhooks/{endpoint.id}:replay"
+        none = client.post(replay, json={"from_index": first}).json()
+        assert none == {"queued": 0, "next": None}
+        every = client.post(replay, json={"from_index": first, "which": "all"}).json()
+        assert every == {"queued": 3, "next": None}
+        again = receiver.wait_for(7)[4:]
+    assert {one.id for one in again} == {one.id for one in before}
+
+
+# --- many -----------------------------------------------------------------------------------------
+
+
+def test_a_receiver_that_hangs_delays_no_other(service: Service, contract: LiveContract) -> None:
+    """Every slot of it is taken before the others are told of anything."""
+    release = threading.Event()
+    hung: list[str] = []
+
+    def hang(request: Request) -> None:
+        if "index" in request.event["data"]:
+            hung.append(request.id)
+            release.wait(60)
+
+    with receiving(hang) as hanging, receiving() as other:
+        try:
+            subscribed(service, hanging.url, contracts=[contract.contract])
+            subscribed(service, other.url, contracts=[contract.contract])
+            for number in range(12):
+                contract.order(10, order=f"PO-{number}")
+            revoked(contract)
+            other.wait_for(14)
+            assert 0 < len(hung) < 14
+        finally:
+            release.set()
+
+
+def test_several_followers_tell_each_entry_once(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    with running(service.settings, service.owner), running(service.settings, service.owner):
+        subscribed(service, receiver.url, contracts=[contract.contract])
+        for number in range(40):
+            contract.order(1, order=f"PO-{number}")
+        revoked(contract)
+        receiver.wait_for(42)
+        settled(service)
+    requests = receiver.of_entries()
+    assert len(requests) == len({one.id for one in requests}) == 42
+    assert len({one.event["data"]["index"] for one in requests}) == 42
+
+
+def test_the_metrics_tell_the_backlog(service: Service) -> None:
+    text = httpx.get(f"{service.url}/metrics").text
+    for name in ("deliveries", "oldest_seconds", "entries_behind"):
+        assert f'chipledger_webhook_{name}{{lane="revocations"' in text
+    assert 'chipledger_webhook_seconds_count{lane="everything",outcome="delivered"}' in text

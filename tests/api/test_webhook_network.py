@@ -1,0 +1,197 @@
+"""The way out to receivers: what is not public is never connected to, whoever says so and however."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore2 as httpcore
+import pytest
+
+from api.webhooks.network import (
+    RESPONSE_BYTES_MAX,
+    Network,
+    Unreachable,
+    check_url,
+    is_public,
+    system_resolve,
+)
+from ledger.errors import UnusableInput
+from tests.api.receiver import Receiver, receiving
+
+PRIVATE = [
+    "127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255",
+    "192.168.1.1", "169.254.169.254", "169.254.0.1", "100.64.0.1", "100.100.100.200", "192.0.0.192",
+    "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1",
+    "255.255.255.255", "168.63.129.16",
+    "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254",
+    "::ffff:7f00:1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2002:7f00:1::",
+    "2002:a9fe:a9fe::1", "2001::1", "2001:db8::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0",
+    "fec0::1", "ff02::1", "100::1", "5f00::1", "3fff::1",
+]  # fmt: skip
+PUBLIC = ["93.184.216.34", "8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001:81b::200e"]
+
+
+@dataclass
+class Wire:
+    """What was connected to. Nothing gets out."""
+
+    connected: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    wire = Wire()
+
+    async def connect(_: Any, host: str, *args: Any, **keywords: Any) -> Any:
+        wire.connected.append(host)
+        raise httpcore.ConnectError("nothing gets out of this test")
+
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
+    return wire
+
+
+@pytest.fixture
+def trap() -> Iterator[socket.socket]:
+    """Listens on every address of this machine, and must never be connected to."""
+    with closing(socket.socket(socket.AF_INET6)) as listener:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(("::", 0))
+        listener.listen()
+        listener.setblocking(False)
+        yield listener
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def post(url: str, **given: Any) -> Any:
+    async def run() -> Any:
+        network = Network(**given)
+        try:
+            return await network.post(url, {"content-length": "2"}, b"{}")
+        finally:
+            await network.close()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_an_address_that_is_not_public_is_known(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_is_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_a_name_that_leads_to_no_public_address_is_not_connected_to(
+    address: str, wire: Wire, trap: socket.socket
+) -> None:
+    port = trap.getsockname()[1]
+    for addresses in ([address], ["93.184.216.34", address]):
+        with pytest.raises(Unreachable, match="its host has an address that is not public"):
+            post(f"https://receiver.example:{port}/", resolve=lambda *_, found=addresses: found)
+    assert wire.connected == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "017700000001", "127.1", "0",
+        "localhost", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "127.0.0.1.",
+    ],
+)  # fmt: skip
+def test_no_spelling_of_this_machine_is_connected_to(host: str, trap: socket.socket) -> None:
+    """By the system's own resolver, and with no double of the network."""
+    url = f"https://{host}:{trap.getsockname()[1]}/"
+    with pytest.raises(Unreachable):
+        post(url, resolve=system_resolve)
+
+
+def test_the_connection_goes_to_the_address_that_was_looked_at(wire: Wire) -> None:
+    """A name that leads elsewhere when it is asked again is not asked again."""
+    answers = iter([["93.184.216.34"], ["127.0.0.1"]])
+    asked = []
+
+    def resolve(host: str, port: int) -> list[str]:
+        asked.append((host, port))
+        return next(answers)
+
+    with pytest.raises(Unreachable, match="cannot be connected to"):
+        post("https://receiver.example/", resolve=resolve)
+    assert asked == [("receiver.example", 443)]
+    assert wire.connected == ["93.184.216.34"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://receiver.example/", "ftp://receiver.example/", "file:///etc/passwd", "//receiver.example/",
+        "gopher://receiver.example/", "https://", "https:///x", "https://user@receiver.example/",
+        "https://:secret@receiver.example/", "https://receiver.example/#part", "https://receiver.example:0/",
+        "https://receiver.example:99999/", "https://receiver.example\\@127.0.0.1/", "https://rec eiver/",
+        "https://r\u00e9ceiver.example/", "https://receiver.example/\r\nX-Injected: 1", "https://[::1]/",
+        "https://169.254.169.254/latest/meta-data/", "https://" + "a" * 3_000,
+    ],
+)  # fmt: skip
+def test_a_url_that_is_none_is_refused_when_it_is_given(url: str, wire: Wire) -> None:
+    with pytest.raises(UnusableInput):
+        check_url(url, ())
+    with pytest.raises(Unreachable):
+        post(url, resolve=lambda *_: ["93.184.216.34"])
+    assert wire.connected == []
+
+
+def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(Unreachable):
+        post("https://receiver.example/", resolve=lambda *_: ["93.184.216.34"])
+    assert wire.connected == ["93.184.216.34"]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+def test_a_host_that_is_allowed_for_development_needs_no_https(receiver: Receiver) -> None:
+    receiver.behave = lambda _: (200, {}, b"yes")
+    assert post(receiver.url, allowed_hosts=["127.0.0.1"]).body == b"yes"
+    with pytest.raises(Unreachable):
+        post(receiver.url.replace("127.0.0.1", "localhost"), allowed_hosts=["127.0.0.1"])
+
+
+def test_of_a_long_answer_a_part_is_read(receiver: Receiver) -> None:
+    receiver.behave = lambda _: (200, {}, b"x" * 10_000_000)
+    answered = post(receiver.url, allowed_hosts=["127.0.0.1"])
+    assert answered.body == b"x" * RESPONSE_BYTES_MAX
+
+
+def test_an_answer_that_never_ends_is_cut_off() -> None:
+    """One byte after another: each is in time, and all together are not."""
+
+    def drip(listener: socket.socket) -> None:
+        with closing(listener.accept()[0]) as connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+            while True:
+                connection.sendall(b"x")
+                pause.wait(0.01)
+
+    pause = threading.Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=drip, args=[listener])
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(Unreachable, match=r"did not answer within 0\.5 s"):
+            post(url, allowed_hosts=["127.0.0.1"], timeout_s=0.5)
+        thread.join(10)
+        assert not thread.is_alive(), "the connection was not closed"
