@@ -32,6 +32,7 @@ from api.embedded import Embedded
 from api.policy_cli import policy_app
 from api.schemas import INDEX_MAX
 from api.watch_cli import drill_app, watch
+from api.webhooks.cli import listen, webhooks_app
 from ledger.errors import UnusableInput, VerificationError
 from ledger.rebuild import Difference
 from policies.words import LANGUAGES, Tag
@@ -49,6 +50,8 @@ app.add_typer(facts_app, name="facts")
 app.add_typer(policy_app, name="policy")
 app.add_typer(drill_app, name="drill")
 app.command()(watch)
+app.add_typer(webhooks_app, name="webhooks")
+app.command()(listen)
 
 
 Withhold = Annotated[

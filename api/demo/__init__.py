@@ -21,7 +21,7 @@ import psycopg
 from psycopg import sql
 
 from api import database, keys
-from api.demo import closing
+from api.demo import closing, receiver
 from api.demo.stage import Play, introduce, tell
 from api.settings import Settings
 from api.story import AUTHORITY, PARTIES, story
@@ -42,8 +42,10 @@ def play(settings: Settings, *, once: bool, port: int) -> None:
             tokens = _tokens(owner)
             introduce(url)
             with Play(url, tokens) as year:
-                for step in story():
-                    year.perform(step)
+                with receiver.listening(year) as heard:
+                    for step in story():
+                        year.perform(step)
+                    receiver.show(year, heard)
                 closing.show(year, settings.home, _environment(settings))
             if not once:
                 _leave_running(url, tokens)
@@ -54,6 +56,7 @@ def _fresh(settings: Settings, port: int) -> Settings:
     home = settings.home / "demo"
     home.mkdir(parents=True, exist_ok=True)
     (home / "checkpoint.key").unlink(missing_ok=True)
+    (home / "webhooks.key").unlink(missing_ok=True)
     shutil.rmtree(home / "checkpoints", ignore_errors=True)
     return settings.model_copy(
         update={"database": DATABASE, "origin": ORIGIN, "clock": "simulated", "port": port}
@@ -69,6 +72,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "CHIPLEDGER_DATABASE": settings.database,
         "CHIPLEDGER_ORIGIN": ORIGIN,
         "CHIPLEDGER_CLOCK": "simulated",
+        "CHIPLEDGER_WEBHOOK_HOSTS": receiver.HOST,
         "CHIPLEDGER_PORT": str(settings.port),
     }
 

@@ -15,6 +15,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from api.webhooks.endpoints import Connection
+from api.webhooks.handshake import Hand
 from api.webhooks.network import Network, Resolve, system_resolve
 from api.webhooks.outbox import LANES, Lane, Outbox
 from api.webhooks.sending import LEASE_S, Pool, Sender
@@ -79,9 +80,9 @@ class Webhooks:
         self._asked: Pool | None = None
 
     @property
-    def network(self) -> Network:
+    def hand(self) -> Hand:
         """For what a caller asks for, and waits for: handshakes and tests."""
-        return self._networks[-1]
+        return Hand(self.connection, self._networks[-1], self.vault, self.origin)
 
     async def open(self) -> None:
         for lane in LANES:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -15,12 +13,12 @@ from pydantic import BaseModel, ValidationError
 from api.auth import KeyHolder
 from api.exchange import read_body
 from api.schemas import INDEX_MAX
-from api.webhooks import endpoints, message, records
+from api.webhooks import endpoints, records
 from api.webhooks.endpoints import Endpoint, Wanted
+from api.webhooks.handshake import Sent, must_be_verified
 from api.webhooks.lanes import Webhooks
 from api.webhooks.network import check_url
 from api.webhooks.records import AttemptRecord, Record
-from api.webhooks.sending import Attempt, attempt, record
 from api.webhooks.views import (
     DELIVERY,
     ENDPOINT,
@@ -42,10 +40,8 @@ from api.webhooks.views import (
 from api.wiring import service_of
 from ledger.canonical import parse
 from ledger.errors import UnusableInput
-from ledger.values import format_timestamp
 
 BODY_BYTES_MAX = 64 << 10
-CHALLENGE_BYTES = 24
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 EndpointPath = Annotated[str, Path(pattern=ENDPOINT)]
@@ -114,16 +110,12 @@ async def verify_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
     So whoever owns the URL agrees to be told. From then on new entries go there.
     """
     webhooks = _webhooks(request)
-    challenge = secrets.token_urlsafe(CHALLENGE_BYTES)
     async with webhooks.connection() as connection:
         found = await endpoints.owned(connection, endpoint, caller)
-    made, id_ = await _try(webhooks, found, message.VERIFICATION, {"challenge": challenge})
-    agreed = made.arrived and made.answered is not None and challenge.encode() in made.answered.body
+    sent = await webhooks.hand.verify(found)
     async with webhooks.connection() as connection:
-        if agreed:
-            await endpoints.enable(connection, endpoint, verified=True)
         found = await endpoints.owned(connection, endpoint, caller)
-    return {"endpoint": _view(found), **_tried(id_, made, arrived=agreed)}
+    return {"endpoint": _view(found), **_tried(sent)}
 
 
 @router.post("/webhooks/{endpoint}:test", response_model=Tried)
@@ -132,10 +124,7 @@ async def test_webhook(request: Request, endpoint: EndpointPath, caller: KeyHold
     webhooks = _webhooks(request)
     async with webhooks.connection() as connection:
         found = await endpoints.owned(connection, endpoint, caller)
-    if found.verified_at is None:
-        raise UnusableInput(f"endpoint {endpoint} is unverified, must be verified first")
-    made, id_ = await _try(webhooks, found, message.TEST, {"test": True})
-    return _tried(id_, made, arrived=made.arrived)
+    return _tried(await webhooks.hand.test(found))
 
 
 @router.post("/webhooks/{endpoint}:enable", response_model=EndpointView)
@@ -144,8 +133,7 @@ async def enable_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
     webhooks = _webhooks(request)
     async with webhooks.connection() as connection:
         found = await endpoints.owned(connection, endpoint, caller)
-        if found.verified_at is None:
-            raise UnusableInput(f"endpoint {endpoint} is unverified, must be verified first")
+        must_be_verified(found)
         await endpoints.enable(connection, endpoint, verified=False)
         found = await endpoints.owned(connection, endpoint, caller)
     webhooks.wake()
@@ -256,29 +244,15 @@ async def list_notices(
 # --- parts ----------------------------------------------------------------------------------------
 
 
-async def _try(
-    webhooks: Webhooks, endpoint: Endpoint, type_: str, data: dict[str, Any]
-) -> tuple[Attempt, str]:
-    """Send what is of no entry, once, and write it down."""
-    id_ = f"msg_{secrets.token_hex(12)}"
-    now = format_timestamp(datetime.now(UTC))
-    body = message.of_test(id_, source=webhooks.origin, type_=type_, at=now, data=data)
-    made = await attempt(webhooks.network, webhooks.vault, endpoint, message_id=id_, body=body)
-    async with webhooks.connection() as connection, connection.transaction():
-        state = "delivered" if made.arrived else "dead"
-        await records.enter(connection, [id_, endpoint.id, type_, body, state])
-        await record(connection, id_, 1, made)
-    return made, id_
-
-
-def _tried(id_: str, made: Attempt, *, arrived: bool) -> dict[str, Any]:
+def _tried(sent: Sent) -> dict[str, Any]:
+    made = sent.attempt
     answered = made.answered
     shown = AttemptRecord(
         1, made.at, made.url, made.timestamp, made.signature, made.latency_ms,
         None if answered is None else answered.status, made.error,
         None if answered is None else answered.body,
     )  # fmt: skip
-    return {"delivery": id_, "arrived": arrived, "attempt": _attempt(shown)}
+    return {"delivery": sent.id, "arrived": sent.arrived, "attempt": _attempt(shown)}
 
 
 def _view(endpoint: Endpoint) -> dict[str, Any]:

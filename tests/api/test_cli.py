@@ -38,6 +38,9 @@ COMMANDS = [
     ["recover"], ["replay"], ["explain"], ["policy"], ["policy", "check"], ["policy", "test"],
     ["policy", "propose"], ["policy", "evaluate"], ["policy", "backtest"],
     ["policy", "affected"], ["policy", "coverage"], ["policy", "diff"],
+    ["listen"], ["webhooks"], ["webhooks", "create"], ["webhooks", "list"], ["webhooks", "verify"],
+    ["webhooks", "test"], ["webhooks", "enable"], ["webhooks", "disable"], ["webhooks", "rotate"],
+    ["webhooks", "replay"],
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from api.bundle_check import verify_bundle
-from api.demo import closing, stage
+from api.demo import closing, receiver, stage
 from api.demo.stage import WIDTH, Play
 from api.held import Held
 from api.story import AUTHORITY, CONTRACT, PARTIES, story
@@ -46,8 +46,10 @@ def played(server: str, template: str, tmp_path_factory: pytest.TempPathFactory)
     ):
         patch.setattr(stage, "_console", Console(file=out, highlight=False, soft_wrap=True))
         with Play(service.url, _tokens(service)) as play:
-            for step in story():
-                play.perform(step)
+            with receiver.listening(play) as heard:
+                for step in story():
+                    play.perform(step)
+                receiver.show(play, heard)
             told = {"HOME": str(home), "ORIGIN": "test.example/log"}
             environment = {f"CHIPLEDGER_{name}": value for name, value in told.items()}
             closing.show(play, home, {**os.environ, **environment, "DATABASE_URL": url})
@@ -118,6 +120,15 @@ def test_what_is_checked_at_the_end_is_shown_with_its_output(played: Played) -> 
     assert "  OK every decision is the one that was committed\n" in printed
     assert "  pointwise: 1 of 64 decisions flip\n" in printed
     assert "  counterfactual: 2 of 64 decisions flip\n" in printed
+
+
+def test_the_revocation_arrives_at_the_data_centre(played: Played) -> None:
+    [index] = [n for n, (event, _) in enumerate(played.log) if event["kind"] == "license.revoked"]
+    begins = played.printed.index("The webhook of pudong-dc")
+    assert played.printed[begins + 1] == "  verified: chipledger.license.revoked"
+    assert played.printed[begins + 2].startswith(f"  entry {index} license.revoked accepted ")
+    assert played.printed[begins + 3].startswith("  it touches of D-700001: ")
+    assert played.printed[begins + 4] == f"  the record: pudong-dc was told of entry {index}, attempt 1"
 
 
 def test_a_play_that_comes_out_otherwise_ends(played: Played) -> None:

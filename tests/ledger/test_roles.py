@@ -146,8 +146,8 @@ def written(server: str, template: str) -> Iterator[str]:
             " '', NULL, NULL, NULL, 'enabled', NULL, 0, 0, now())"
         )
         connection.execute(
-            "INSERT INTO webhook_deliveries VALUES ('msg_a', 'we_a', 1, 'everything', '', '', NULL, 'waiting',"
-            " 1, 1, now(), now())"
+            "INSERT INTO webhook_deliveries VALUES ('msg_a', 'we_a', 1, 'everything', '', '', NULL,"
+            " 'waiting', 1, 1, now(), now())"
         )
         connection.execute("INSERT INTO webhook_attempts VALUES ('msg_a', 1, now(), '', 1, '', 1)")
         for table in TABLES:

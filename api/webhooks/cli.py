@@ -1,0 +1,252 @@
+"""`chipledger webhooks`: endpoints, by whoever has the home and the database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import typer
+from psycopg import AsyncConnection
+from rich.table import Table
+
+from api import database
+from api.auth import Caller
+from api.console import Home, errors, explained, fail, printable, say, settings_of, show
+from api.webhooks import endpoints, vault
+from api.webhooks.endpoints import Connection, Wanted
+from api.webhooks.handshake import Hand, Sent, must_be_verified
+from api.webhooks.listen import Listener, in_lines
+from api.webhooks.network import Network, check_url
+from api.webhooks.outbox import Outbox
+from ledger import keys
+from ledger.errors import UnusableInput
+from ledger.reader import Reader
+
+T = TypeVar("T")
+FAILED = 1
+"""Exit status of a handshake or a test that did not arrive."""
+OPERATOR = Caller("", "operator", None)
+
+webhooks_app = typer.Typer(no_args_is_help=True, help="Webhooks: who is told of which entries, and where.")
+Endpoint = Annotated[str, typer.Argument(help="Its id, such as we_0123456789abcdef.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What the commands work with."""
+
+    hand: Hand
+    outbox: Outbox
+
+    @asynccontextmanager
+    async def endpoint(self, id_: str) -> AsyncIterator[tuple[Connection, endpoints.Endpoint]]:
+        async with self.hand.connect() as connection:
+            yield connection, await endpoints.owned(connection, id_, OPERATOR)
+
+
+def _at_desk(home: Home, work: Callable[[_Desk], Awaitable[T]]) -> T:
+    settings = settings_of(home)
+
+    async def run(logins: database.Logins) -> T:
+        passphrase = settings.key_passphrase
+        signer = keys.load_or_create(
+            settings.key_path,
+            origin=settings.origin,
+            passphrase=passphrase.get_secret_value().encode() if passphrase is not None else None,
+        )
+
+        @asynccontextmanager
+        async def connect() -> AsyncIterator[Connection]:
+            async with await AsyncConnection.connect(logins.writer, autocommit=True) as connection:
+                yield connection
+
+        reader, network = Reader(logins.reader), Network(allowed_hosts=settings.allowed_hosts)
+        await reader.open()
+        try:
+            sealed = vault.load_or_create(settings.webhook_key_path)
+            return await work(_Desk(Hand(connect, network, sealed, signer.name), Outbox(reader, signer)))
+        finally:
+            await network.close()
+            await reader.close()
+
+    with explained(), database.opened(settings) as logins:
+        return asyncio.run(run(logins))
+
+
+@webhooks_app.command()
+def create(
+    url: Annotated[str, typer.Argument(help="Where it is told: https.")],
+    role: Annotated[str, typer.Option(help="It reads as a key of that role does.")] = "submitter",
+    party: Annotated[str | None, typer.Option(help="Whom it tells.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Such as license.revoked or license.*; repeatable; else all.")
+    ] = None,
+    contract: Annotated[list[str] | None, typer.Option(help="Repeatable; else all it may read.")] = None,
+    outcome: Annotated[list[str] | None, typer.Option(help="Repeatable; else all.")] = None,
+    description: Annotated[str, typer.Option(help="For people to recognise it by.")] = "",
+    ed25519: Annotated[bool, typer.Option(help="Sign with Ed25519 (v1a) and not with HMAC (v1).")] = False,
+    escalates_to: Annotated[
+        str | None, typer.Option(help="Endpoint that is told of a revocation which does not arrive.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Make an endpoint. Its secret is shown once. It is told nothing before `verify`."""
+    if role not in ("submitter", *endpoints.READS_EVERYTHING):
+        fail("UnusableInput", f"role is {role}, must be submitter, auditor, regulator or operator")
+    if role == "submitter" and party is None:
+        fail("UnusableInput", "a submitter's endpoint tells a party, so it must be given one")
+    wanted = Wanted(
+        url=url, description=description[:200], kinds=kind or (), contracts=contract or (),
+        outcomes=outcome or (), signs="v1a" if ed25519 else "v1", escalates_to=escalates_to,
+    )  # fmt: skip
+
+    async def work(desk: _Desk) -> endpoints.Shown:
+        check_url(url, desk.hand.network.allowed_hosts)
+        async with desk.hand.connect() as connection:
+            return await endpoints.create(connection, desk.hand.vault, wanted, Caller("", role, party))
+
+    made = _at_desk(home, work)
+    errors.print(f"endpoint {made.endpoint.id}, its secret shown once:")
+    say(made.secret)
+
+
+@webhooks_app.command(name="list")
+def list_(home: Home = None) -> None:
+    """Every endpoint, without its secret."""
+
+    async def work(desk: _Desk) -> list[endpoints.Endpoint]:
+        async with desk.hand.connect() as connection:
+            return await endpoints.listed(connection, OPERATOR)
+
+    table = Table("id", "party", "url", "kinds", "state", "failures", "description", box=None)
+    for one in _at_desk(home, work):
+        state = one.state + (f" ({one.reason})" if one.reason else "")
+        table.add_row(
+            one.id, one.party or one.role, printable(one.url), " ".join(one.kinds) or "all", state,
+            str(one.failures), printable(one.description),
+        )  # fmt: skip
+    show(table)
+
+
+@webhooks_app.command()
+def verify(endpoint: Endpoint, home: Home = None) -> None:
+    """Send a challenge; whoever repeats it agrees to be told. Exit status 1: it did not."""
+
+    async def work(desk: _Desk) -> Sent:
+        async with desk.endpoint(endpoint) as (_, found):
+            pass
+        return await desk.hand.verify(found)
+
+    _say_sent(_at_desk(home, work), f"{endpoint} is verified and enabled")
+
+
+@webhooks_app.command(name="test")
+def try_out(endpoint: Endpoint, home: Home = None) -> None:
+    """Send a test event. Exit status 1: it did not arrive."""
+
+    async def work(desk: _Desk) -> Sent:
+        async with desk.endpoint(endpoint) as (_, found):
+            pass
+        return await desk.hand.test(found)
+
+    _say_sent(_at_desk(home, work), "the test event arrived")
+
+
+def _say_sent(sent: Sent, arrived: str) -> None:
+    made = sent.attempt
+    if not sent.arrived:
+        why = made.error or "the answer does not repeat the challenge"
+        answered = "" if made.answered is None else f" (HTTP {made.answered.status})"
+        fail("not arrived", why + answered, status=FAILED)
+    say(f"{arrived}, in {made.latency_ms} ms")
+
+
+@webhooks_app.command()
+def enable(endpoint: Endpoint, home: Home = None) -> None:
+    """Go on with an endpoint that was disabled. What it was not told meanwhile: see `replay`."""
+
+    async def work(desk: _Desk) -> None:
+        async with desk.endpoint(endpoint) as (connection, found):
+            must_be_verified(found)
+            await endpoints.enable(connection, endpoint, verified=False)
+
+    _at_desk(home, work)
+    say(f"{endpoint} is enabled")
+
+
+@webhooks_app.command()
+def disable(endpoint: Endpoint, home: Home = None) -> None:
+    """Tell it nothing more."""
+
+    async def work(desk: _Desk) -> None:
+        async with desk.endpoint(endpoint) as (connection, _):
+            await endpoints.disable(connection, endpoint, "by an operator")
+
+    _at_desk(home, work)
+    say(f"{endpoint} is disabled")
+
+
+@webhooks_app.command()
+def rotate(endpoint: Endpoint, home: Home = None) -> None:
+    """A new secret, shown once. For 24 hours the one before signs as well."""
+
+    async def work(desk: _Desk) -> str:
+        async with desk.endpoint(endpoint) as (connection, found):
+            return await endpoints.rotate(connection, desk.hand.vault, found)
+
+    say(_at_desk(home, work))
+
+
+@webhooks_app.command()
+def replay(
+    endpoint: Endpoint,
+    from_index: Annotated[int, typer.Option("--from", help="First index.", min=0)],
+    everything: Annotated[bool, typer.Option("--all", help="What arrived, too.")] = False,
+    home: Home = None,
+) -> None:
+    """Queue what an endpoint was not told again, from an index on; a running service sends it."""
+
+    async def work(desk: _Desk) -> int:
+        async with desk.endpoint(endpoint) as (connection, found):
+            if found.state != "enabled":
+                raise UnusableInput(f"endpoint {endpoint} is {found.state}, must be enabled")
+            queued, first, more = 0, from_index, True
+            while more:
+                placed = await desk.outbox.replay(
+                    connection, found, first=first, which="all" if everything else "failed"
+                )
+                queued, first, more = queued + placed.deliveries, placed.next, placed.more
+            return queued
+
+    say(f"{_at_desk(home, work)} deliveries are queued")
+
+
+def listen(
+    secret: Annotated[
+        str,
+        typer.Option(
+            envvar="CHIPLEDGER_WEBHOOK_SECRET", help="As it was shown, whsec_ or whpk_: best by environment."
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65_535)] = 8322,
+) -> None:
+    """Receive webhooks: verify each, repeat a challenge, print a line for each event."""
+    with explained():
+        listener = Listener(
+            (host, port),
+            secret,
+            told=lambda event: say(f"{time.strftime('%H:%M:%S')} verified {'; '.join(in_lines(event))}"),
+            refused=lambda why: errors.print(printable(f"refused: {why}"), soft_wrap=True),
+        )
+    errors.print(f"listening on http://{host}:{listener.server_port}", soft_wrap=True)
+    try:
+        listener.serve_forever()
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+    finally:
+        listener.server_close()
