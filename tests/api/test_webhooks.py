@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import WebhookVerificationError
 
 from api.webhooks.schedule import TRIES_MAX
+from api.webhooks.sending import RUNNING_AT_ENDPOINT_MAX
 from ledger.canonical import encode
 from ledger.note import Verifier
 from ledger.receipt import Receipt
@@ -494,3 +495,32 @@ def test_the_metrics_tell_the_backlog(service: Service) -> None:
     for name in ("deliveries", "oldest_seconds", "entries_behind"):
         assert f'chipledger_webhook_{name}{{lane="revocations"' in text
     assert 'chipledger_webhook_seconds_count{lane="everything",outcome="delivered"}' in text
+
+
+def test_a_revocation_waits_for_no_import_not_even_at_its_own_receiver(
+    service: Service, contract: LiveContract
+) -> None:
+    """Every slot of the receiver is taken by orders, and hundreds more are queued."""
+    release = threading.Event()
+
+    def hang(request: Request) -> None:
+        if request.event["data"].get("kind") == "order.placed":
+            release.wait(60)
+
+    with receiving(hang) as receiver:
+        try:
+            subscribed(service, receiver.url, contracts=[contract.contract])
+            orders = [contract.event("order.placed", order=f"PO-{n}", units=1) for n in range(300)]
+            with service.client("submitter", BUYER) as client:
+                assert client.post("/v1/events:batch", json=orders).status_code == 200
+            receiver.wait_for(RUNNING_AT_ENDPOINT_MAX)
+            index = revoked(contract)
+            wait_for(
+                "the revocation arrives",
+                lambda: any(one.event["data"]["index"] == index for one in receiver.of_entries()),
+                seconds_max=15,
+            )
+            ordinary = [one for one in receiver.of_entries() if one.event["data"]["kind"] == "order.placed"]
+            assert len(ordinary) == RUNNING_AT_ENDPOINT_MAX
+        finally:
+            release.set()
