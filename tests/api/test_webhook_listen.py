@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from ledger.errors import UnusableInput, VerificationError
 from tests.api.contract import LiveContract
 from tests.api.receiver import receiving, subscribed
 from tests.api.test_cli import run
+from tests.faults.harness import wait_for
 from tests.service import Service
 from tests.workbench import BUYER
 
@@ -161,3 +163,34 @@ def test_listen_prints_a_revocation_that_arrives(service: Service) -> None:
             assert contract.license in line
         finally:
             process.terminate()
+
+
+def test_the_receiver_that_is_documented_works(service: Service, tmp_path: Path) -> None:
+    """As it stands in RECEIVING.md: it is verified, and prints what it is told."""
+    text = (ROOT / "api/webhooks/RECEIVING.md").read_text()
+    (tmp_path / "receiver.py").write_text(text.split("```python\n")[1].split("```")[0])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    contract = LiveContract(service).open()
+    wanted = {"url": f"http://127.0.0.1:{port}/", "contracts": [contract.contract]}
+    with service.client("auditor") as client:
+        made = client.post("/v1/webhooks", json=wanted).json()
+        environment = {**os.environ, "SECRET": made["secret"]}
+        command = [sys.executable, str(tmp_path / "receiver.py"), str(port)]
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            try:
+                wait_for(
+                    "the receiver is verified",
+                    lambda: client.post(f"/v1/webhooks/{made['id']}:verify").json()["arrived"],
+                    seconds_max=20,
+                )
+                index = contract.accepted("license.revoked")["inclusion"]["index"]
+                assert process.stdout is not None
+                lines = [process.stdout.readline().split() for _ in range(2)]
+                assert lines[0][0] == "chipledger.webhook.verification"
+                assert lines[1][0] in ("chipledger.license.revoked", "chipledger.revocation.scoped")
+                assert int(lines[1][1]) in (index, index + 1)
+            finally:
+                process.terminate()
