@@ -69,6 +69,7 @@ SPEAKERS: dict[str, tuple[str, str]] = {
     "license.suspended": (AUTHORITY, "authority"),
     "license.revoked": (AUTHORITY, "authority"),
     "conditions.acknowledged": (EXPORTER, "exporter"),
+    "revocation.acknowledged": (BUYER, "consignee"),
     "order.placed": (BUYER, "buyer"),
     "order.cancelled": (BUYER, "buyer"),
     "levy.settled": (EXPORTER, "exporter"),

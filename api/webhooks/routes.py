@@ -10,9 +10,10 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from api.audit import readable_entry
 from api.auth import KeyHolder
 from api.exchange import read_body
-from api.schemas import INDEX_MAX
+from api.schemas import INDEX_MAX, Reading
 from api.webhooks import endpoints, records
 from api.webhooks.endpoints import Endpoint, Wanted
 from api.webhooks.handshake import Sent, must_be_verified
@@ -40,6 +41,9 @@ from api.webhooks.views import (
 from api.wiring import service_of
 from ledger.canonical import parse
 from ledger.errors import UnusableInput
+from ledger.facts import Acknowledgements, Contract
+from ledger.kinds.license import LicenseRevoked
+from ledger.reader import Reader, StoredEntry
 
 BODY_BYTES_MAX = 64 << 10
 
@@ -229,7 +233,11 @@ async def list_notices(
     caller: KeyHolder,
     query: Annotated[NoticeQuery, Query()],
 ) -> dict[str, Any]:
-    """Who was told of an entry, when, and who could not be told. A submitter sees what it was told itself."""
+    """Who was told of an entry, when, and who could not be told; of a revocation also who has confirmed.
+
+    A submitter sees what it was told itself, and what every party of its contract has confirmed.
+    """
+    reader, stored = await readable_entry(request, index, caller, Reading())
     async with _webhooks(request).connection() as connection:
         found = await records.of_entry(
             connection, index, caller, after=query.after or "", limit=query.limit + 1
@@ -238,6 +246,27 @@ async def list_notices(
     return {
         "deliveries": [_delivery(one) for one in page],
         "next": page[-1].id if len(found) > query.limit else None,
+        **await _confirmed(reader, stored),
+    }
+
+
+async def _confirmed(reader: Reader, stored: StoredEntry) -> dict[str, Any]:
+    body = stored.entry.bodies.get("event")
+    if stored.kind != LicenseRevoked.kind_name or stored.outcome == "denied" or body is None:
+        return {"acknowledged": None, "outstanding": None}
+    contract = str(stored.entry.header.contract)
+    license_ = parse(body.value)["data"]["license"]
+    known = await reader.fact(Acknowledgements, f"{contract}/{license_}")
+    said = known.by if known is not None else ()
+    parties = await reader.fact(Contract, contract)
+    confirmed = {stored.party, *(one.party for one in said)}
+    return {
+        "acknowledged": [
+            {**asdict(one), "after_s": (one.at - stored.recorded_at).total_seconds()} for one in said
+        ],
+        "outstanding": [
+            one.party for one in (parties.parties if parties else ()) if one.party not in confirmed
+        ],
     }
 
 

@@ -109,9 +109,20 @@ class DeliveryPage(BaseModel):
     next: int | None
 
 
+class AcknowledgementView(BaseModel):
+    party: str
+    index: Annotated[int, Field(description="Of the entry in which it says so.")]
+    at: datetime
+    after_s: Annotated[float, Field(description="After the revocation was recorded.")]
+
+
 class NoticePage(BaseModel):
     deliveries: list[DeliveryView]
     next: str | None
+    acknowledged: Annotated[
+        list[AcknowledgementView] | None, Field(description="Who has confirmed; None: it is no revocation.")
+    ]
+    outstanding: Annotated[list[str] | None, Field(description="Parties that have not.")]
 
 
 class DeliveryWithAttempts(DeliveryView):

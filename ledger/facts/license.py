@@ -140,6 +140,32 @@ class Application(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    party: str
+    index: int
+    """Of the entry in which it says so."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgements(Fact):
+    """Who has acknowledged the revocation of a license, in order."""
+
+    name: ClassVar[str] = "acknowledgements"
+    contract: str
+    license: str
+    by: tuple[Acknowledged, ...] = ()
+    """No party twice: the first counts."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.contract}/{self.license}"
+
+    def of(self, party: str) -> Acknowledged | None:
+        return next((one for one in self.by if one.party == party), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Under(Fact):
     """What is under a license, looked up when it is asked for: never stored as a fact."""
 

@@ -15,6 +15,7 @@ from ledger.kinds.license import (
     LicenseRevoked,
     LicenseSuspended,
 )
+from ledger.kinds.revocation import RevocationAcknowledged
 from policies.conditions import Case
 from policies.rules.rule import broken, rule
 
@@ -147,3 +148,12 @@ def acknowledgement_matches(case: Case, data: ConditionsAcknowledged) -> Iterato
         yield broken(case, "acknowledgement_matches.digest")
     if case.event.actor.party not in license_.must_acknowledge:
         yield broken(case, "acknowledgement_matches.party", subjects=(case.event.actor.party,))
+
+
+@rule(
+    "revocation.acknowledged",
+    sentences={"revocation_known.unknown": "entry {observed} did not revoke this license in this contract"},
+)
+def revocation_known(case: Case, data: RevocationAcknowledged) -> Iterator[Finding]:
+    if not data.revocation_of(case.event, case.facts):
+        yield broken(case, "revocation_known.unknown", observed=data.revocation)

@@ -23,7 +23,7 @@ from tests.api.contract import NOW, LiveContract
 from tests.api.receiver import Receiver, Request, Subscribed, receiving, subscribed
 from tests.faults.harness import wait_for
 from tests.service import Service, running
-from tests.workbench import BUYER, EXPORTER, H200, PARTIES, activation, usd
+from tests.workbench import BUYER, EXPORTER, FORWARDER, H200, LABORATORY, PARTIES, activation, usd
 
 
 @pytest.fixture
@@ -447,6 +447,30 @@ def test_one_is_resent_and_a_range_is_replayed_under_the_same_ids(
         assert every == {"queued": 3, "next": None}
         again = receiver.wait_for(7)[4:]
     assert {one.id for one in again} == {one.id for one in before}
+
+
+def test_the_record_says_who_was_told_when_and_who_confirmed(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    wanted = {"contracts": [contract.contract], "kinds": ["license.revoked"]}
+    subscribed(service, receiver.url, role="submitter", party=BUYER, **wanted)
+    index = revoked(contract)
+    [request] = receiver.wait_for(1)
+    recorded(service, request.id, 1)
+    said = {"revocation": index, "webhook_id": request.id}
+    confirmed = contract.accepted("revocation.acknowledged", **said)["inclusion"]["index"]
+    with service.client("auditor") as client:
+        told = client.get(f"/v1/entries/{index}/deliveries").json()
+        assert client.get(f"/v1/entries/{confirmed}/deliveries").json()["acknowledged"] is None
+    [delivery] = told["deliveries"]
+    assert (delivery["party"], delivery["state"], delivery["id"]) == (BUYER, "delivered", request.id)
+    assert delivery["settled_at"] >= delivery["created_at"]
+    [acknowledged] = told["acknowledged"]
+    assert (acknowledged["party"], acknowledged["index"]) == (BUYER, confirmed)
+    assert acknowledged["after_s"] == 0  # by the simulated clock
+    assert sorted(told["outstanding"]) == sorted({EXPORTER, FORWARDER, LABORATORY})
+    with service.client("submitter", "stranger") as client:
+        assert client.get(f"/v1/entries/{index}/deliveries").status_code == 404
 
 
 # --- many -----------------------------------------------------------------------------------------

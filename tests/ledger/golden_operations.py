@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 from ledger.facts import (
+    Acknowledged,
+    Acknowledgements,
     Advances,
     Bearer,
     Device,
@@ -90,6 +92,10 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         Inspection(contract="c", inspection="EUC-1", site="SHA-1", asked_by="bis", asked_at=NOON),
         '{"contract":"c","inspection":"EUC-1","site":"SHA-1","asked_by":"bis","asked_at":"2027-03'
         '-01T12:00:00Z","state":"asked","result":null,"completed_at":null,"completed":null}',
+    ),
+    "acknowledgements": (
+        Acknowledgements(contract="c", license="D-1", by=(Acknowledged(party="dc", index=9, at=NOON),)),
+        '{"contract":"c","license":"D-1","by":[{"party":"dc","index":9,"at":"2027-03-01T12:00:00Z"}]}',
     ),
     "incident": (
         Incident(contract="c", incident="INC-1", what="loss", index=7, reported_at=NOON),

@@ -143,7 +143,7 @@ def test_the_obligations_have_their_numbers() -> None:
     assert {name: duty.number for name, duty in OBLIGATIONS.items()} == {
         "domestic_copurchase": 21, "batch_due": 23, "install_deadline": 24, "attestation_heartbeat": 28,
         "rma_return": 31, "inspection_deadline": 33, "incident_report": 34, "periodic_report": 34,
-        "revenue_share_due": 36,
+        "revenue_share_due": 36, "revocation_acknowledgement": 39,
     }  # fmt: skip
 
 

@@ -6,15 +6,21 @@ from typing import Any
 
 import pytest
 
-from ledger.facts import Duty, License
+from ledger.facts import Acknowledgements, Duty, License
+from ledger.values import format_timestamp
 from policies.document import digest
 from policies.obligations import OBLIGATIONS
 from tests.workbench import (
+    BUYER,
     CONTRACT,
+    EXPORTER,
+    FORWARDER,
+    LABORATORY,
     LICENSE,
     OPENED,
     Workbench,
     activation,
+    codes,
     condition,
     instant,
     policy,
@@ -202,6 +208,41 @@ def test_an_incident_that_names_the_shipment_meets_it() -> None:
     assert ticked(bench, "2027-12-01T00:00:00Z") == []
 
 
+# --- 39 -------------------------------------------------------------------------------------------
+
+
+def test_whoever_does_not_acknowledge_a_revocation_in_time_is_in_breach_and_late_when_it_does() -> None:
+    bench = bench_with(obliged("revocation_acknowledgement", within="PT24H"))
+    bench.accepted("license.revoked", at="2027-03-02T00:00:00Z")
+    revocation = bench.spoken.index("license.revoked")
+    said = {"license": LICENSE, "revocation": revocation}
+    in_time = {"by": (BUYER, "consignee"), "at": "2027-03-02T12:00:00Z"}
+    assert bench.say("revocation.acknowledged", **said, **in_time).outcome == "accepted"
+    assert ticked(bench, "2027-03-02T23:59:59.999999Z") == []
+    [(kind, told)] = ticked(bench, "2027-03-03T00:00:00Z")
+    late = [f"{LICENSE}/{party}" for party in (EXPORTER, FORWARDER, LABORATORY)]
+    assert (kind, sorted(told["about"])) == ("obligation.breached", sorted(late))
+    bench.say("revocation.acknowledged", **said, by=(EXPORTER, "exporter"), at="2027-03-05T00:00:00Z")
+    assert bench.spoken[-1] == "obligation.satisfied"
+    acknowledged = bench.fact(Acknowledgements, f"{CONTRACT}/{LICENSE}")
+    assert [(one.party, format_timestamp(one.at)) for one in acknowledged.by] == [
+        (BUYER, instant("2027-03-02T12:00:00Z")), (EXPORTER, instant("2027-03-05T00:00:00Z")),
+    ]  # fmt: skip
+
+
+def test_an_acknowledgement_of_what_is_no_revocation_is_flagged_and_meets_nothing() -> None:
+    bench = bench_with(obliged("revocation_acknowledgement", within="PT24H"))
+    bench.accepted("license.revoked", at="2027-03-02T00:00:00Z")
+    revocation = bench.spoken.index("license.revoked")
+    for wrong in (
+        {"license": LICENSE, "revocation": revocation - 1}, {"license": LICENSE, "revocation": 10_000},
+        {"license": "D-OTHER", "revocation": revocation},
+    ):  # fmt: skip
+        decision = bench.say("revocation.acknowledged", **wrong, at="2027-03-02T01:00:00Z")
+        assert codes(decision) == ["revocation_known.unknown"]
+    assert due_of(bench, f"{LICENSE}/{BUYER}", "revocation_acknowledgement").state == "open"
+
+
 # --- 36 -------------------------------------------------------------------------------------------
 
 
@@ -370,7 +411,7 @@ def test_the_obligations_and_their_numbers() -> None:
     assert {name: obligation.number for name, obligation in OBLIGATIONS.items()} == {
         "install_deadline": 24, "attestation_heartbeat": 28, "batch_due": 23, "domestic_copurchase": 21,
         "periodic_report": 34, "inspection_deadline": 33, "rma_return": 31, "incident_report": 34,
-        "revenue_share_due": 36,
+        "revenue_share_due": 36, "revocation_acknowledgement": 39,
     }  # fmt: skip
 
 

@@ -159,6 +159,7 @@ RULES: Final[Mapping[str, str]] = {
     "inspection_known.completed": "该核查此前已经完成，见第{subjects}号记录",
     "incident_new.exists": "该事故编号已被第{subjects}号记录占用",
     "report_new.filed": "该期间的报告此前已经提交，见第{subjects}号记录",
+    "revocation_known.unknown": "第{observed}号记录并未撤销本合同中的该许可证",
     # --- records ----------------------------------------------------------------------------------
     "legal_hold_new.exists": "该证据保全令编号已被第{subjects}号记录占用",
     "legal_hold_known.unknown": "本合同没有该项证据保全令",

@@ -17,6 +17,7 @@ OBLIGATIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "met": "{limit}台被替换设备中有{observed}台已退回",
     },
     "incident_report": {"late": "未在期限内报告事故"},
+    "revocation_acknowledgement": {"late": "未在期限内确认收到许可证撤销通知"},
     "revenue_share_due": {
         "late": "已支付收入分成{observed}{unit}，应付{limit}{unit}：尚欠{shortfall}{unit}",
         "met": "已支付收入分成{observed}{unit}，应付{limit}{unit}",
