@@ -240,6 +240,8 @@ class WebhookEndpoint(SQLModel, table=True):
     role: str = Field(sa_column=Column(Text, nullable=False))
     """Of the key that made it: it is told what a key of this role and party may read."""
     party: str | None = Field(sa_column=Column(BY_BYTES))
+    withholds: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    """Of the key that made it: what is not shown to it is not told."""
     url: str = Field(sa_column=Column(Text, nullable=False))
     description: str = Field(sa_column=Column(Text, nullable=False))
     kinds: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
@@ -288,6 +290,7 @@ class WebhookDelivery(SQLModel, table=True):
     lane: str = Field(sa_column=Column(Text, nullable=False))
     kind: str = Field(sa_column=Column(Text, nullable=False))
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """Empty once the entry's bodies are erased."""
     escalated_from: str | None = Field(sa_column=Column(BY_BYTES))
     """The delivery that did not arrive."""
     state: str = Field(sa_column=Column(Text, nullable=False))

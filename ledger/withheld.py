@@ -25,6 +25,7 @@ class Withheld:
     """
 
     def __init__(self, asked: Collection[str] = ()) -> None:
+        self.asked = tuple(asked)
         self._of_all: set[str] = set()
         self._of_kind: set[tuple[str, str]] = set()
         for one in asked:

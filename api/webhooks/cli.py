@@ -25,6 +25,7 @@ from api.webhooks.outbox import Outbox
 from ledger import keys
 from ledger.errors import UnusableInput
 from ledger.reader import Reader
+from ledger.withheld import Withheld
 
 T = TypeVar("T")
 FAILED = 1
@@ -89,6 +90,9 @@ def create(
     outcome: Annotated[list[str] | None, typer.Option(help="Repeatable; else all.")] = None,
     description: Annotated[str, typer.Option(help="For people to recognise it by.")] = "",
     ed25519: Annotated[bool, typer.Option(help="Sign with Ed25519 (v1a) and not with HMAC (v1).")] = False,
+    withhold: Annotated[
+        list[str] | None, typer.Option(help="A body that it is not told: event or decision, or of a kind.")
+    ] = None,
     escalates_to: Annotated[
         str | None, typer.Option(help="Endpoint that is told of a revocation which does not arrive.")
     ] = None,
@@ -104,10 +108,13 @@ def create(
         outcomes=outcome or (), signs="v1a" if ed25519 else "v1", escalates_to=escalates_to,
     )  # fmt: skip
 
+    with explained():
+        owner = Caller("", role, party, withheld=Withheld(withhold or ()))
+
     async def work(desk: _Desk) -> endpoints.Shown:
         check_url(url, desk.hand.network.allowed_hosts)
         async with desk.hand.connect() as connection:
-            return await endpoints.create(connection, desk.hand.vault, wanted, Caller("", role, party))
+            return await endpoints.create(connection, desk.hand.vault, wanted, owner)
 
     made = _at_desk(home, work)
     errors.print(f"endpoint {made.endpoint.id}, its secret shown once:")

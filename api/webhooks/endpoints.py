@@ -25,8 +25,8 @@ URGENT = ("license.", "revocation.")
 
 State = Literal["unverified", "enabled", "disabled"]
 COLUMNS = (
-    "id, role, party, url, description, kinds, contracts, outcomes, signs, secret, previous, previous_until,"
-    " escalates_to, state, reason, since, failures, created_at, verified_at"
+    "id, role, party, withholds, url, description, kinds, contracts, outcomes, signs, secret, previous,"
+    " previous_until, escalates_to, state, reason, since, failures, created_at, verified_at"
 )
 
 
@@ -41,6 +41,7 @@ class Endpoint:
     id: str
     role: str
     party: str | None
+    withholds: Sequence[str]
     url: str
     description: str
     kinds: Sequence[str]
@@ -119,13 +120,13 @@ async def create(connection: Connection, vault: Vault, wanted: Wanted, owner: Ca
         raise UnusableInput(f"the owner has {ENDPOINTS_MAX} endpoints, must have no more")
     id_, secret = f"we_{secrets.token_hex(8)}", secrets.token_bytes(SECRET_BYTES)
     cursor = await connection.execute(
-        "INSERT INTO webhook_endpoints (id, role, party, url, description, kinds, contracts, outcomes, signs,"
-        " secret, escalates_to, state, failures, created_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'unverified', 0, now())"
+        "INSERT INTO webhook_endpoints (id, role, party, withholds, url, description, kinds, contracts,"
+        " outcomes, signs, secret, escalates_to, state, failures, created_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'unverified', 0, now())"
         f" RETURNING {COLUMNS}",
         [
-            id_, owner.role, owner.party, wanted.url, wanted.description, list(wanted.kinds),
-            list(wanted.contracts), list(wanted.outcomes), wanted.signs, vault.seal(secret, id_),
+            id_, owner.role, owner.party, list(owner.withheld.asked), wanted.url, wanted.description,
+            list(wanted.kinds), list(wanted.contracts), list(wanted.outcomes), wanted.signs, vault.seal(secret, id_),
             wanted.escalates_to,
         ],
     )  # fmt: skip

@@ -7,7 +7,8 @@ so is every one before it: nothing is missed, and nothing is told that was rolle
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import orjson
@@ -18,6 +19,7 @@ from api.webhooks.endpoints import URGENT, Connection, Endpoint, is_urgent
 from api.webhooks.scope import Revocation, touched
 from ledger import tiles
 from ledger.checkpoint import Checkpoint, sign
+from ledger.entry import Entry
 from ledger.facts import Contract, Fact, Order, Shipment, Under
 from ledger.kinds.ledger import RevocationScoped
 from ledger.kinds.license import LicenseRevoked
@@ -25,6 +27,7 @@ from ledger.note import Signer
 from ledger.reader import Reader, StoredEntry, entries_at
 from ledger.receipt import Receipt
 from ledger.store import HEAD_COLUMNS, Head, load_facts, load_tiles
+from ledger.withheld import Withheld
 
 Lane = Literal["revocations", "everything"]
 LANES: tuple[Lane, ...] = ("revocations", "everything")
@@ -44,10 +47,12 @@ _INSERT = (
     " %s::text[], %s::text[], %s::bytea[]) AS u ON CONFLICT (endpoint, index) DO "
 )
 _AGAIN = "UPDATE SET state = 'waiting', tries = 0, due_at = now(), settled_at = NULL WHERE "
+_THERE = "webhook_deliveries.body <> ''"
+"""Not erased: what was told cannot be told again."""
 ONCE = _INSERT + "NOTHING"
 ANEW = {
-    "failed": f"{_INSERT}{_AGAIN} webhook_deliveries.state = 'dead'",
-    "all": f"{_INSERT}{_AGAIN} webhook_deliveries.state <> 'waiting'",
+    "failed": f"{_INSERT}{_AGAIN} webhook_deliveries.state = 'dead' AND {_THERE}",
+    "all": f"{_INSERT}{_AGAIN} webhook_deliveries.state <> 'waiting' AND {_THERE}",
 }
 
 
@@ -167,28 +172,31 @@ class Outbox:
         insert: str,
     ) -> int:
         entries = await entries_at(connection, [one.index for one, _ in wanted])
-        receipts = await self._receipts(connection, entries, head)
+        receipt = await self._receipts(connection, entries, head)
         rows: list[tuple[str, str, int, str, str, bytes]] = []
         for (one, receivers), stored in zip(wanted, entries, strict=True):
             revocation = await _revocation(connection, stored, head.size)
-            bodies: dict[bytes, bytes] = {}
+            bodies: dict[tuple[bytes, tuple[str, ...]], bytes] = {}
             for endpoint in receivers:
+                withheld = Withheld(endpoint.withholds)
                 concerns = b"null"
-                if revocation is not None:
+                if revocation is not None and not withheld.hides("event", RevocationScoped.kind_name):
                     contract = contracts[one.contract]
                     party = None if endpoint.reads_everything else endpoint.party
                     concerns = orjson.dumps(
                         touched(revocation, party=party, roles=contract.roles_of(party or ""))
                     )
-                if concerns not in bodies:
-                    bodies[concerns] = message.of_entry(
-                        stored, source=head.origin, receipt=receipts[one.index], revocation=concerns
+                alike = concerns, tuple(endpoint.withholds)
+                if alike not in bodies:
+                    shown = replace(stored, entry=withheld.shown(stored.entry, stored.kind))
+                    bodies[alike] = message.of_entry(
+                        shown, source=head.origin, receipt=receipt(shown.entry), revocation=concerns
                     )
                 lane = "revocations" if is_urgent(one.kind) else "everything"
                 rows.append(
                     (
                         delivery_id(endpoint.id, one.index), endpoint.id, one.index, lane, one.kind,
-                        bodies[concerns],
+                        bodies[alike],
                     )
                 )  # fmt: skip
         return (
@@ -197,20 +205,19 @@ class Outbox:
 
     async def _receipts(
         self, connection: Connection, entries: Sequence[StoredEntry], head: Head
-    ) -> dict[int, Receipt]:
-        """Under the head of this very transaction's snapshot or one before: durable, and not ahead of it."""
+    ) -> Callable[[Entry], Receipt]:
+        """Makes the receipt of one of the entries under the head: of what is shown of it."""
         wanted = {at for one in entries for at in tiles.tiles_for_inclusion(one.index, head.size)}
         found = await load_tiles(connection, wanted)
         checkpoint = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
-        return {
-            one.index: Receipt.of(
-                one.entry,
-                tree_size=head.size,
-                hashes=tiles.prove_inclusion(one.index, head.size, lambda *at: found[tiles.Coordinates(*at)]),
-                checkpoint=checkpoint,
+
+        def receipt(entry: Entry) -> Receipt:
+            hashes = tiles.prove_inclusion(
+                entry.header.index, head.size, lambda *at: found[tiles.Coordinates(*at)]
             )
-            for one in entries
-        }
+            return Receipt.of(entry, tree_size=head.size, hashes=hashes, checkpoint=checkpoint)
+
+        return receipt
 
 
 def _coarse(told: Sequence[Endpoint]) -> tuple[str, list[list[str]]]:

@@ -87,7 +87,7 @@ async def owned(connection: Connection, id_: str, caller: Caller) -> Record:
 
 
 async def body_of(connection: Connection, id_: str) -> bytes:
-    """The bytes that every attempt of a delivery sends."""
+    """The bytes that every attempt of a delivery sends; none, once they are erased."""
     cursor = await connection.execute("SELECT body FROM webhook_deliveries WHERE id = %s", [id_])
     row = await cursor.fetchone()
     assert row is not None
@@ -107,7 +107,7 @@ async def again(connection: Connection, id_: str) -> None:
     """Queue a delivery once more, with a schedule of its own; one that waits goes at once."""
     await connection.execute(
         "UPDATE webhook_deliveries SET state = 'waiting', tries = 0, due_at = now(), settled_at = NULL"
-        " WHERE id = %s AND index IS NOT NULL",
+        " WHERE id = %s AND index IS NOT NULL AND body <> ''",
         [id_],
     )
 

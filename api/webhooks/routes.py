@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from api.audit import readable_entry
-from api.auth import KeyHolder
+from api.auth import Caller, KeyHolder
 from api.exchange import read_body
 from api.schemas import INDEX_MAX, Reading
 from api.webhooks import endpoints, records
@@ -208,8 +208,14 @@ async def get_delivery(request: Request, delivery: DeliveryPath, caller: KeyHold
     async with _webhooks(request).connection() as connection:
         found = await records.owned(connection, delivery, caller)
         body = await records.body_of(connection, delivery)
+        if caller.withheld.asked:
+            body = b""  # it was made for a key that may be shown more
         tried = await records.attempts_of(connection, delivery)
-    return {**_delivery(found), "body": orjson.loads(body), "tried": [_attempt(one) for one in tried]}
+    return {
+        **_delivery(found),
+        "body": orjson.loads(body) if body else None,
+        "tried": [_attempt(one) for one in tried],
+    }
 
 
 @router.post("/deliveries/{delivery}:resend", response_model=DeliveryView)
@@ -220,6 +226,8 @@ async def resend_delivery(request: Request, delivery: DeliveryPath, caller: KeyH
         found = await records.owned(connection, delivery, caller)
         if found.index is None:
             raise UnusableInput(f"delivery {delivery} is of no entry: verify or test the endpoint again")
+        if not await records.body_of(connection, delivery):
+            raise UnusableInput(f"what delivery {delivery} told is erased: it cannot be told again")
         await records.again(connection, delivery)
         found = await records.owned(connection, delivery, caller)
     webhooks.wake()
@@ -246,13 +254,15 @@ async def list_notices(
     return {
         "deliveries": [_delivery(one) for one in page],
         "next": page[-1].id if len(found) > query.limit else None,
-        **await _confirmed(reader, stored),
+        **await _confirmed(reader, stored, caller),
     }
 
 
-async def _confirmed(reader: Reader, stored: StoredEntry) -> dict[str, Any]:
+async def _confirmed(reader: Reader, stored: StoredEntry, caller: Caller) -> dict[str, Any]:
     body = stored.entry.bodies.get("event")
-    if stored.kind != LicenseRevoked.kind_name or stored.outcome == "denied" or body is None:
+    revoked = stored.kind == LicenseRevoked.kind_name and stored.outcome != "denied"
+    # Facts are folded from events: not for a key from which some of these are withheld.
+    if not revoked or body is None or caller.withheld.events:
         return {"acknowledged": None, "outstanding": None}
     contract = str(stored.entry.header.contract)
     license_ = parse(body.value)["data"]["license"]
@@ -287,7 +297,7 @@ def _tried(sent: Sent) -> dict[str, Any]:
 def _view(endpoint: Endpoint) -> dict[str, Any]:
     shown = asdict(endpoint)
     until = shown.pop("previous_until")
-    for secret in ("secret", "previous", "role"):
+    for secret in ("secret", "previous", "role", "withholds"):
         del shown[secret]
     return {**shown, "rotates_until": until}
 

@@ -126,7 +126,12 @@ class NoticePage(BaseModel):
 
 
 class DeliveryWithAttempts(DeliveryView):
-    body: Annotated[Any, Field(description="What was sent, byte for byte but for white space.")]
+    body: Annotated[
+        Any,
+        Field(
+            description="What was sent; null once it is erased, and to a key that is not shown everything."
+        ),
+    ]
     tried: list[AttemptView]
 
 

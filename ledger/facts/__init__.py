@@ -32,7 +32,16 @@ from ledger.facts.device import (
 )
 from ledger.facts.duty import Duty, DutyStep, Exemption, HeldBy, Hold, Override, Proposed, duty_key
 from ledger.facts.keys import Signatory, SigningKey
-from ledger.facts.license import CHANGES_KEPT, Acknowledged, Acknowledgements, Application, License, LicenseChanges, Once, Under
+from ledger.facts.license import (
+    CHANGES_KEPT,
+    Acknowledged,
+    Acknowledgements,
+    Application,
+    License,
+    LicenseChanges,
+    Once,
+    Under,
+)
 from ledger.facts.log import Chain, Chains, Correction, DocumentSeen, Recorded, Refused, attempt_key
 from ledger.facts.memory import AllFacts, Facts, NotLoaded
 from ledger.facts.operations import (

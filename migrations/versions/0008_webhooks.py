@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import ARRAY
 
 revision = "0008"
-down_revision = "0005"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -27,11 +26,12 @@ def upgrade() -> None:
         sa.Column("id", BYTES, primary_key=True),
         sa.Column("role", sa.Text, nullable=False),
         sa.Column("party", BYTES),
+        sa.Column("withholds", sa.ARRAY(sa.Text), nullable=False),
         sa.Column("url", sa.Text, nullable=False),
         sa.Column("description", sa.Text, nullable=False),
-        sa.Column("kinds", ARRAY(sa.Text), nullable=False),
-        sa.Column("contracts", ARRAY(sa.Text), nullable=False),
-        sa.Column("outcomes", ARRAY(sa.Text), nullable=False),
+        sa.Column("kinds", sa.ARRAY(sa.Text), nullable=False),
+        sa.Column("contracts", sa.ARRAY(sa.Text), nullable=False),
+        sa.Column("outcomes", sa.ARRAY(sa.Text), nullable=False),
         sa.Column("signs", sa.Text, nullable=False),
         sa.Column("secret", sa.LargeBinary, nullable=False),
         sa.Column("previous", sa.LargeBinary),
@@ -106,8 +106,34 @@ def upgrade() -> None:
     op.execute("GRANT SELECT ON webhook_deliveries, webhook_attempts, webhook_cursors TO chipledger_reader")
     for table, columns in CHANGES.items():
         op.execute(f"GRANT UPDATE ({columns}) ON {table} TO chipledger_writer")
+    _erase_copies()
+
+
+def _erase_copies() -> None:
+    """What is erased of an entry is erased of what was told of it, and told no more."""
+    op.execute(
+        """
+        CREATE FUNCTION erase_copies() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+            SET search_path = pg_catalog, pg_temp AS $$
+        BEGIN
+            UPDATE public.webhook_deliveries SET body = '', settled_at = coalesce(settled_at, now()),
+                state = CASE state WHEN 'waiting' THEN 'dead' ELSE state END
+                WHERE index = NEW.index;
+            RETURN NULL;
+        END
+        $$
+        """
+    )
+    op.execute("ALTER FUNCTION erase_copies() OWNER TO chipledger_owner")
+    op.execute("REVOKE ALL ON FUNCTION erase_copies() FROM PUBLIC")
+    op.execute(
+        "CREATE TRIGGER erased_copies AFTER UPDATE ON bodies FOR EACH ROW EXECUTE FUNCTION erase_copies()"
+    )
+    op.execute("ALTER TABLE bodies ENABLE ALWAYS TRIGGER erased_copies")
 
 
 def downgrade() -> None:
+    op.execute("DROP TRIGGER erased_copies ON bodies")
+    op.execute("DROP FUNCTION erase_copies()")
     for table in ("webhook_cursors", "webhook_attempts", "webhook_deliveries", "webhook_endpoints"):
         op.drop_table(table)

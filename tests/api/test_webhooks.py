@@ -14,6 +14,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import WebhookVerificationError
 
+from api import keys
 from api.webhooks.schedule import TRIES_MAX
 from api.webhooks.sending import RUNNING_AT_ENDPOINT_MAX
 from ledger.canonical import encode
@@ -189,6 +190,23 @@ def test_what_only_an_auditor_may_read_ends_with_the_auditors_key(
         contract.order(10)
         there.wait_for(1)
         assert gone.of_entries() == []
+
+
+def test_what_is_withheld_from_the_key_is_not_told(service: Service, contract: LiveContract) -> None:
+    made = keys.create(service.owner, "auditor", party="kept-short", withholds=["event:order.placed"])
+    service.tokens["auditor", "kept-short"] = made.token
+    with receiving() as short, receiving() as full:
+        subscribed(service, short.url, party="kept-short", contracts=[contract.contract])
+        subscribed(service, full.url, contracts=[contract.contract])
+        contract.order(10)
+        [told], [everything] = short.wait_for(1), full.wait_for(1)
+        recorded(service, everything.id, 1)
+    assert everything.event["data"]["event"]["data"]["units"] == 10
+    assert told.event["data"]["event"] is None
+    assert "event" not in told.event["data"]["receipt"]["salts"]
+    assert told.event["data"]["receipt"]["decision"]["outcome"] == "accepted"
+    with service.client("auditor", "kept-short") as client:
+        assert client.get(f"/v1/deliveries/{everything.id}").json()["body"] is None
 
 
 @pytest.mark.parametrize(

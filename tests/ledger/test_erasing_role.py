@@ -203,3 +203,20 @@ def test_it_is_done_once_and_may_be_tried_again(server: str, template: str) -> N
         gone = [row for row in bodies(fresh) if row[0] in (fresh.index, fresh.also)]
         assert len(gone) == 2
         assert {value for row in gone for value in row[1:]} == {None}
+
+
+def test_what_webhooks_told_of_the_entry_is_erased_with_it_and_told_no_more(said: Said) -> None:
+    with attempt(said.owner) as connection:
+        connection.execute(
+            "INSERT INTO webhook_endpoints VALUES ('we_e', 'auditor', NULL, '{}', '', '', '{}', '{}', '{}',"
+            " 'v1', '', NULL, NULL, NULL, 'enabled', NULL, 0, 0, now())"
+        )
+        told = "INSERT INTO webhook_deliveries VALUES (%s, 'we_e', %s, 'everything', '', 'told', NULL, %s, 1,"
+        for name, index, state in (("a", said.index, "waiting"), ("b", said.other, "waiting")):
+            connection.execute(f"{told} 1, now(), now())", [name, index, state])
+        connection.execute("SET LOCAL ROLE chipledger_eraser")
+        connection.execute(by(said.by))
+        connection.execute(f"UPDATE bodies SET {ALL} WHERE index = {said.index}")
+        connection.execute("RESET ROLE")
+        found = connection.execute("SELECT id, body, state FROM webhook_deliveries ORDER BY id").fetchall()
+    assert found == [("a", b"", "dead"), ("b", b"told", "waiting")]

@@ -142,8 +142,8 @@ def written(server: str, template: str) -> Iterator[str]:
         connection.execute("INSERT INTO witnessed VALUES (1, 1, '')")
         connection.execute("INSERT INTO timestamps VALUES ('tsa.example', 1, '', '', now())")
         connection.execute(
-            "INSERT INTO webhook_endpoints VALUES ('we_a', 'auditor', NULL, '', '', '{}', '{}', '{}', 'v1',"
-            " '', NULL, NULL, NULL, 'enabled', NULL, 0, 0, now())"
+            "INSERT INTO webhook_endpoints VALUES ('we_a', 'auditor', NULL, '{}', '', '', '{}', '{}', '{}',"
+            " 'v1', '', NULL, NULL, NULL, 'enabled', NULL, 0, 0, now())"
         )
         connection.execute(
             "INSERT INTO webhook_deliveries VALUES ('msg_a', 'we_a', 1, 'everything', '', '', NULL,"
