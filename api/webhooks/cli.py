@@ -17,8 +17,8 @@ from api import database
 from api.auth import Caller
 from api.console import Home, errors, explained, fail, printable, say, settings_of, show
 from api.webhooks import endpoints, vault
-from api.webhooks.endpoints import Connection, Wanted
-from api.webhooks.handshake import Hand, Sent, must_be_verified
+from api.webhooks.endpoints import Connection, Wanted, must_be_verified
+from api.webhooks.handshake import Hand, Sent
 from api.webhooks.listen import Listener, in_lines
 from api.webhooks.network import Network, check_url
 from api.webhooks.outbox import Outbox

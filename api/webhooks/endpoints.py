@@ -59,6 +59,10 @@ class Endpoint:
     created_at: datetime
     verified_at: datetime | None
 
+    def is_of(self, caller: Caller) -> bool:
+        """Whether it is its organisation's, or the caller an operator."""
+        return caller.role == "operator" or (self.role, self.party) == (caller.role, caller.party)
+
     @property
     def reads_everything(self) -> bool:
         return self.role in READS_EVERYTHING
@@ -112,10 +116,15 @@ class Shown:
 Connection = AsyncConnection[tuple[Any, ...]]
 
 
+def must_be_verified(endpoint: Endpoint) -> None:
+    if endpoint.verified_at is None:
+        raise UnusableInput(f"endpoint {endpoint.id} is unverified, must be verified first")
+
+
 async def create(connection: Connection, vault: Vault, wanted: Wanted, owner: Caller) -> Shown:
-    """Raises UnusableInput: it has too many, or escalates to one that is not its own."""
+    """Raises UnusableInput: it has too many, or escalates to one that is not verified. Raises NotFound."""
     if wanted.escalates_to is not None:
-        await owned(connection, wanted.escalates_to, owner)
+        must_be_verified(await owned(connection, wanted.escalates_to, owner))
     if len(await listed(connection, owner)) >= ENDPOINTS_MAX:
         raise UnusableInput(f"the owner has {ENDPOINTS_MAX} endpoints, must have no more")
     id_, secret = f"we_{secrets.token_hex(8)}", secrets.token_bytes(SECRET_BYTES)
@@ -126,8 +135,8 @@ async def create(connection: Connection, vault: Vault, wanted: Wanted, owner: Ca
         f" RETURNING {COLUMNS}",
         [
             id_, owner.role, owner.party, list(owner.withheld.asked), wanted.url, wanted.description,
-            list(wanted.kinds), list(wanted.contracts), list(wanted.outcomes), wanted.signs, vault.seal(secret, id_),
-            wanted.escalates_to,
+            list(wanted.kinds), list(wanted.contracts), list(wanted.outcomes), wanted.signs,
+            vault.seal(secret, id_), wanted.escalates_to,
         ],
     )  # fmt: skip
     row = await cursor.fetchone()
@@ -148,9 +157,7 @@ async def listed(connection: Connection, owner: Caller) -> list[Endpoint]:
 async def owned(connection: Connection, id_: str, owner: Caller) -> Endpoint:
     """Raises NotFound, for one of somebody else in the same words as for none."""
     found = next(iter(await with_ids(connection, [id_])), None)
-    if found is None or not (
-        owner.role == "operator" or (found.role, found.party) == (owner.role, owner.party)
-    ):
+    if found is None or not found.is_of(owner):
         raise NotFound(f"there is no endpoint {id_}")
     return found
 

@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.webhooks import endpoints, message, records
-from api.webhooks.endpoints import Connection, Endpoint
+from api.webhooks.endpoints import Connection, Endpoint, must_be_verified
 from api.webhooks.network import Network
 from api.webhooks.sending import Attempt, attempt, record
 from api.webhooks.vault import Vault
-from ledger.errors import UnusableInput
 from ledger.values import format_timestamp
 
 CHALLENGE_BYTES = 24
@@ -66,8 +65,3 @@ class Hand:
             await records.enter(connection, [id_, endpoint.id, type_, body, state])
             await record(connection, id_, 1, made)
         return Sent(id_, made, made.arrived)
-
-
-def must_be_verified(endpoint: Endpoint) -> None:
-    if endpoint.verified_at is None:
-        raise UnusableInput(f"endpoint {endpoint.id} is unverified, must be verified first")

@@ -119,7 +119,8 @@ class Webhooks:
         try:
             async with self._asked.connection() as connection:
                 yield connection
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, PoolTimeout) as error:
+            # A follower and a replay may make the same delivery at once: one of them is made anew.
             raise Unavailable("the database cannot be reached now") from error
 
     def wake(self) -> None:
@@ -180,11 +181,13 @@ class Webhooks:
 
 
 async def backlog(connection: Connection) -> dict[Lane, Backlog]:
-    """What waits and what died is in partial indexes."""
+    """What waits and what died is in partial indexes. Nobody is behind where there is nobody to tell."""
     of_state = "FROM webhook_deliveries w WHERE w.lane = c.lane AND w.state = "
     cursor = await connection.execute(
         f"SELECT c.lane, (SELECT count(*) {of_state} 'waiting'), (SELECT count(*) {of_state} 'dead'),"
         f" (SELECT coalesce(extract(epoch FROM now() - min(w.created_at)), 0)::float8 {of_state} 'waiting'),"
-        " greatest(0, coalesce((SELECT size FROM head WHERE id = 1), 0) - c.index) FROM webhook_cursors c"
+        " coalesce((SELECT greatest(0, size - greatest(c.index, told.since)) FROM head,"
+        "  (SELECT min(since) AS since FROM webhook_endpoints WHERE state = 'enabled') told"
+        "  WHERE told.since IS NOT NULL), 0) FROM webhook_cursors c"
     )
     return {lane: Backlog(*counted) for lane, *counted in await cursor.fetchall()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter, Path, Query, Request
@@ -15,8 +16,8 @@ from api.auth import Caller, KeyHolder
 from api.exchange import read_body
 from api.schemas import INDEX_MAX, Reading
 from api.webhooks import endpoints, records
-from api.webhooks.endpoints import Endpoint, Wanted
-from api.webhooks.handshake import Sent, must_be_verified
+from api.webhooks.endpoints import Endpoint, Wanted, must_be_verified
+from api.webhooks.handshake import Sent
 from api.webhooks.lanes import Webhooks
 from api.webhooks.network import check_url
 from api.webhooks.records import AttemptRecord, Record
@@ -197,7 +198,7 @@ async def list_deliveries(
         )  # fmt: skip
     page = found[: query.limit]
     return {
-        "deliveries": [_delivery(one) for one in page],
+        "deliveries": [_delivery(one, caller) for one in page],
         "next": page[-1].index if len(found) > query.limit else None,
     }
 
@@ -212,9 +213,9 @@ async def get_delivery(request: Request, delivery: DeliveryPath, caller: KeyHold
             body = b""  # it was made for a key that may be shown more
         tried = await records.attempts_of(connection, delivery)
     return {
-        **_delivery(found),
+        **_delivery(found, caller),
         "body": orjson.loads(body) if body else None,
-        "tried": [_attempt(one) for one in tried],
+        "tried": [{**_attempt(one), "url": _url(one.url, found, caller)} for one in tried],
     }
 
 
@@ -231,7 +232,7 @@ async def resend_delivery(request: Request, delivery: DeliveryPath, caller: KeyH
         await records.again(connection, delivery)
         found = await records.owned(connection, delivery, caller)
     webhooks.wake()
-    return _delivery(found)
+    return _delivery(found, caller)
 
 
 @router.get("/entries/{index}/deliveries", response_model=NoticePage)
@@ -252,7 +253,7 @@ async def list_notices(
         )
     page = found[: query.limit]
     return {
-        "deliveries": [_delivery(one) for one in page],
+        "deliveries": [_delivery(one, caller) for one in page],
         "next": page[-1].id if len(found) > query.limit else None,
         **await _confirmed(reader, stored, caller),
     }
@@ -302,10 +303,22 @@ def _view(endpoint: Endpoint) -> dict[str, Any]:
     return {**shown, "rotates_until": until}
 
 
-def _delivery(one: Record) -> dict[str, Any]:
+def _delivery(one: Record, caller: Caller) -> dict[str, Any]:
     shown = asdict(one)
     due = shown.pop("due_at")
-    return {**shown, "next_attempt_at": due if one.state == "waiting" else None}
+    return {
+        **shown,
+        "url": _url(one.url, one, caller),
+        "next_attempt_at": due if one.state == "waiting" else None,
+    }
+
+
+def _url(url: str, one: Record, caller: Caller) -> str:
+    """Whole to its owner alone: whoever knows the rest of some could write there."""
+    if caller.role == "operator" or (one.role, one.party) == (caller.role, caller.party):
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/"
 
 
 def _attempt(one: AttemptRecord) -> dict[str, Any]:

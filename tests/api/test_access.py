@@ -33,6 +33,7 @@ UNDESCRIBED = ["/docs", "/openapi.json", "/static/favicon.svg", "/static/swagger
 FILLED = {
     "index": "0", "contract": str(uuid.UUID(int=0)), "serial": "SN000001", "name": "denied",
     "kind": "order.placed", "version": "1", "path": "entries/000.p/1",
+    "endpoint": "we_0000000000000000", "delivery": "msg_0",
 }  # fmt: skip
 
 

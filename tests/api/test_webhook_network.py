@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpcore2 as httpcore
@@ -168,6 +171,31 @@ def test_a_host_that_is_allowed_for_development_needs_no_https(receiver: Receive
     assert post(receiver.url, allowed_hosts=["127.0.0.1"]).body == b"yes"
     with pytest.raises(Unreachable):
         post(receiver.url.replace("127.0.0.1", "localhost"), allowed_hosts=["127.0.0.1"])
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_taken(tmp_path: Path) -> None:
+    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "2")
+    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem")
+    subprocess.run(["openssl", *made, *names], cwd=tmp_path, capture_output=True, check=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    read: list[bytes] = []
+
+    def accept(listener: socket.socket) -> None:
+        with (
+            closing(listener.accept()[0]) as connection,
+            suppress(OSError),
+            context.wrap_socket(connection, server_side=True) as encrypted,
+        ):
+            read.append(encrypted.recv(1))
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=accept, args=[listener])
+        thread.start()
+        with pytest.raises(Unreachable, match="its certificate is not good"):
+            post(f"https://127.0.0.1:{listener.getsockname()[1]}/", allowed_hosts=["127.0.0.1"])
+        thread.join(10)
+    assert read in ([], [b""])
 
 
 def test_of_a_long_answer_a_part_is_read(receiver: Receiver) -> None:

@@ -248,11 +248,15 @@ def test_nothing_is_sent_before_the_receiver_has_agreed(service: Service, contra
         refused = client.post(f"/v1/webhooks/{made['id']}:verify").json()
         assert (refused["arrived"], refused["endpoint"]["state"]) == (False, "unverified")
         Subscribed(made["id"], made["secret"]).verify(receiver.requests[0])
+        told = client.post("/v1/webhooks", json={"url": receiver.url, "escalates_to": made["id"]})
+        assert (told.status_code, "must be verified first" in told.text) == (400, True)
         for act in ("enable", "test"):
             answer = client.post(f"/v1/webhooks/{made['id']}:{act}")
             assert (answer.status_code, "must be verified first" in answer.text) == (400, True)
-        revoked(contract)
-        settled(service)
+        with receiving() as agreed:
+            subscribed(service, agreed.url, contracts=[contract.contract])
+            revoked(contract)
+            agreed.wait_for(2)
         assert receiver.of_entries() == []
 
 
@@ -440,7 +444,7 @@ def test_after_the_last_attempt_a_revocation_goes_to_the_next_contact(
     }
     # The log line that an operator is woken by, as a count.
     alarms = 'chipledger_webhook_seconds_count{lane="revocations",outcome="dead"}'
-    assert alarms in httpx.get(f"{service.url}/metrics").text
+    assert alarms in metrics(service)
 
 
 def test_one_is_resent_and_a_range_is_replayed_under_the_same_ids(
@@ -471,7 +475,7 @@ def test_the_record_says_who_was_told_when_and_who_confirmed(
     service: Service, receiver: Receiver, contract: LiveContract
 ) -> None:
     wanted = {"contracts": [contract.contract], "kinds": ["license.revoked"]}
-    subscribed(service, receiver.url, role="submitter", party=BUYER, **wanted)
+    subscribed(service, f"{receiver.url}/token", role="submitter", party=BUYER, **wanted)
     index = revoked(contract)
     [request] = receiver.wait_for(1)
     recorded(service, request.id, 1)
@@ -489,6 +493,11 @@ def test_the_record_says_who_was_told_when_and_who_confirmed(
     assert sorted(told["outstanding"]) == sorted({EXPORTER, FORWARDER, LABORATORY})
     with service.client("submitter", "stranger") as client:
         assert client.get(f"/v1/entries/{index}/deliveries").status_code == 404
+    assert delivery["url"] == f"{receiver.url}/"  # the rest of it is its owner's to know
+    with service.client("submitter", BUYER) as client:
+        told = client.get(f"/v1/entries/{index}/deliveries").json()
+        assert told["deliveries"][0]["url"] == f"{receiver.url}/token"
+        assert client.get(f"/v1/deliveries/{request.id}").json()["tried"][0]["url"].endswith("/token")
 
 
 # --- many -----------------------------------------------------------------------------------------
@@ -532,11 +541,22 @@ def test_several_followers_tell_each_entry_once(
     assert len({one.event["data"]["index"] for one in requests}) == 42
 
 
-def test_the_metrics_tell_the_backlog(service: Service) -> None:
-    text = httpx.get(f"{service.url}/metrics").text
+def test_the_metrics_tell_the_backlog(service: Service, receiver: Receiver, contract: LiveContract) -> None:
+    subscribed(service, receiver.url, contracts=[contract.contract])
+    contract.order(10)
+    [request] = receiver.wait_for(1)
+    recorded(service, request.id, 1)
+    wait_for(
+        "the delivery is counted",
+        lambda: 'seconds_count{lane="everything",outcome="delivered"}' in metrics(service),
+        seconds_max=15,
+    )
     for name in ("deliveries", "oldest_seconds", "entries_behind"):
-        assert f'chipledger_webhook_{name}{{lane="revocations"' in text
-    assert 'chipledger_webhook_seconds_count{lane="everything",outcome="delivered"}' in text
+        assert f'chipledger_webhook_{name}{{lane="revocations"' in metrics(service)
+
+
+def metrics(service: Service) -> str:
+    return httpx.get(f"{service.url}/metrics").text
 
 
 def test_a_revocation_waits_for_no_import_not_even_at_its_own_receiver(
