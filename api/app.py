@@ -82,6 +82,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
             logins.writer,
             reader,
             signer,
+            store,
             vault.load_or_create(settings.webhook_key_path),
             allowed_hosts=settings.allowed_hosts,
             told=metrics.webhook,

@@ -16,13 +16,13 @@ from rich.table import Table
 from api import database
 from api.auth import Caller
 from api.console import Home, errors, explained, fail, printable, say, settings_of, show
+from api.export import signer_of, store_of
 from api.webhooks import endpoints, vault
 from api.webhooks.endpoints import Connection, Wanted, must_be_verified
 from api.webhooks.handshake import Hand, Sent
 from api.webhooks.listen import Listener, in_lines
 from api.webhooks.network import Network, check_url
 from api.webhooks.outbox import Outbox
-from ledger import keys
 from ledger.errors import UnusableInput
 from ledger.reader import Reader
 from ledger.withheld import Withheld
@@ -53,12 +53,7 @@ def _at_desk(home: Home, work: Callable[[_Desk], Awaitable[T]]) -> T:
     settings = settings_of(home)
 
     async def run(logins: database.Logins) -> T:
-        passphrase = settings.key_passphrase
-        signer = keys.load_or_create(
-            settings.key_path,
-            origin=settings.origin,
-            passphrase=passphrase.get_secret_value().encode() if passphrase is not None else None,
-        )
+        signer = signer_of(settings)
 
         @asynccontextmanager
         async def connect() -> AsyncIterator[Connection]:
@@ -69,7 +64,8 @@ def _at_desk(home: Home, work: Callable[[_Desk], Awaitable[T]]) -> T:
         await reader.open()
         try:
             sealed = vault.load_or_create(settings.webhook_key_path)
-            return await work(_Desk(Hand(connect, network, sealed, signer.name), Outbox(reader, signer)))
+            outbox = Outbox(reader, signer, store_of(settings, signer))
+            return await work(_Desk(Hand(connect, network, sealed, signer.name), outbox))
         finally:
             await network.close()
             await reader.close()

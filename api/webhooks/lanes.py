@@ -20,6 +20,7 @@ from api.webhooks.network import Network, Resolve, system_resolve
 from api.webhooks.outbox import LANES, Lane, Outbox
 from api.webhooks.sending import LEASE_S, Pool, Sender
 from api.webhooks.vault import Vault
+from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import LedgerError, Unavailable
 from ledger.note import Signer
 from ledger.reader import Reader
@@ -57,6 +58,7 @@ class Webhooks:
         writer_url: str,
         reader: Reader,
         signer: Signer,
+        store: CheckpointStore,
         vault: Vault,
         *,
         allowed_hosts: Collection[str] = (),
@@ -65,7 +67,7 @@ class Webhooks:
         lease_s: float = LEASE_S,
     ) -> None:
         self.vault = vault
-        self.outbox = Outbox(reader, signer)
+        self.outbox = Outbox(reader, signer, store)
         self.origin = signer.name
         self._writer_url = writer_url
         self.allowed_hosts = frozenset(allowed_hosts)

@@ -7,6 +7,7 @@ so is every one before it: nothing is missed, and nothing is told that was rolle
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -18,7 +19,7 @@ from api.webhooks import message
 from api.webhooks.endpoints import URGENT, Connection, Endpoint, is_urgent
 from api.webhooks.scope import Revocation, touched
 from ledger import tiles
-from ledger.checkpoint import Checkpoint, sign
+from ledger.checkpoint_store import CheckpointStore
 from ledger.entry import Entry
 from ledger.facts import Contract, Fact, Order, Shipment, Under
 from ledger.kinds.ledger import RevocationScoped
@@ -78,9 +79,10 @@ def delivery_id(endpoint: str, index: int) -> str:
 
 
 class Outbox:
-    def __init__(self, reader: Reader, signer: Signer) -> None:
+    def __init__(self, reader: Reader, signer: Signer, store: CheckpointStore) -> None:
         self._reader = reader
         self._signer = signer
+        self._store = store
 
     async def advance(self, connection: Connection, lane: Lane) -> Placed | None:
         """One step of a lane's follower; None: another has the cursor, or there is nobody to tell."""
@@ -206,10 +208,17 @@ class Outbox:
     async def _receipts(
         self, connection: Connection, entries: Sequence[StoredEntry], head: Head
     ) -> Callable[[Entry], Receipt]:
-        """Makes the receipt of one of the entries under the head: of what is shown of it."""
+        """Makes the receipt of one of the entries under the head: of what is shown of it.
+
+        Raises Unavailable or StoreFailed: the head is not to be signed.
+        """
         wanted = {at for one in entries for at in tiles.tiles_for_inclusion(one.index, head.size)}
         found = await load_tiles(connection, wanted)
-        checkpoint = sign(Checkpoint(head.origin, head.size, head.root), self._signer)
+        # A database that has lost its end must not have its head signed once more.
+        kept = await asyncio.to_thread(self._store.latest, *await self._reader.keys_of(self._signer.verifier))
+        now = await _head(connection)
+        self._store.refuse_behind(0 if now is None else now.size, kept)
+        checkpoint = head.checkpoint(self._signer)
 
         def receipt(entry: Entry) -> Receipt:
             hashes = tiles.prove_inclusion(

@@ -39,7 +39,7 @@ COALESCED_S = 0.01
 
 log = structlog.get_logger(__name__)
 
-_CLAIM = (
+CLAIM = (
     "WITH room AS ("
     " SELECT e.id, CASE WHEN e.failures > 0 THEN 1 ELSE %(at_endpoint)s END - coalesce(b.running, 0) AS free"
     " FROM webhook_endpoints e LEFT JOIN unnest(%(busy)s::text[], %(running)s::int[]) AS b (id, running)"
@@ -199,7 +199,7 @@ class Sender:
             return 0
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                _CLAIM,
+                CLAIM,
                 {
                     "lane": self._lane,
                     "busy": list(self._running.keys()),

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import WebhookVerificationError
 
 from api import keys
+from api.database import Logins
 from api.webhooks.schedule import TRIES_MAX
-from api.webhooks.sending import RUNNING_AT_ENDPOINT_MAX
+from api.webhooks.sending import CLAIM, RUNNING_AT_ENDPOINT_MAX
 from ledger.canonical import encode
 from ledger.note import Verifier
 from ledger.receipt import Receipt
@@ -557,6 +558,25 @@ def test_the_metrics_tell_the_backlog(service: Service, receiver: Receiver, cont
 
 def metrics(service: Service) -> str:
     return httpx.get(f"{service.url}/metrics").text
+
+
+def test_two_senders_never_claim_the_same(owner: str, logins: Logins) -> None:
+    """The one does not wait for the other, either."""
+    with psycopg.connect(owner) as connection:
+        connection.execute(
+            "INSERT INTO webhook_endpoints VALUES ('we_a', 'auditor', NULL, '{}', '', '', '{}', '{}', '{}',"
+            " 'v1', '', NULL, NULL, NULL, 'enabled', NULL, 0, 0, now())"
+        )
+        connection.execute(
+            "INSERT INTO webhook_deliveries SELECT 'msg_' || n, 'we_a', n, 'everything', '', '', NULL,"
+            " 'waiting', 0, 0, now(), now() FROM generate_series(1, 20) n"
+        )
+    asked = {"lane": "everything", "busy": [], "running": [], "at_endpoint": 8, "free": 100, "lease_s": 20}
+    with psycopg.connect(logins.writer) as one, psycopg.connect(logins.writer) as other:
+        other.execute("SET statement_timeout = 5000")
+        first = {row[0] for row in one.execute(CLAIM, asked)}
+        second = {row[0] for row in other.execute(CLAIM, asked)}
+    assert (len(first), len(second), len(first | second)) == (8, 8, 16)
 
 
 def test_a_revocation_waits_for_no_import_not_even_at_its_own_receiver(
