@@ -14,7 +14,7 @@ from api.settings import Settings
 from ledger import keys
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
-from tests.service import settings_for
+from tests.service import running, settings_for
 
 
 async def start(settings: Settings, owner: str) -> list[dict[str, Any]]:
@@ -47,10 +47,8 @@ def test_a_log_behind_its_store_is_refused_in_words_and_not_in_a_traceback(
     owner: str, tmp_path: Path
 ) -> None:
     settings = settings_for(owner, tmp_path)
-    assert [m["type"] for m in asyncio.run(start(settings, owner))] == [
-        "lifespan.startup.complete",
-        "lifespan.shutdown.complete",
-    ]
+    with running(settings, owner):
+        pass
     signer = keys.load_or_create(settings.key_path, origin=settings.origin, passphrase=None)
     store = CheckpointStore(settings.store_path, signer.name)
     kept = store.latest(signer.verifier)
