@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
 from api.auth import Caller, Forbidden, KeyHolder
@@ -223,7 +223,7 @@ async def _contract(contract: str, sight: Sight) -> Contract:
 
 
 async def _facts(
-    reader: Reader, fact: type[FactT], contract: str, query: FactQuery | DutyQuery
+    reader: Reader, fact: type[FactT], contract: str, query: FactQuery
 ) -> tuple[Sequence[FactT], str | None]:
     """A page of a contract's facts in order of their numbers, and after which the next one begins."""
     prefix = f"{contract}/"
@@ -297,82 +297,61 @@ async def prove_complete(
     return Response(b'{"entry":%s,%s' % (_entry(summary), found[1:]), 200, media_type="application/json")
 
 
-async def _listed(
-    name: str,
-    fact: type[FactT],
-    request: Request,
-    response: Response,
-    contract: str,
-    caller: Caller,
-    query: FactQuery | DutyQuery,
-    *,
-    view: Callable[[FactT], dict[str, Any]] = Fact.view,
-) -> dict[str, Any]:
-    sight = await sight_of_facts(request, caller, query)
-    await _contract(contract, sight)
-    found, following = await _facts(sight.reader, fact, contract, query)
-    response.headers.update(_next_link(request, following))
-    return {name: [view(one) for one in found], "next": following}
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A request for a page of a contract's facts."""
+
+    request: Request
+    response: Response
+    contract: ContractPath
+    caller: KeyHolder
+    query: Annotated[FactQuery, Query()]
+
+    async def of(
+        self, name: str, fact: type[FactT], view: Callable[[FactT], dict[str, Any]] = Fact.view
+    ) -> dict[str, Any]:
+        sight = await sight_of_facts(self.request, self.caller, self.query)
+        await _contract(self.contract, sight)
+        found, following = await _facts(sight.reader, fact, self.contract, self.query)
+        self.response.headers.update(_next_link(self.request, following))
+        return {name: [view(one) for one in found], "next": following}
+
+
+@dataclass(frozen=True, slots=True)
+class DutyListing(Listing):
+    """The same of facts that are about several things, and under longer keys."""
+
+    query: Annotated[DutyQuery, Query()]
 
 
 @router.get("/contracts/{contract}/erasures", response_model=ErasurePage, tags=["facts"])
-async def list_erasures(
-    request: Request,
-    response: Response,
-    contract: ContractPath,
-    caller: KeyHolder,
-    query: Annotated[FactQuery, Query()],
-) -> dict[str, Any]:
+async def list_erasures(asked: Annotated[Listing, Depends()]) -> dict[str, Any]:
     """The entries whose bodies are to be erased, as accepted requests ask, and those that are."""
-    return await _listed("erasures", Erasure, request, response, contract, caller, query)
+    return await asked.of("erasures", Erasure)
 
 
 @router.get("/contracts/{contract}/orders", response_model=OrderPage, tags=["facts"])
-async def list_orders(
-    request: Request,
-    response: Response,
-    contract: ContractPath,
-    caller: KeyHolder,
-    query: Annotated[FactQuery, Query()],
-) -> dict[str, Any]:
+async def list_orders(asked: Annotated[Listing, Depends()]) -> dict[str, Any]:
     """The orders of a contract, in order of their numbers."""
-    return await _listed("orders", Order, request, response, contract, caller, query)
+    return await asked.of("orders", Order)
 
 
 @router.get("/contracts/{contract}/shipments", response_model=ShipmentPage, tags=["facts"])
-async def list_shipments(
-    request: Request,
-    response: Response,
-    contract: ContractPath,
-    caller: KeyHolder,
-    query: Annotated[FactQuery, Query()],
-) -> dict[str, Any]:
+async def list_shipments(asked: Annotated[Listing, Depends()]) -> dict[str, Any]:
     """The shipments of a contract, in order of their numbers. The entry `released` names the serials."""
-    return await _listed("shipments", Shipment, request, response, contract, caller, query, view=_shipment)
+    return await asked.of("shipments", Shipment, _shipment)
 
 
 @router.get("/contracts/{contract}/duties", response_model=DutyPage, tags=["facts"])
-async def list_duties(
-    request: Request,
-    response: Response,
-    contract: ContractPath,
-    caller: KeyHolder,
-    query: Annotated[DutyQuery, Query()],
-) -> dict[str, Any]:
+async def list_duties(asked: Annotated[DutyListing, Depends()]) -> dict[str, Any]:
     """What must be done under a contract, by when, and what has been late, in order of obligation."""
-    return await _listed("duties", Duty, request, response, contract, caller, query)
+    return await asked.of("duties", Duty)
 
 
 @router.get("/contracts/{contract}/holds", response_model=HoldPage, tags=["facts"])
-async def list_holds(
-    request: Request,
-    response: Response,
-    contract: ContractPath,
-    caller: KeyHolder,
-    query: Annotated[DutyQuery, Query()],
-) -> dict[str, Any]:
+async def list_holds(asked: Annotated[DutyListing, Depends()]) -> dict[str, Any]:
     """The holds of a contract, those that were released too: these are held by nothing."""
-    return await _listed("holds", Hold, request, response, contract, caller, query)
+    return await asked.of("holds", Hold)
 
 
 def _shipment(shipment: Shipment) -> dict[str, Any]:

@@ -89,11 +89,10 @@ class FactQuery(Reading):
 AFTER = r"^[A-Za-z0-9_][A-Za-z0-9._:#+/-]{0,255}$"
 
 
-class DutyQuery(Reading):
+class DutyQuery(FactQuery):
     after: Annotated[
         str | None, Field(pattern=AFTER, description="Those whose key sorts after this one.")
     ] = None
-    limit: Annotated[int, Field(ge=1, le=100)] = 100
 
 
 class ReceiptQuery(Reading):
