@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import psycopg
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.exc import SQLAlchemyError
 
-from api.settings import Settings
 from ledger.errors import LedgerError
+
+if TYPE_CHECKING:
+    from api.settings import Settings
 
 console = Console(highlight=False, markup=False, emoji=False)
 errors = Console(highlight=False, markup=False, emoji=False, stderr=True)
@@ -26,12 +25,23 @@ Home = Annotated[
     Path | None,
     typer.Option("--home", envvar="CHIPLEDGER_HOME", help="Folder of key and embedded database."),
 ]
+Withhold = Annotated[
+    list[str] | None,
+    typer.Option(help="A body that is not shown: event or decision, or such as event:invoice.issued."),
+]
 TAMPERED, UNUSABLE = 1, 2
 
 
 def settings_of(home: Path | None) -> Settings:
+    from api.settings import Settings
+
     with explained():
         return Settings() if home is None else Settings(home=home)
+
+
+def signing_passphrase() -> bytes | None:
+    passphrase = settings_of(None).signing_passphrase
+    return passphrase.get_secret_value().encode() if passphrase is not None else None
 
 
 @contextmanager
@@ -41,13 +51,28 @@ def explained() -> Iterator[None]:
         yield
     except (LedgerError, OSError) as error:
         fail(type(error).__name__, str(error))
-    except ValidationError as error:
-        fail("setting", "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
-    except psycopg.OperationalError as error:
-        fail("database", str(error))
-    except (psycopg.Error, SQLAlchemyError) as error:
+    except Exception as error:
+        words = _of_others(error)
+        if words is None:
+            raise
+        fail(*words)
+
+
+def _of_others(error: Exception) -> tuple[str, str] | None:
+    """What a library's error comes to. They are imported here, for most commands need none of them."""
+    import psycopg
+    from pydantic import ValidationError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if isinstance(error, ValidationError):
+        found = error.errors()
+        return "setting", "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+    if isinstance(error, psycopg.OperationalError):
+        return "database", str(error)
+    if isinstance(error, psycopg.Error | SQLAlchemyError):
         # Not in its own words: those about a URL that cannot be read quote it, and the password in it.
-        fail("database", f"cannot be used as DATABASE_URL names it ({type(error).__name__})")
+        return "database", f"cannot be used as DATABASE_URL names it ({type(error).__name__})"
+    return None
 
 
 def fail(word: str, why: str, *, status: int = UNUSABLE) -> NoReturn:

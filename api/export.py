@@ -1,4 +1,4 @@
-"""`chipledger export`, `receipt` and `verify`: files in and out around the pure parts."""
+"""`chipledger export` and `receipt`: the log out of the database, signed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,15 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from api.bundle_check import verify_bundle
 from api.database import Logins
-from api.held import Held
 from api.settings import Settings
 from ledger import export, keys
-from ledger.archive import BYTES_MAX, is_archive
-from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.checkpoint_store import CheckpointStore
-from ledger.cosignature import cosignatures_in
-from ledger.errors import UnusableInput, VerificationError
-from ledger.folder import Folder
-from ledger.note import Signer, Verifier, parse_note
+from ledger.errors import UnusableInput
+from ledger.note import Signer
 from ledger.publisher import head_to_sign
 from ledger.reader import Reader
-from ledger.receipt import Receipt, parse_receipt
-from ledger.verify import Report, verify_export
-from ledger.verify_tiles import verify_folder
+from ledger.receipt import Receipt
 from ledger.withheld import Withheld
 
 Advance = Callable[[int, int], None]
@@ -86,124 +78,3 @@ async def receipt_for(index: int, settings: Settings, logins: Logins) -> Receipt
         return Receipt.of(stored.entry, tree_size=head.size, hashes=proof, checkpoint=checkpoint)
     finally:
         await reader.close()
-
-
-def verify_file(path: Path, held: Held, advance: Advance) -> list[str]:
-    """The words of an export, a folder of tiles or a bundle that holds.
-
-    Raises VerificationError, UnusableInput or OSError.
-    """
-    verifier = Verifier.parse(held.key) if held.key is not None else None
-    if path.is_file():
-        with path.open("rb") as file:
-            if is_archive(file.peek(4)):
-                return verify_bundle(file.read(2 * BYTES_MAX + 1), verifier, held)
-    receipts = [parse_receipt(one.read_bytes()) for one in held.receipts]
-    if verifier is None and (held.checkpoints or path.is_dir()):
-        raise UnusableInput("this needs the log's key: give --key, obtained elsewhere")
-    notes = [one.read_text(encoding="utf-8") for one in held.checkpoints]
-    kept = [open_checkpoint(note, verifier, verifier.name) for note in notes] if verifier else []
-    folder = Folder(path) if path.is_dir() else None
-    if folder is not None and (own := folder.checkpoint()) is not None:
-        notes.append(own)
-    vouched = [*_cosigned(notes, held), *_stamped(notes, held)]
-    if folder is not None:
-        assert verifier is not None
-        report = verify_folder(folder, verifier=verifier, receipts=receipts, kept=kept, progress=advance)
-    else:
-        with path.open("rb") as file:
-            report = verify_export(file, verifier=verifier, receipts=receipts, kept=kept, progress=advance)
-    return [*_words(report), *vouched]
-
-
-def _cosigned(notes: Sequence[str], held: Held) -> list[str]:
-    """Raise VerificationError unless enough witnesses have cosigned each checkpoint."""
-    if held.witnesses is None:
-        return []
-    if not notes:
-        raise UnusableInput("--witnesses asks for a cosigned checkpoint: give --checkpoint")
-    from api.anchors import read_policy
-
-    policy = read_policy(held.witnesses)
-    words = []
-    for note in notes:
-        found = cosignatures_in(note, policy.witnesses.values())
-        size = Checkpoint.parse(parse_note(note)[0]).size
-        names = ", ".join(one.witness.name for one in found) or "nobody"
-        if not policy.is_met_by({one.witness for one in found}):
-            needed, of = policy.needed()
-            raise VerificationError(
-                f"the checkpoint of {size} entries is cosigned by {names}, which is not enough:"
-                f" the policy asks for {needed} of {of}"
-            )
-        words.append(f"the checkpoint of {_many(size, 'entry', 'entries')} is cosigned by {names}")
-    return words
-
-
-def _stamped(notes: Sequence[str], held: Held) -> list[str]:
-    """Raise VerificationError unless each timestamp is of one of the checkpoints."""
-    if not held.timestamps:
-        return []
-    if held.timestamp_roots is None or not notes:
-        raise UnusableInput("--timestamp needs --timestamp-roots, and the --checkpoint that it is of")
-    from api.anchors import read_roots
-    from ledger.timestamping import check_timestamp
-
-    roots = read_roots(held.timestamp_roots)
-    words = []
-    for path in held.timestamps:
-        token, failures = path.read_bytes(), []
-        for note in notes:
-            try:
-                at = check_timestamp(token, note, roots)
-            except VerificationError as error:
-                failures.append(error)
-                continue
-            size = Checkpoint.parse(parse_note(note)[0]).size
-            words.append(f"entries 0 to {size - 1:,} were there at {at:%Y-%m-%d %H:%M:%S} UTC")
-            break
-        else:
-            raise failures[-1]
-    return words
-
-
-def _words(report: Report) -> list[str]:
-    whose = "the key you gave" if report.key_given else "the key that the file itself names"
-    words = [
-        f"OK {_many(report.size, 'entry', 'entries')} of {_many(report.contracts, 'contract', 'contracts')},"
-        f" log {report.origin}",
-        f"root {report.root.hex()}, signed by {whose}",
-    ]
-    if report.rotations:
-        words.append(
-            f"its checkpoint key was rotated {_many(report.rotations, 'time', 'times')}: {report.key}"
-        )
-    if report.signatures:
-        keys = _many(report.signing_keys, "key", "keys")
-        words.append(f"{_many(report.signatures, 'signature', 'signatures')} of submitters hold, by {keys}")
-    if report.signatures_unchecked:
-        words.append(f"{_many(report.signatures_unchecked, 'signature', 'signatures')} could not be checked")
-    if report.receipts:
-        words.append(f"honours {_many(report.receipts, 'receipt', 'receipts')}")
-    if report.kept:
-        words.append(f"continues {_many(report.kept, 'checkpoint', 'checkpoints')} kept elsewhere")
-    if report.erased:
-        words.append(f"erased: {_many(report.erased, 'body', 'bodies')}, as entries of the log say")
-    if report.withheld:
-        first = ", ".join(map(str, report.withheld_first))
-        more = " and more" if report.withheld > len(report.withheld_first) else ""
-        bodies = _many(report.withheld, "body", "bodies")
-        words.append(
-            f"withheld: {bodies}, whose commitments stand: of entries {first}{more}, and no entry says that"
-            " they are erased"
-        )
-    words += [f"remark: entry {remark.index}: {remark.what}" for remark in report.warnings[:20]]
-    if not report.key_given:
-        words.append(
-            "This proves that the file is consistent in itself, and no more: give --key, obtained elsewhere."
-        )
-    return words
-
-
-def _many(number: int, one: str, more: str) -> str:
-    return f"{number:,} {one if number == 1 else more}"

@@ -25,9 +25,11 @@ from ledger.note import Verifier
 from ledger.watch_memory import MemoryFile
 
 NICE = 10
+app = typer.Typer()
 drill_app = typer.Typer(no_args_is_help=True, help="Rehearsals, on a copy of the log.")
 
 
+@app.command()
 def watch(
     key: Annotated[
         str,

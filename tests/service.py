@@ -17,10 +17,11 @@ from pydantic import SecretStr
 
 from api import database, keys
 from api.app import build
-from api.export import export_to, verify_file
+from api.export import export_to
 from api.held import Held
 from api.server import config_of
 from api.settings import Settings
+from api.verify import verify_file
 from ledger.rebuild import compare
 
 

@@ -32,6 +32,7 @@ FAILED = 1
 """Exit status of a handshake or a test that did not arrive."""
 OPERATOR = Caller("", "operator", None)
 
+app = typer.Typer()
 webhooks_app = typer.Typer(no_args_is_help=True, help="Webhooks: who is told of which entries, and where.")
 Endpoint = Annotated[str, typer.Argument(help="Its id, such as we_0123456789abcdef.")]
 
@@ -228,6 +229,7 @@ def replay(
     say(f"{_at_desk(home, work)} deliveries are queued")
 
 
+@app.command()
 def listen(
     secret: Annotated[
         str,

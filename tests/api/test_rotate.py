@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli import app
-from api.export import Held, verify_file
+from api.held import Held
 from api.rotate import rotate
+from api.verify import verify_file
 from ledger import keys, rotation
 from ledger.errors import RefusesToWrite, UnusableInput
 from policies.engine import Engine

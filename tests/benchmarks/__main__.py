@@ -27,9 +27,9 @@ from pathlib import Path
 import psycopg
 
 from api.embedded import Embedded
-from api.export import verify_file
 from api.held import Held
 from api.replay import replay_file
+from api.verify import verify_file
 from tests.benchmarks import (
     attestations,
     contenders,

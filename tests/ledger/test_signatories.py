@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api.export import _words
+from api.verify import _words
 from ledger import dsse
 from ledger.canonical import canonical
 from ledger.verify import Report, Tampered, verify_export
