@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
 from math import isqrt
 from typing import Any
 
@@ -94,7 +96,12 @@ parameters but this duration.
 """
 
 
+_BOUND = re.compile(r"^  - id: .+\n    uses: (\w+)\n(?:    .+\n)+", re.MULTILINE)
+"""How a document binds a condition or an obligation."""
+
+
 def page() -> str:
+    shown = _shown()
     sources = ", ".join(f"`{{from: {source}}}`" for source in SOURCES)
     conditions = sorted(CONDITIONS.values(), key=lambda condition: condition.number)
     obligations = sorted(
@@ -104,16 +111,27 @@ def page() -> str:
         [
             _OPENING,
             f"Read from the license: {sources}.",
-            *map(_condition, conditions),
+            *(_condition(condition, shown.get(condition.name, "")) for condition in conditions),
             _DIALECT,
             *_variables(),
             _OBLIGATIONS,
-            *map(_obligation, obligations),
+            *(_obligation(obligation, shown.get(obligation.name, "")) for obligation in obligations),
         ]
     )
 
 
-def _condition(condition: Condition) -> str:
+def _shown() -> dict[str, str]:
+    """How a condition or an obligation stands in the first document of ours that binds it, by name."""
+    shown: dict[str, str] = {}
+    for document in sorted(files("policies").joinpath("documents").iterdir(), key=lambda file: file.name):
+        for bound in _BOUND.finditer(document.read_text()):
+            lines = "".join(line[2:] for line in bound[0].splitlines(keepends=True))
+            link = f"[{document.name}](documents/{document.name})"
+            shown.setdefault(bound[1], f"As {link} has it:\n\n```yaml\n{lines}```\n")
+    return shown
+
+
+def _condition(condition: Condition, example: str) -> str:
     lines = [
         f"\n## {condition.number}. {condition.name}\n",
         condition.text,
@@ -124,6 +142,7 @@ def _condition(condition: Condition) -> str:
         f"- Counts: {condition.unit}",
         "",
         *_parameters(condition.parameters),
+        example,
         *_sentences(condition.sentences, condition.name),
     ]
     return "\n".join(lines) + "\n"
@@ -146,7 +165,7 @@ def _typed(named: Iterable[variables.Variable]) -> str:
     return ", ".join(f"`{variable.name}` {variable.typed}" for variable in named)
 
 
-def _obligation(obligation: Obligation[Any]) -> str:
+def _obligation(obligation: Obligation[Any], example: str) -> str:
     implied = obligation is REACKNOWLEDGEMENT
     lines = [
         f"\n## {obligation.number}. {obligation.name}\n",
@@ -156,6 +175,7 @@ def _obligation(obligation: Obligation[Any]) -> str:
         *([f"- Counts: {obligation.unit}"] if obligation.unit else ()),
         "",
         *(() if implied else _parameters(obligation.parameters)),
+        *([example] if example else ()),
         *_sentences(obligation.sentences),
     ]
     return "\n".join(lines) + "\n"

@@ -157,6 +157,7 @@ def test_the_catalogue_tells_of_every_condition_and_obligation_what_it_demands()
             for field in one.parameters.model_fields.values():
                 assert field.description, name
                 assert f" {field.description} |\n" in printed
+        assert printed.count("```yaml\n- id: ") == len(known), "each as a document of ours has it"
     assert all(f"`{kind}`" in obligations for duty in OBLIGATIONS.values() for kind in duty.watches)
     assert "\n## 7. reacknowledgement\n" in obligations
 
