@@ -190,12 +190,12 @@ class Reader:
             if wanted.since is not None:
                 first = max(first, await _first_at(connection, wanted.since))
             among, parameters, order = _among(wanted)
-            scope = f"FROM entries e WHERE {among} AND e.index >= %s AND e.index < %s ORDER BY {order}"
-            bounds = [*parameters, first, end]
             if wanted.contract is not None:
-                # Without its place in the chain the whole of it, from its first entry, would be left out.
-                scope = scope.replace(" ORDER", " AND e.contract_index >= %s ORDER")
-                bounds.append(await _place_in_chain(connection, wanted.contract, first))
+                # By their places in the chain alone: a plan that is made once, for any values, would look
+                # at every index between the bounds.
+                first, end = [await _place_in_chain(connection, wanted.contract, at) for at in (first, end)]
+            scope = f"FROM entries e WHERE {among} AND {order} >= %s AND {order} < %s ORDER BY {order}"
+            bounds = [*parameters, first, end]
             matches, values = _matches(wanted)
             scanned = SCANNED_MAX if wanted.backdated is None else SCANNED_BODIES_MAX
             rows = await connection.execute(
