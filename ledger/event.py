@@ -124,6 +124,10 @@ class Kind(Value):
         """The same as the next version of the kind says it: the newest says of itself that it is."""
         return self
 
+    def undo_reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        """As `reads`: the facts that `undo` may look at."""
+        return self.reads(event, facts)
+
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         """Take back what entry `index` folded; None, or why that cannot be done (a code)."""
         return "correction.not_reversible"

@@ -6,7 +6,7 @@ Pure: the sequencer loads and stores around it, and a rebuild runs the same code
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,6 +44,7 @@ from ledger.facts import (
 )
 from ledger.kinds.keys import signing_key
 from ledger.kinds.ledger import (
+    SUMMARY,
     SCOPE_MAX,
     ContractsSummarised,
     HoldPlaced,
@@ -55,6 +56,8 @@ from ledger.kinds.ledger import (
     SuspensionProposed,
 )
 from ledger.kinds.license import TERM, LicenseExpired, LicenseExpiring, LicenseRevoked
+from ledger.kinds.release import TERM as RELEASE_TERM
+from ledger.kinds.release import ShipmentExpired, ending_keys, held_of
 from ledger.merkle import leaf_hash, root
 from ledger.summary import Tail, root_of
 from ledger.values import SERIALS_PER_EVENT_MAX, format_timestamp, parse_timestamp
@@ -201,7 +204,7 @@ def _said_of(keys: Iterable[str], facts: Facts, judge: Judge, at: datetime) -> l
         if duty is None or duty.next is None or parse_timestamp(duty.next) > at:
             continue
         if duty.policy == LEDGER_PARTY:
-            said.append(_term(duty) if duty.obligation == TERM else _summary_asked(duty))
+            said.append(_OURS[duty.obligation](duty, facts))
             continue
         verdict = judge.due(duty, facts, at=at)
         group: tuple[Any, ...] = (
@@ -224,7 +227,7 @@ def _outcome(duties: list[Duty], verdict: Verdict) -> Entailed:
     return _met(duties[0], verdict) if verdict.met else _late(duties, verdict)
 
 
-def _term(duty: Duty) -> Entailed:
+def _term(duty: Duty, facts: Facts) -> Entailed:
     """A license nears its end, step by step; the last is the end itself."""
     if duty.taken + 1 < len(duty.steps):
         data = {"license": duty.subject, "ends_at": duty.due, "step": duty.taken + 1}
@@ -232,9 +235,25 @@ def _term(duty: Duty) -> Entailed:
     return Entailed(duty.contract, LicenseExpired, {"license": duty.subject, "ended_at": duty.due})
 
 
-def _summary_asked(duty: Duty) -> Entailed:
+def _release_over(duty: Duty, facts: Facts) -> Entailed:
+    """The last day of a release has ended: what is still there is taken back."""
+    shipment = facts.get(Shipment, f"{duty.contract}/{duty.subject}")
+    held = () if shipment is None or not shipment.stands else held_of(shipment, facts)
+    data = {"shipment": duty.subject, "expired_at": duty.due, "serials": list(held)}
+    return Entailed(duty.contract, ShipmentExpired, data)
+
+
+def _summary_asked(duty: Duty, facts: Facts) -> Entailed:
     data = {"hours": int(duty.subject.removesuffix("h"))}
     return Entailed(duty.contract, ContractsSummarised, data)
+
+
+_OURS: dict[str, Callable[[Duty, Facts], Entailed]] = {
+    TERM: _term,
+    RELEASE_TERM: _release_over,
+    SUMMARY: _summary_asked,
+}
+"""What the ledger says of duties that are its own, by the name of the duty."""
 
 
 def _summary(facts: Facts) -> dict[str, Any]:
@@ -267,6 +286,8 @@ def due_needs(keys: Iterable[str], facts: Facts, judge: Judge) -> Iterable[Key]:
                 yield from judge.due_reads(duty, facts)
             elif duty.obligation == TERM:
                 yield License.name, duty.subject
+            elif duty.obligation == RELEASE_TERM:
+                yield from ending_keys(duty.contract, duty.subject, facts)
             else:
                 yield Chains.name, Chains.KEY
 

@@ -210,6 +210,9 @@ class _Telling:
             yield from self.holds(data["held_by"])
         if kind == "revocation.scoped":
             yield from self._scope(data)
+        if kind == "shipment.expired" and data["serials"]:
+            names = shown_list(data["serials"], self._language)
+            yield Sentence("event", self._own("shipment.expired.serials", {"names": names}))
 
     def _own(self, kind: str, data: Json) -> str:
         template = self._language.own[kind]

@@ -81,7 +81,20 @@ from ledger.facts.screening import (
     Statements,
 )
 from ledger.facts.supply import Baseline, Capacity, Certification, Exports, Supply, ToCountry
-from ledger.facts.trade import Amendments, Before, Departure, InMonth, Order, Releases, Shipment, Sum
+from ledger.facts.trade import (
+    MOVEMENTS_KEPT,
+    Amendments,
+    Before,
+    Departure,
+    InMonth,
+    Movement,
+    Movements,
+    Order,
+    Releases,
+    Shipment,
+    Sum,
+    Was,
+)
 from ledger.facts.transfer import Transfer
 
 __all__ = [
@@ -95,6 +108,7 @@ __all__ = [
     "HOURS_KEPT",
     "INTERRUPTIONS_KEPT",
     "LOOKED_UP",
+    "MOVEMENTS_KEPT",
     "Acknowledged",
     "Acknowledgements",
     "Advances",
@@ -154,6 +168,8 @@ __all__ = [
     "License",
     "LicenseChanges",
     "MonthOfTrade",
+    "Movement",
+    "Movements",
     "NotLoaded",
     "Observation",
     "Observed",
@@ -189,6 +205,7 @@ __all__ = [
     "ToCountry",
     "Transfer",
     "Under",
+    "Was",
     "attempt_key",
     "decode",
     "duty_key",

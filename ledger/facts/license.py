@@ -19,7 +19,8 @@ class License(Fact):
     license: str
     contract: str
     authority: str
-    state: Literal["granted", "active", "suspended", "revoked", "expired"]
+    state: Literal["granted", "active", "suspended", "revoked", "expired", "withdrawn"]
+    """Withdrawn: its grant was declared in error, so that it was never granted."""
     sku: str
     eccn: str
     quantity: int
@@ -61,6 +62,11 @@ class License(Fact):
         return self.license
 
     @property
+    def was_granted(self) -> bool:
+        """By an entry that has not been declared in error."""
+        return self.state != "withdrawn"
+
+    @property
     def exhausted(self) -> bool:
         """All that it permits is released; an amendment reopens it."""
         return self.state == "active" and self.released >= self.quantity
@@ -88,7 +94,7 @@ class Once:
     """What a license said, and how it stood, until entry `index` changed it."""
 
     index: int
-    state: Literal["granted", "active", "suspended", "revoked", "expired"]
+    state: Literal["granted", "active", "suspended", "revoked", "expired", "withdrawn"]
     suspended_at: datetime | None
     revoked_at: datetime | None
     quantity: int

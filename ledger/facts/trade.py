@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from ledger.facts.base import Fact
 from ledger.facts.calendar import kept
+from ledger.facts.device import DeviceState
 
 # Wide enough for any sum that an amount's own limits allow; never the caller's ambient context.
 EXACT = Context(prec=80)
@@ -99,6 +100,9 @@ class Departure:
     """That have left by then, of all that ever have."""
 
 
+ShipmentState = Literal["released", "dispatched", "part_received", "received", "cancelled", "expired"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipment(Fact):
     name: ClassVar[str] = "shipment"
@@ -110,7 +114,7 @@ class Shipment(Fact):
     serials: tuple[str, ...]
     value: Decimal
     currency: str
-    state: Literal["released", "dispatched", "part_received", "received", "cancelled"] = "released"
+    state: ShipmentState = "released"
     released: int
     released_at: datetime
     dispatched: tuple[str, ...] = ()
@@ -127,6 +131,10 @@ class Shipment(Fact):
     """The approval to import that it draws on."""
     cleared: int = 0
     """Units of it that customs have cleared."""
+    expires_at: datetime | None = None
+    """The first instant at which what has not left is no longer released; None: it stands until it is cancelled."""
+    taken_back: tuple[str, ...] = ()
+    """Devices that were released under it, and given back."""
 
     @property
     def key(self) -> str:
@@ -143,13 +151,61 @@ class Shipment(Fact):
 
     @property
     def stands(self) -> bool:
-        """It was not cancelled: its devices were released."""
-        return self.state != "cancelled"
+        """It was neither cancelled nor has it expired: its devices were released."""
+        return self.state not in ("cancelled", "expired")
 
     @property
     def open(self) -> bool:
         """It is released or on its way."""
         return self.state in ("released", "dispatched", "part_received")
+
+
+MOVEMENTS_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Was:
+    """What a device was before it was moved, where that was not what the movement begins with."""
+
+    serial: str
+    state: DeviceState | None
+    """None: it was not of the contract, and did not move."""
+    site: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Movement:
+    """How a shipment stood until entry `index`, a dispatch or a delivery."""
+
+    index: int
+    state: ShipmentState | None
+    """None: there was no such shipment."""
+    dispatched: int
+    """Units, as those below."""
+    received: int
+    damaged: int
+    counted: int
+    """That it added to the order's own count."""
+    missing: tuple[str, ...] = ()
+    retaken: tuple[str, ...] = ()
+    """Devices that had been taken back, and left all the same."""
+    devices: tuple[Was, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Movements(Fact):
+    """What dispatches and deliveries of a shipment replaced: the last one can be taken back."""
+
+    name: ClassVar[str] = "movements"
+    contract: str
+    shipment: str
+    """As it was named: there need be none of that number."""
+    movements: tuple[Movement, ...] = ()
+    """Oldest first; `MOVEMENTS_KEPT` of them."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.contract}/{self.shipment}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -326,7 +326,7 @@ class DeclaredInError(Kind, kind="event.declared_in_error"):
             # A correction is not taken back; and one that cites one that cites one would be walked to its
             # end, a round trip a step, until no event of the batch could be judged.
             if not isinstance(mistaken.data, DeclaredInError):
-                yield from mistaken.data.reads(mistaken, facts)
+                yield from mistaken.data.undo_reads(mistaken, facts)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         for one in self.mistakes:

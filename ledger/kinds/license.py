@@ -177,6 +177,28 @@ class LicenseGranted(Kind, kind="license.granted"):
         )
         run_term(event.contract, self.license, facts, index=index, at=at)
 
+    def undo_reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from self.reads(event, facts)
+        yield LicenseChanges.name, self.license
+        yield Duty.name, term_key(event.contract, self.license)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        """As if it had never been granted: its number is free, and whoever had acknowledged it does so anew."""
+        license_, known = facts.get(License, self.license), facts.get(LicenseChanges, self.license)
+        if license_ is None or license_.contract != event.contract:
+            return None
+        if license_.ordered or license_.released:
+            return "correction.license_used"
+        if (known is not None and known.before) or license_.state == "expired":
+            return "correction.license_changed"
+        facts.update(license_, state="withdrawn")
+        _stop_term(event.contract, self.license, facts)
+        if self.application is not None:
+            applied = facts.get(Application, f"{event.contract}/{self.application}")
+            if applied is not None and applied.license == self.license:
+                facts.update(applied, license=None)
+        return None
+
 
 class LicenseAmended(Kind, kind="license.amended"):
     """Changes what a license permits, to whom and on what conditions. What is not said stays.

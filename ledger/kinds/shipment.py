@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-from datetime import datetime
-from decimal import Decimal
-from typing import Any, ClassVar, Self
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -15,21 +13,47 @@ from ledger.facts import (
     Contract,
     Departure,
     Device,
-    Exporter,
+    Duty,
     Exports,
     Facts,
     ImportApproval,
     Key,
     License,
+    Movement,
+    Movements,
     Order,
     Releases,
     Retention,
     Shipment,
 )
-from ledger.facts.calendar import month_at
 from ledger.facts.supply import exports_key
-from ledger.facts.trade import EXACT
-from ledger.kinds.order import order_and_license, state_of
+from ledger.kinds.device import AT_HOME
+from ledger.kinds.license import Day
+from ledger.kinds.movement import (
+    Move,
+    forget,
+    latest,
+    move,
+    move_back,
+    moved_on,
+    own_keys,
+    remember,
+)
+from ledger.kinds.order import order_and_license
+from ledger.kinds.release import (
+    consume,
+    counter_keys,
+    ending_keys,
+    exporter_keys,
+    held_of,
+    reopen_term,
+    retake,
+    run_term,
+    shipment_keys,
+    stop_term,
+    take_back,
+    term_key,
+)
 from ledger.values import (
     SSCC,
     Country,
@@ -42,29 +66,8 @@ from ledger.values import (
     Text,
     Units,
     Value,
+    midnight,
 )
-
-
-def shipment_keys(contract: str, shipment: str, facts: Facts) -> Iterable[Key]:
-    """The keys of a shipment and, once it is loaded, of its order, license and devices."""
-    key = f"{contract}/{shipment}"
-    yield Shipment.name, key
-    found = facts.peek(Shipment, key)
-    if found is not None:
-        yield Order.name, f"{contract}/{found.order}"
-        yield License.name, found.license
-        for serial in found.serials:
-            yield Device.name, serial
-
-
-def counter_keys(shipment: Shipment, facts: Facts) -> Iterable[Key]:
-    """The keys of what a release counts towards, beyond its order and license."""
-    yield from exporter_keys(shipment.contract, facts)
-    yield Releases.name, f"{shipment.contract}/{shipment.license}"
-    if shipment.exporter is not None:
-        yield Exports.name, exports_key(shipment.exporter, shipment.sku)
-    if shipment.approval is not None:
-        yield ImportApproval.name, f"{shipment.contract}/{shipment.approval}"
 
 
 class Destination(Value):
@@ -103,6 +106,9 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
     destination: Destination
     approval: Identifier | None = None
     """The approval to import that it draws on."""
+    valid_until: Day | None = None
+    """The last day on which it may leave, which ends at 24:00 in the contract's zone: then what has not left
+    is taken back. None: it stands until it is cancelled."""
 
     def subject(self) -> str:
         return f"shipment/{self.shipment}"
@@ -125,9 +131,19 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
         if self.approval is not None:
             yield ImportApproval.name, f"{event.contract}/{self.approval}"
 
+    def undo_reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from self.reads(event, facts)
+        if self.valid_until is not None:
+            yield Duty.name, term_key(event.contract, self.shipment)
+
+    def ends(self, zone: str) -> datetime | None:
+        """The first instant at which it no longer stands, where it says when."""
+        return None if self.valid_until is None else midnight(self.valid_until + timedelta(days=1), zone)
+
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         units = len(self.serials)
         value = self.unit_value.amount * units
+        contract = facts.get(Contract, event.contract)
         shipment = Shipment(
             contract=event.contract,
             shipment=self.shipment,
@@ -142,6 +158,7 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
             exporter=event.actor.party,
             country=self.destination.country,
             approval=self.approval,
+            expires_at=self.ends(contract.zone if contract else "UTC"),
         )
         facts.put(shipment)
         for device in facts.devices(self.serials):
@@ -152,15 +169,18 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
                 contract=event.contract,
                 shipment=shipment.key,
             )
-        _release(shipment, facts, +1)
+        consume(shipment, facts)
+        run_term(shipment, facts, index=index)
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
-        if shipment is None or shipment.state == "cancelled":
+        if shipment is None or not shipment.stands:
             return None
-        if shipment.state != "released" or gone_from(shipment, facts):
+        held = held_of(shipment, facts)
+        if shipment.state != "released" or len(held) != len(shipment.serials):
             return "correction.dependents"
-        _take_back(shipment, facts)
+        take_back(shipment, facts, held, ended="cancelled")
+        stop_term(shipment, facts)
         return None
 
 
@@ -178,15 +198,13 @@ class ShipmentCancelled(Kind, kind="shipment.cancelled"):
     reason: Text
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
-        yield from shipment_keys(event.contract, self.shipment, facts)
-        shipment = facts.peek(Shipment, f"{event.contract}/{self.shipment}")
-        if shipment is not None:
-            yield from counter_keys(shipment, facts)
+        yield from ending_keys(event.contract, self.shipment, facts)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
-        if shipment is not None and shipment.state != "cancelled":
-            _take_back(shipment, facts)
+        if shipment is not None and shipment.stands:
+            take_back(shipment, facts, held_of(shipment, facts), ended="cancelled")
+            stop_term(shipment, facts, index=index)
 
 
 class ShipmentDispatched(Kind, kind="shipment.dispatched"):
@@ -216,33 +234,107 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield from shipment_keys(event.contract, self.shipment, facts)
+        yield Movements.name, f"{event.contract}/{self.shipment}"
         yield Retention.name, event.contract
         for serial in self.serials:
             yield Device.name, serial
+        shipment = facts.peek(Shipment, f"{event.contract}/{self.shipment}")
+        if shipment is not None and shipment.taken_back:
+            yield from counter_keys(shipment, facts)
+
+    def undo_reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from self.reads(event, facts)
+        yield from own_keys(self.serials, facts)
+
+    @property
+    def _moves(self) -> tuple[Move, ...]:
+        return (Move(self.serials, "released", "in_transit"),)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
-        shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
+        found = facts.get(Shipment, f"{event.contract}/{self.shipment}")
+        retaken = self._retaken(found, facts)
+        shipment = retake(found, facts, retaken) if found is not None and retaken else found
+        movement = Movement(
+            index=index,
+            state=None if found is None else found.state,
+            dispatched=0 if shipment is None else len(shipment.dispatched),
+            received=0 if shipment is None else len(shipment.received),
+            damaged=0 if shipment is None else len(shipment.damaged),
+            counted=0 if shipment is None else self._count(shipment, facts),
+            retaken=retaken,
+            devices=move(event.contract, self._moves, facts),
+        )
+        remember(event.contract, self.shipment, movement, facts)
         if shipment is not None:
-            self._count(shipment, facts)
-            dispatched = _joined(shipment.dispatched, self.serials)
-            earlier = tuple(one for one in shipment.departures if one.at < at)
+            dispatched = joined(shipment.dispatched, self.serials)
+            departures = shipment.departures
+            if len(dispatched) > movement.dispatched:
+                earlier = tuple(one for one in departures if one.at < at)
+                departures = (*earlier, Departure(at=at, units=len(dispatched)))
             facts.update(
                 shipment,
                 state="dispatched" if shipment.state == "released" else shipment.state,
                 dispatched=dispatched,
-                departures=(*earlier, Departure(at=at, units=len(dispatched))),
+                departures=departures,
             )
-        for device in facts.devices_of(event.contract, self.serials):
-            facts.update(device, state="in_transit")
+            if shipment.expires_at is not None and shipment.stands and not held_of(shipment, facts):
+                stop_term(shipment, facts, index=index)
         retention = facts.get(Retention, event.contract) or Retention(contract=event.contract)
         facts.update(retention, exported_at=at)
 
-    def _count(self, shipment: Shipment, facts: Facts) -> None:
+    def _retaken(self, shipment: Shipment | None, facts: Facts) -> tuple[str, ...]:
+        """What had been taken back of the release, is free, and has left all the same."""
+        if shipment is None or not shipment.taken_back:
+            return ()
+        taken_back = frozenset(shipment.taken_back)
+        free = facts.devices(serial for serial in self.serials if serial in taken_back)
+        return tuple(device.serial for device in free if device.contract is None and device.state in AT_HOME)
+
+    def _count(self, shipment: Shipment, facts: Facts) -> int:
         order = facts.get(Order, f"{shipment.contract}/{shipment.order}")
-        # What left after its release was taken back, or was never of it, is not of the order.
-        if order is not None and shipment.state != "cancelled":
-            new = (set(self.serials) & set(shipment.serials)) - set(shipment.dispatched)
-            facts.update(order, dispatched=order.dispatched + len(new))
+        # What was never of the release, or is taken back and released elsewhere, is not of the order.
+        if order is None or not shipment.stands:
+            return 0
+        new = (set(self.serials) & set(shipment.serials)) - set(shipment.dispatched)
+        facts.update(order, dispatched=order.dispatched + len(new))
+        return len(new)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        """As if they had not left: they are released still. How long records are kept is not shortened."""
+        movement = latest(event.contract, self.shipment, facts, index=index)
+        if movement is None:
+            return "correction.later_movement"
+        if moved_on(event.contract, self._moves, movement, facts):
+            return "correction.moved_on"
+        key = f"{event.contract}/{self.shipment}"
+        shipment = None if movement.state is None else facts.get(Shipment, key)
+        if shipment is not None and shipment.cleared > movement.dispatched:
+            return "correction.cleared"
+        forget(event.contract, self.shipment, facts)
+        move_back(key, self._moves, movement, facts, passed=lambda own: frozenset(own.dispatched))
+        if shipment is not None:
+            self._move_back(shipment, movement, facts)
+        return None
+
+    def _move_back(self, shipment: Shipment, movement: Movement, facts: Facts) -> None:
+        gone = movement.dispatched
+        departures = tuple(one for one in shipment.departures if one.units <= gone)
+        # Another may have left at the same instant.
+        if gone and (not departures or departures[-1].units < gone):
+            departures = (*departures, Departure(at=shipment.departures[len(departures)].at, units=gone))
+        order = facts.get(Order, f"{shipment.contract}/{shipment.order}")
+        if order is not None:
+            facts.update(order, dispatched=order.dispatched - movement.counted)
+        before = facts.update(
+            shipment,
+            state=shipment.state if movement.retaken else movement.state,
+            dispatched=shipment.dispatched[:gone],
+            departures=departures,
+        )
+        ended: Literal["cancelled", "expired"] = "expired" if movement.state == "expired" else "cancelled"
+        take_back(before, facts, movement.retaken, ended=ended)
+        if movement.state not in ("cancelled", "expired"):
+            reopen_term(shipment, facts)
 
 
 class DeliveryReceived(Kind, kind="delivery.received"):
@@ -279,28 +371,43 @@ class DeliveryReceived(Kind, kind="delivery.received"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield from shipment_keys(event.contract, self.shipment, facts)
+        yield Movements.name, f"{event.contract}/{self.shipment}"
         for serial in self.speaks_of():
             yield Device.name, serial
 
-    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
-        arrived = (*self.received, *self.damaged)
-        shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
-        if shipment is not None:
-            self._fold_shipment(shipment, arrived, facts)
-        for serials, state in (
-            (self.received, "received"),
-            (self.missing, "missing"),
-            (self.damaged, "damaged"),
-        ):
-            for device in facts.devices_of(event.contract, serials):
-                facts.update(device, state=state, site=None if state == "missing" else self.site)
+    def undo_reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from self.reads(event, facts)
+        yield from own_keys(self.speaks_of(), facts)
 
-    def _fold_shipment(self, shipment: Shipment, arrived: tuple[str, ...], facts: Facts) -> None:
-        new = set(arrived) - set(shipment.received) - set(shipment.damaged)
-        received = _joined(shipment.received, self.received)
-        damaged = _joined(shipment.damaged, self.damaged)
+    @property
+    def _moves(self) -> tuple[Move, ...]:
+        return (
+            Move(self.received, "in_transit", "received", self.site),
+            Move(self.missing, "in_transit", "missing"),
+            Move(self.damaged, "in_transit", "damaged", self.site),
+        )
+
+    def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
+        shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
+        movement = Movement(
+            index=index,
+            state=None if shipment is None else shipment.state,
+            dispatched=0 if shipment is None else len(shipment.dispatched),
+            received=0 if shipment is None else len(shipment.received),
+            damaged=0 if shipment is None else len(shipment.damaged),
+            counted=0 if shipment is None else self._fold_shipment(shipment, facts),
+            missing=() if shipment is None else shipment.missing,
+            devices=move(event.contract, self._moves, facts),
+        )
+        remember(event.contract, self.shipment, movement, facts)
+
+    def _fold_shipment(self, shipment: Shipment, facts: Facts) -> int:
+        """Gives the units that have arrived, and had not before."""
+        new = {*self.received, *self.damaged} - set(shipment.received) - set(shipment.damaged)
+        received = joined(shipment.received, self.received)
+        damaged = joined(shipment.damaged, self.damaged)
         found = set(received) | set(damaged)
-        missing = tuple(s for s in _joined(shipment.missing, self.missing) if s not in found)
+        missing = tuple(s for s in joined(shipment.missing, self.missing) if s not in found)
         whole = found | set(missing) >= set(shipment.dispatched or shipment.serials)
         facts.update(
             shipment,
@@ -310,8 +417,43 @@ class DeliveryReceived(Kind, kind="delivery.received"):
             damaged=damaged,
         )
         order = facts.get(Order, f"{shipment.contract}/{shipment.order}")
-        if order is not None:
-            facts.update(order, received=order.received + len(new))
+        if order is None:
+            return 0
+        facts.update(order, received=order.received + len(new))
+        return len(new)
+
+    def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
+        movement = latest(event.contract, self.shipment, facts, index=index)
+        if movement is None:
+            return "correction.later_movement"
+        if moved_on(event.contract, self._moves, movement, facts):
+            return "correction.moved_on"
+        key = f"{event.contract}/{self.shipment}"
+        shipment = None if movement.state is None else facts.get(Shipment, key)
+        order = None if shipment is None else facts.get(Order, f"{shipment.contract}/{shipment.order}")
+        if order is not None and movement.counted:
+            received = order.received - movement.counted
+            # Somebody has signed for what would not have arrived.
+            if order.accepted > received:
+                return "correction.signed_for"
+            facts.update(order, received=received)
+        forget(event.contract, self.shipment, facts)
+        move_back(
+            key,
+            self._moves,
+            movement,
+            facts,
+            passed=lambda own: frozenset((*own.received, *own.damaged, *own.missing)),
+        )
+        if shipment is not None:
+            facts.update(
+                shipment,
+                state=movement.state,
+                received=shipment.received[: movement.received],
+                missing=movement.missing,
+                damaged=shipment.damaged[: movement.damaged],
+            )
+        return None
 
 
 class AcceptanceSigned(Kind, kind="acceptance.signed"):
@@ -350,99 +492,6 @@ class AcceptanceSigned(Kind, kind="acceptance.signed"):
         return None
 
 
-def exporter_keys(contract: str, facts: Facts) -> Iterable[Key]:
-    found = facts.peek(Contract, contract)
-    if found is not None and found.exporter is not None:
-        yield Exporter.name, found.exporter
-
-
-def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+def joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     """Both, without repeats, in order."""
     return tuple(dict.fromkeys((*first, *second)))
-
-
-def gone_from(shipment: Shipment, facts: Facts) -> tuple[str, ...]:
-    """The devices of a release that are not where it left them: a dispatch may have named another number.
-
-    Quota comes back only for units that never left.
-    """
-    return tuple(
-        device.serial
-        for device in facts.devices(shipment.serials)
-        if device.state != "released" or device.shipment != shipment.key
-    )
-
-
-def _take_back(shipment: Shipment, facts: Facts) -> None:
-    """Free the devices that have not left: the whole release, or a part of it."""
-    gone = frozenset(gone_from(shipment, facts))
-    held = tuple(serial for serial in shipment.serials if serial not in gone)
-    if not held:
-        return
-    back = shipment
-    if gone:
-        # All of a release is at one unit value, so the division is exact.
-        each = EXACT.divide(shipment.value, Decimal(len(shipment.serials)))
-        left = tuple(serial for serial in shipment.serials if serial in gone)
-        facts.update(shipment, serials=left, value=EXACT.multiply(each, Decimal(len(left))))
-        back = replace(shipment, serials=held, value=EXACT.multiply(each, Decimal(len(held))))
-    else:
-        facts.update(shipment, state="cancelled")
-    for device in facts.devices(held):
-        # Back to what its test says: no policy need have asked for one.
-        test = device.test_for(shipment.contract)
-        state = "known" if test is None else "tested" if test.result == "pass" else "failed"
-        facts.update(device, state=state, contract=None, shipment=None)
-    _release(back, facts, -1)
-
-
-def _release(shipment: Shipment, facts: Facts, sign: int) -> None:
-    """Consume (+1) or give back (-1) what the shipment takes of order, license, exporter and approval."""
-    units = sign * len(shipment.serials)
-    order = facts.get(Order, f"{shipment.contract}/{shipment.order}")
-    if order is not None:
-        released = order.released + units
-        facts.update(
-            order,
-            released=released,
-            released_value=order.released_value + sign * shipment.value,
-            state=(
-                order.state if order.state == "cancelled" else state_of(released=released, units=order.units)
-            ),
-        )
-    license_ = facts.get(License, shipment.license)
-    if license_ is not None:
-        facts.update(
-            license_,
-            # What comes back to a cancelled order is reserved by nobody any more.
-            ordered=license_.ordered + (units if order and order.state == "cancelled" else 0),
-            released=license_.released + units,
-        )
-    contract = facts.get(Contract, shipment.contract)
-    if contract is not None and contract.exporter is not None:
-        exporter = facts.get(Exporter, contract.exporter)
-        if exporter is not None:
-            facts.update(exporter, released=exporter.released + units)
-    _count(shipment, contract.zone if contract else "UTC", facts, sign)
-
-
-def _count(shipment: Shipment, zone: str, facts: Facts, sign: int) -> None:
-    """Add to (+1) or take from (-1) what is counted by value, month, country and approval."""
-    units = sign * len(shipment.serials)
-    releases = facts.get(Releases, f"{shipment.contract}/{shipment.license}") or Releases(
-        contract=shipment.contract, license=shipment.license
-    )
-    facts.update(
-        releases,
-        values=releases.with_value(sign * shipment.value, shipment.currency),
-        # Given back to the month that it was taken of.
-        months=releases.with_units(month_at(shipment.released_at, zone), units),
-    )
-    if shipment.exporter is not None and shipment.country is not None:
-        key = exports_key(shipment.exporter, shipment.sku)
-        exports = facts.get(Exports, key) or Exports(exporter=shipment.exporter, sku=shipment.sku)
-        facts.update(exports, countries=exports.with_units(shipment.country, units))
-    if shipment.approval is not None:
-        approval = facts.get(ImportApproval, f"{shipment.contract}/{shipment.approval}")
-        if approval is not None and approval.index < shipment.released:
-            facts.update(approval, released=approval.released + units)

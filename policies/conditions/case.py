@@ -43,7 +43,7 @@ class Case:
     def license(self, number: str) -> License | None:
         """The license, if it was granted in this contract: another contract's is none of ours."""
         license_ = self.license_anywhere(number)
-        if license_ is None or license_.contract != self.contract.contract:
+        if license_ is None or license_.contract != self.contract.contract or not license_.was_granted:
             return None
         return license_ if number in self.contract.licenses else None
 

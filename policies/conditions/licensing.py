@@ -16,10 +16,10 @@ from ledger.kinds.license import LicenseGranted
 from ledger.kinds.order import OrderAmended, OrderPlaced
 from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
 from ledger.kinds.transfer import TransferRequested
-from ledger.values import format_timestamp, later, midnight
+from ledger.values import day_of, format_timestamp, later, midnight
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes
 from policies.conditions.declared import LESS, RELEASED, UNIT_TPP, Below, Cap, Doubt, Use
-from policies.conditions.parameters import Duration, Limit, Parameters, limit_of
+from policies.conditions.parameters import Days, Duration, Limit, Parameters, limit_of
 from policies.conditions.registry import condition
 
 _UNKNOWN = "the license is not one of this contract"
@@ -160,7 +160,17 @@ def _breach(
 
 
 class ValidityWindow(Parameters):
-    pass
+    releases_within: Annotated[
+        Days | None,
+        LESS,
+        Field(
+            description="A release must state its last day (`valid_until`), so many days after that of the "
+            "request at most. It need not, if not given."
+        ),
+    ] = None
+
+    def unread(self, kinds: tuple[str, ...]) -> Mapping[str, str]:
+        return {} if "shipment.requested" in kinds else {"releases_within": "no release is judged"}
 
 
 @condition(
@@ -174,12 +184,15 @@ class ValidityWindow(Parameters):
         "license_unknown": _UNKNOWN,
         "not_begun": "recorded at {observed}, the license is valid from {limit}",
         "ended": "recorded at {observed}, the license was valid until {limit}",
+        "release_endless": "the release states no last day, may be valid until {limit} at most",
+        "release_too_long": "the release is valid until {observed}, may be until {limit} at most",
     },
 )
 def validity_window(case: Case, parameters: ValidityWindow) -> Found:
     """The request must be recorded from the first day of the license to the end of its last.
 
-    The last day ends at 24:00 in the contract's zone; that instant is the first one too late.
+    The last day ends at 24:00 in the contract's zone; that instant is the first one too late. A release
+    takes of every cap for as long as it stands, so a document may ask that each states its own last day.
     """
     data = case.data
     if not isinstance(data, OrderPlaced | OrderAmended | ShipmentRequested):
@@ -193,6 +206,15 @@ def validity_window(case: Case, parameters: ValidityWindow) -> Found:
     ends, ends_text = _instant(license_.valid_until + timedelta(days=1), license_.zone)
     if case.at >= ends:
         return Found("fail", "ended", case.recorded, ends_text)
+    within = parameters.releases_within
+    if within is not None and isinstance(data, ShipmentRequested):
+        last = day_of(case.at, case.zone) + within
+        if data.valid_until is None:
+            return Found("fail", "release_endless", limit=last.isoformat(), unit="day")
+        if data.valid_until > last:
+            return Found(
+                "fail", "release_too_long", data.valid_until.isoformat(), last.isoformat(), unit="day"
+            )
     return Found("pass", None, case.recorded, ends_text)
 
 

@@ -218,8 +218,8 @@ def _dispatched(case: Case, data: ShipmentDispatched, parameters: CustodyContinu
     if shipment is None:
         return _break(case, parameters, "shipment_unknown")
     named = len(data.serials)
-    # A cancelled release has given its devices back: none of them may leave.
-    released = frozenset(shipment.serials if shipment.state != "cancelled" else ())
+    # A release that is cancelled or has expired has given its devices back: none of them may leave.
+    released = frozenset(shipment.serials if shipment.stands else ())
     strange = tuple(serial for serial in data.serials if serial not in released)
     if strange:
         return _break(case, parameters, "not_released", named - len(strange), named, strange)

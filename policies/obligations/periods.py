@@ -98,7 +98,7 @@ class BatchDue(Obligation[WindowDue], name="batch_due"):
     def again(self, duty: Duty, facts: Facts, contract: Contract, parameters: WindowDue) -> Opens | None:
         license_, name = _split(duty)
         standing = facts.get(License, license_)
-        if standing is None or standing.state in ("revoked", "expired"):
+        if standing is None or standing.state in ("revoked", "expired", "withdrawn"):
             return None
         window = _after(window_of(_begins(name), parameters.window), parameters.window)
         return Opens((f"{license_}/{window.name}",), window.over(contract.zone), license=duty.license)

@@ -34,7 +34,8 @@ Standing = LicenseSuspended | LicenseRevoked | LicenseAmended | LicenseReinstate
 def license_new(case: Case, data: LicenseGranted) -> Iterator[Finding]:
     if data.license not in case.contract.licenses:
         yield broken(case, "license_new.not_named")
-    if case.license_anywhere(data.license) is not None:
+    known = case.license_anywhere(data.license)
+    if known is not None and known.was_granted:
         yield broken(case, "license_new.exists")
     # A party that is not there can never acknowledge: the license could never be used.
     strange = tuple(p for p in data.must_acknowledge if not case.contract.roles_of(p))

@@ -10,13 +10,13 @@ from ledger.kinds.customs import CustomsCleared, ExportFiled
 from ledger.kinds.device import DeviceInstalled, UsageAttested
 from ledger.kinds.order import LevySettled, OrderAmended, OrderCancelled, OrderPlaced
 from ledger.kinds.payment import InvoiceIssued, PaymentReceived
+from ledger.kinds.release import gone_from
 from ledger.kinds.shipment import (
     AcceptanceSigned,
     DeliveryReceived,
     ShipmentCancelled,
     ShipmentDispatched,
     ShipmentRequested,
-    gone_from,
 )
 from policies.conditions import Case
 from policies.rules.rule import broken, broken_by_devices, rule
@@ -151,6 +151,20 @@ def parties_known(case: Case, data: OrderPlaced | ShipmentRequested) -> Iterator
         yield broken(case, "parties_known.role", subjects=tuple(strange))
 
 
+@rule(
+    "shipment.requested",
+    sentences={
+        "release_term.past": "recorded at {observed}, the release would have ended at {limit}",
+    },
+)
+def release_term(case: Case, data: ShipmentRequested) -> Iterator[Finding]:
+    ends = data.ends(case.zone)
+    if ends is not None and case.at >= ends:
+        yield broken(
+            case, "release_term.past", observed=case.recorded, limit=case.instant(ends), unit="time"
+        )
+
+
 _FREE: Final = frozenset({"known", "enrolled", "tested", "failed"})
 
 
@@ -184,9 +198,35 @@ def shipment_known(
 
 
 @rule(
+    "shipment.dispatched",
+    sentences={
+        "release_stands.expired": "dispatched at {observed}, the release ended at {limit}",
+        "release_stands.taken_back": "{shortfall} of {limit} devices were released and given back before "
+        "they left: {subjects}",
+    },
+)
+def release_stands(case: Case, data: ShipmentDispatched) -> Iterator[Finding]:
+    """What leaves, leaves under a release that stands: asked of the clock, whether or not the ledger has said so."""
+    shipment = case.shipment(data.shipment)
+    if shipment is None:
+        return
+    ends = shipment.expires_at
+    if ends is not None and case.at >= ends:
+        yield broken(
+            case, "release_stands.expired", observed=case.recorded, limit=case.instant(ends), unit="time"
+        )
+    if shipment.taken_back:
+        given_back = frozenset(shipment.taken_back)
+        back = tuple(serial for serial in data.serials if serial in given_back)
+        if back:
+            yield broken_by_devices(case, "release_stands.taken_back", len(data.serials), back)
+
+
+@rule(
     "shipment.cancelled",
     sentences={
         "shipment_held.cancelled": "the shipment is cancelled",
+        "shipment_held.expired": "the release has ended with its last day: what had not left is taken back",
         "shipment_held.dispatched": "all {limit} devices have left: they cannot be called back",
     },
 )
@@ -197,6 +237,8 @@ def shipment_held(case: Case, data: ShipmentCancelled) -> Iterator[Finding]:
         yield broken(case, "shipment_known.unknown")
     elif shipment.state == "cancelled":
         yield broken(case, "shipment_held.cancelled")
+    elif shipment.state == "expired":
+        yield broken(case, "shipment_held.expired")
     elif len(gone := gone_from(shipment, case.facts)) == (named := len(shipment.serials)):
         yield broken(
             case,

@@ -22,15 +22,32 @@ from ledger.facts import (
     Invoice,
     InvoicedOn,
     MonthOfTrade,
+    Movement,
+    Movements,
     Releases,
     Revenue,
     RevenueAccount,
     Sum,
     Supply,
     ToCountry,
+    Was,
 )
 
 GOLDEN: dict[str, tuple[Fact, str]] = {
+    "movements": (
+        Movements(
+            contract="c", shipment="SH-1",
+            movements=(
+                Movement(
+                    index=9, state="cancelled", dispatched=1, received=0, damaged=0, counted=2,
+                    missing=("A",), retaken=("B",), devices=(Was(serial="C", state="lost", site="SHA-1"),),
+                ),
+            ),
+        ),
+        '{"contract":"c","shipment":"SH-1","movements":[{"index":9,"state":"cancelled","dispatched":1,'
+        '"received":0,"damaged":0,"counted":2,"missing":["A"],"retaken":["B"],'
+        '"devices":[{"serial":"C","state":"lost","site":"SHA-1"}]}]}',
+    ),
     "amendments": (
         Amendments(
             contract="c", order="PO-1",

@@ -153,10 +153,23 @@ def test_what_is_dispatched_is_counted_once_and_only_of_the_release(released: Wo
     assert order_of(released).dispatched == 3
 
 
-def test_what_leaves_after_its_release_was_taken_back_is_not_of_the_order(released: Workbench) -> None:
+def test_what_leaves_after_its_release_was_taken_back_is_released_again(released: Workbench) -> None:
+    """Quota comes back only for units that never left: what leaves all the same takes it again."""
+    before = license_of(released)
     released.accepted("shipment.cancelled")
+    assert license_of(released).released == 0
+    released.dispatch(CHIPS)
+    assert license_of(released) == before
+    assert order_of(released).dispatched == len(CHIPS)
+
+
+def test_what_was_taken_back_and_released_elsewhere_is_not_of_the_order(released: Workbench) -> None:
+    released.accepted("order.placed", order="PO-2", units=len(CHIPS))
+    released.accepted("shipment.cancelled")
+    released.release(CHIPS, shipment="SH-2", order="PO-2")
     released.dispatch(CHIPS)
     assert order_of(released).dispatched == 0
+    assert license_of(released).released == len(CHIPS)
 
 
 @pytest.mark.parametrize(

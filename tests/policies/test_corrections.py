@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ledger.facts import Correction, Duty, License, Order, Proposed
+from ledger.facts import Application, Correction, Duty, License, Order, Proposed
 from ledger.kinds.license import term_key
 from tests.policies.at_work import installed
 from tests.workbench import (
@@ -148,6 +148,65 @@ def test_an_amendment_in_error_leaves_less_than_is_taken_and_stops_new_orders() 
     assert (decision.outcome, codes(decision)) == ("flagged", ["correction.headroom"])
     assert (state_of(bench).quantity, state_of(bench).ordered) == (10, 15)
     assert codes(bench.ask("order.placed", order="PO-2", units=1)) == ["quantity_cap.over"]
+
+
+# --- a grant --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_grant_in_error_leaves_no_license_and_its_number_free(restarted: bool) -> None:
+    bench = opened(quantity=10)
+    if restarted:
+        bench.restart()
+    bench.accepted("event.declared_in_error", **entry(bench, "license.granted"), **BY_AUTHORITY)
+    assert state_of(bench).state == "withdrawn"
+    assert codes(bench.ask("order.placed", units=1)) == ["license_known.unknown"]
+    assert codes(bench.ask("license.suspended")) == ["license_known.unknown"]
+    assert bench.tick("2031-01-01T00:00:00Z") == []
+    bench.accepted("license.granted", quantity=20)
+    assert (state_of(bench).state, state_of(bench).acknowledged) == ("granted", ())
+    bench.accepted("conditions.acknowledged", by=(EXPORTER, "exporter"))
+    bench.accepted("conditions.acknowledged", by=(BUYER, "consignee"))
+    bench.accepted("order.placed", units=20)
+    assert [said.kind for said in bench.tick("2030-02-10T05:00:00Z")][-1] == "license.expired"
+
+
+def test_what_was_acknowledged_of_a_grant_in_error_is_not_of_the_next() -> None:
+    """Nor does a correction of that acknowledgement take back the new one."""
+    bench = opened()
+    bench.accepted("event.declared_in_error", **entry(bench, "license.granted"), **BY_AUTHORITY)
+    bench.accepted("license.granted", must_acknowledge=[EXPORTER])
+    bench.accepted("conditions.acknowledged", by=(EXPORTER, "exporter"))
+    bench.accepted("event.declared_in_error", **entry(bench, "conditions.acknowledged", 0))
+    assert state_of(bench).state == "active"
+
+
+def test_a_grant_that_was_used_or_changed_is_not_taken_back_before_that() -> None:
+    bench = opened(quantity=10)
+    grant = entry(bench, "license.granted")
+    bench.accepted("order.placed", units=1)
+    assert codes(bench.ask("event.declared_in_error", **grant, **BY_AUTHORITY)) == ["correction.license_used"]
+    bench.restart()
+    bench.accepted("order.cancelled")
+    bench.accepted("license.suspended")
+    slip = entry(bench, "license.suspended")
+    decision = bench.ask("event.declared_in_error", **grant, **BY_AUTHORITY)
+    assert codes(decision) == ["correction.license_changed"]
+    bench.restart()
+    assert codes(bench.ask("event.declared_in_error", **grant)) == ["correction.not_yours"]
+    bench.restart()
+    bench.accepted("event.declared_in_error", **grant, also=[slip], **BY_AUTHORITY)
+    assert state_of(bench).state == "withdrawn"
+
+
+def test_an_application_waits_again_when_its_grant_was_an_error() -> None:
+    bench = Workbench().open(text=policy(CAP))
+    bench.accepted("event.declared_in_error", **entry(bench, "license.granted"), **BY_AUTHORITY)
+    bench.accepted("license.applied", application="Z-1")
+    bench.accepted("license.granted", application="Z-1")
+    assert bench.fact(Application, f"{CONTRACT}/Z-1").license == LICENSE
+    bench.accepted("event.declared_in_error", **entry(bench, "license.granted"), **BY_AUTHORITY)
+    assert bench.fact(Application, f"{CONTRACT}/Z-1").license is None
 
 
 def test_conditions_that_are_taken_back_leave_what_was_acknowledged_before() -> None:

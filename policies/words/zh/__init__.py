@@ -88,6 +88,8 @@ OWN: Final[Mapping[str, str]] = {
     "obligation.lapsed": "义务{obligation}不再要求履行（{subjects}）：现行政策文件已无此项要求。",
     "license.expiring": "许可证{license}将于{ends_at}到期：第{step}次提醒。",
     "license.expired": "许可证{license}已于{ended_at}到期：此后不得再据此放行。",
+    "shipment.expired": "放行{shipment}已于{expired_at}失效：未发出的设备已收回，其所占的各项额度一并退还。",
+    "shipment.expired.serials": "未发出：{names}。",
     "revocation.scoped": "第{cause}号记录撤销许可证{license}，涉及未完结订单{orders_count}份、"
     "已放行未发运货物{released_count}批、在途货物{in_transit_count}批、已放行{units_released}件、"
     "设备{devices_count}台。",

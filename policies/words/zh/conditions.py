@@ -24,6 +24,8 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "{subjects}",
     },
     "validity_window": {
+        "release_endless": "该次放行未载明最后一日，最迟可有效至{limit}",
+        "release_too_long": "该次放行有效至{observed}，最迟可至{limit}",
         "pass": "入账时间为{observed}，许可证有效期至{limit}",
         "license_unknown": _NO_LICENSE,
         "not_begun": "入账时间为{observed}，许可证自{limit}起方才有效",
