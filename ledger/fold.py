@@ -44,8 +44,8 @@ from ledger.facts import (
 )
 from ledger.kinds.keys import signing_key
 from ledger.kinds.ledger import (
-    SUMMARY,
     SCOPE_MAX,
+    SUMMARY,
     ContractsSummarised,
     HoldPlaced,
     ObligationBreached,

@@ -23,7 +23,8 @@ _STATED: Final[Mapping[Relation, str]] = {
     ">": """
         quantity_cap.over value_cap.over
         value_cap.within_tolerance window_cap.over us_ratio_cap.over supply_certified.old
-        validity_window.release_too_long import_approved.over import_approved.ended export_filed.over location_consistency.too_far
+        validity_window.release_too_long
+        import_approved.over import_approved.ended export_filed.over location_consistency.too_far
         rma_one_for_one.over rma_one_for_one.advance rma_one_for_one.not_one_for_one
         rma_one_for_one.more_than_asked rma_one_for_one.before_return
         end_user_statement.missing end_user_statement.expired screening_clear.stale
@@ -58,7 +59,8 @@ _STATED: Final[Mapping[Relation, str]] = {
         party_item_match.pass levy_settled.pass revenue_share.pass
         custody_continuity.pass custody_continuity.not_dispatched retention_hold.pass
         max_backdating.pass
-        validity_window.ended release_term.past release_stands.expired performance_thresholds.tpp performance_thresholds.bandwidth ownership.holders
+        validity_window.ended release_term.past release_stands.expired
+        performance_thresholds.tpp performance_thresholds.bandwidth ownership.holders
         screening_clear.hit license_active.dispatched_after license_active.grace_over
         license_active.received_undispatched custom.not_below
     """,

@@ -132,7 +132,7 @@ class Shipment(Fact):
     cleared: int = 0
     """Units of it that customs have cleared."""
     expires_at: datetime | None = None
-    """The first instant at which what has not left is no longer released; None: it stands until it is cancelled."""
+    """The first instant at which what has not left is no longer released; None: until it is cancelled."""
     taken_back: tuple[str, ...] = ()
     """Devices that were released under it, and given back."""
 

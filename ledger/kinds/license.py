@@ -183,7 +183,7 @@ class LicenseGranted(Kind, kind="license.granted"):
         yield Duty.name, term_key(event.contract, self.license)
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
-        """As if it had never been granted: its number is free, and whoever had acknowledged it does so anew."""
+        """As if it had never been granted: its number is free, and it is acknowledged anew."""
         license_, known = facts.get(License, self.license), facts.get(LicenseChanges, self.license)
         if license_ is None or license_.contract != event.contract:
             return None

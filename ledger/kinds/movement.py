@@ -5,7 +5,7 @@ Nearly every device is moved from where it is expected: only one that was not is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ledger.facts import (
@@ -15,7 +15,6 @@ from ledger.facts import (
     Key,
     Movement,
     Movements,
-    Shipment,
     Was,
 )
 from ledger.facts.device import DeviceState
@@ -30,12 +29,14 @@ class Move(NamedTuple):
     site: str | None = None
 
 
-def own_keys(serials: Iterable[str], facts: Facts) -> Iterable[Key]:
-    """The keys of the releases that hold these devices, once they are loaded: a number may be mistyped."""
+def movement_keys(contract: str, shipment: str, serials: Iterable[str], facts: Facts) -> Iterable[Key]:
+    """The keys of what is kept, under the number that was named and of the releases that hold the devices."""
+    key = f"{contract}/{shipment}"
+    yield Movements.name, key
     for serial in serials:
         device = facts.peek(Device, serial)
-        if device is not None and device.shipment is not None:
-            yield Shipment.name, device.shipment
+        if device is not None and device.shipment not in (None, key):
+            yield Movements.name, device.shipment
 
 
 def move(contract: str, moves: Iterable[Move], facts: Facts) -> tuple[Was, ...]:
@@ -53,11 +54,11 @@ def move(contract: str, moves: Iterable[Move], facts: Facts) -> tuple[Was, ...]:
     return tuple(strange)
 
 
-def remember(contract: str, shipment: str, movement: Movement, facts: Facts) -> None:
-    """Keep what an entry has replaced."""
-    key = f"{contract}/{shipment}"
-    known = facts.get(Movements, key) or Movements(contract=contract, shipment=shipment)
-    facts.update(known, movements=(*known.movements, movement)[-MOVEMENTS_KEPT:])
+def remember(contract: str, shipment: str, movement: Movement, moves: Iterable[Move], facts: Facts) -> None:
+    """Keep what an entry has replaced; also for the releases that hold what it moved under another number."""
+    for key in _concerned(contract, shipment, movement, moves, facts):
+        known = facts.get(Movements, key) or Movements(contract=contract, shipment=key.partition("/")[2])
+        facts.update(known, movements=(*known.movements, movement)[-MOVEMENTS_KEPT:])
 
 
 def latest(contract: str, shipment: str, facts: Facts, *, index: int) -> Movement | None:
@@ -67,11 +68,29 @@ def latest(contract: str, shipment: str, facts: Facts, *, index: int) -> Movemen
     return last if last is not None and last.index == index else None
 
 
-def forget(contract: str, shipment: str, facts: Facts) -> None:
-    """The last movement is taken back."""
-    known = facts.get(Movements, f"{contract}/{shipment}")
-    if known is not None:
+def forget(contract: str, shipment: str, movement: Movement, moves: Iterable[Move], facts: Facts) -> bool:
+    """The last movement is taken back; False, where a device was moved again under another number."""
+    concerned = [facts.get(Movements, key) for key in _concerned(contract, shipment, movement, moves, facts)]
+    if any(known is None or known.movements[-1:] != (movement,) for known in concerned):
+        return False
+    for known in concerned:
+        assert known is not None, "asked just now"
         facts.update(known, movements=known.movements[:-1])
+    return True
+
+
+def _concerned(
+    contract: str, shipment: str, movement: Movement, moves: Iterable[Move], facts: Facts
+) -> Iterable[str]:
+    """Keys of the shipment that was named, and of those that hold the devices that were moved."""
+    strangers = {was.serial for was in movement.devices if was.state is None}
+    keys = {f"{contract}/{shipment}": None}
+    for one in moves:
+        for serial in one.serials:
+            device = facts.get(Device, serial)
+            if device is not None and device.shipment is not None and serial not in strangers:
+                keys[device.shipment] = None
+    return keys
 
 
 def moved_on(contract: str, moves: Iterable[Move], movement: Movement, facts: Facts) -> bool:
@@ -87,33 +106,13 @@ def moved_on(contract: str, moves: Iterable[Move], movement: Movement, facts: Fa
     return False
 
 
-def move_back(
-    shipment: str,
-    moves: Iterable[Move],
-    movement: Movement,
-    facts: Facts,
-    *,
-    passed: Callable[[Shipment], frozenset[str]],
-) -> None:
-    """Put the devices back; `shipment` is the key that was named.
-
-    `passed`: what a release says has come so far by its own events. Of such a device a movement under
-    a mistyped number has changed nothing that would not be true without it.
-    """
+def move_back(moves: Iterable[Move], movement: Movement, facts: Facts) -> None:
+    """Put the devices back where they were."""
     before = {was.serial: was for was in movement.devices}
-    told: dict[str, frozenset[str]] = {}
     for serials, begins, _, _ in moves:
         for device in facts.devices(serials):
             was = before.get(device.serial)
-            if was is not None:
-                if was.state is not None:
-                    facts.update(device, state=was.state, site=was.site)
-                continue
-            own = device.shipment
-            if own is not None and own != shipment:
-                if own not in told:
-                    release = facts.get(Shipment, own)
-                    told[own] = frozenset() if release is None else passed(release)
-                if device.serial in told[own]:
-                    continue
-            facts.update(device, state=begins, site=None)
+            if was is None:
+                facts.update(device, state=begins, site=None)
+            elif was.state is not None:
+                facts.update(device, state=was.state, site=was.site)

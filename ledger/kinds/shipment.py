@@ -20,7 +20,6 @@ from ledger.facts import (
     Key,
     License,
     Movement,
-    Movements,
     Order,
     Releases,
     Retention,
@@ -36,7 +35,7 @@ from ledger.kinds.movement import (
     move,
     move_back,
     moved_on,
-    own_keys,
+    movement_keys,
     remember,
 )
 from ledger.kinds.order import order_and_license
@@ -234,17 +233,13 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield from shipment_keys(event.contract, self.shipment, facts)
-        yield Movements.name, f"{event.contract}/{self.shipment}"
+        yield from movement_keys(event.contract, self.shipment, self.serials, facts)
         yield Retention.name, event.contract
         for serial in self.serials:
             yield Device.name, serial
         shipment = facts.peek(Shipment, f"{event.contract}/{self.shipment}")
         if shipment is not None and shipment.taken_back:
             yield from counter_keys(shipment, facts)
-
-    def undo_reads(self, event: Event, facts: Facts) -> Iterable[Key]:
-        yield from self.reads(event, facts)
-        yield from own_keys(self.serials, facts)
 
     @property
     def _moves(self) -> tuple[Move, ...]:
@@ -264,7 +259,7 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
             retaken=retaken,
             devices=move(event.contract, self._moves, facts),
         )
-        remember(event.contract, self.shipment, movement, facts)
+        remember(event.contract, self.shipment, movement, self._moves, facts)
         if shipment is not None:
             dispatched = joined(shipment.dispatched, self.serials)
             departures = shipment.departures
@@ -310,8 +305,9 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
         shipment = None if movement.state is None else facts.get(Shipment, key)
         if shipment is not None and shipment.cleared > movement.dispatched:
             return "correction.cleared"
-        forget(event.contract, self.shipment, facts)
-        move_back(key, self._moves, movement, facts, passed=lambda own: frozenset(own.dispatched))
+        if not forget(event.contract, self.shipment, movement, self._moves, facts):
+            return "correction.later_movement"
+        move_back(self._moves, movement, facts)
         if shipment is not None:
             self._move_back(shipment, movement, facts)
         return None
@@ -371,13 +367,9 @@ class DeliveryReceived(Kind, kind="delivery.received"):
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
         yield from shipment_keys(event.contract, self.shipment, facts)
-        yield Movements.name, f"{event.contract}/{self.shipment}"
         for serial in self.speaks_of():
             yield Device.name, serial
-
-    def undo_reads(self, event: Event, facts: Facts) -> Iterable[Key]:
-        yield from self.reads(event, facts)
-        yield from own_keys(self.speaks_of(), facts)
+        yield from movement_keys(event.contract, self.shipment, self.speaks_of(), facts)
 
     @property
     def _moves(self) -> tuple[Move, ...]:
@@ -399,7 +391,7 @@ class DeliveryReceived(Kind, kind="delivery.received"):
             missing=() if shipment is None else shipment.missing,
             devices=move(event.contract, self._moves, facts),
         )
-        remember(event.contract, self.shipment, movement, facts)
+        remember(event.contract, self.shipment, movement, self._moves, facts)
 
     def _fold_shipment(self, shipment: Shipment, facts: Facts) -> int:
         """Gives the units that have arrived, and had not before."""
@@ -431,20 +423,14 @@ class DeliveryReceived(Kind, kind="delivery.received"):
         key = f"{event.contract}/{self.shipment}"
         shipment = None if movement.state is None else facts.get(Shipment, key)
         order = None if shipment is None else facts.get(Order, f"{shipment.contract}/{shipment.order}")
-        if order is not None and movement.counted:
-            received = order.received - movement.counted
-            # Somebody has signed for what would not have arrived.
-            if order.accepted > received:
-                return "correction.signed_for"
-            facts.update(order, received=received)
-        forget(event.contract, self.shipment, facts)
-        move_back(
-            key,
-            self._moves,
-            movement,
-            facts,
-            passed=lambda own: frozenset((*own.received, *own.damaged, *own.missing)),
-        )
+        # Somebody has signed for what would not have arrived.
+        if order is not None and movement.counted and order.accepted > order.received - movement.counted:
+            return "correction.signed_for"
+        if not forget(event.contract, self.shipment, movement, self._moves, facts):
+            return "correction.later_movement"
+        move_back(self._moves, movement, facts)
+        if order is not None:
+            facts.update(order, received=order.received - movement.counted)
         if shipment is not None:
             facts.update(
                 shipment,

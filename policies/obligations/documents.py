@@ -55,9 +55,7 @@ class Reacknowledgement(Obligation[Acknowledged]):
             parties = dict.fromkeys(
                 party
                 for license_ in asked
-                if license_ is not None
-                and license_.contract == case.event.contract
-                and license_.was_granted
+                if license_ is not None and license_.contract == case.event.contract and license_.was_granted
                 for party in license_.must_acknowledge
             )
             if parties:

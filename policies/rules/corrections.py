@@ -39,7 +39,7 @@ from policies.rules.rule import broken, finding_of, rule
         "correction.dependents": "other events rest on entry {observed}: correct them first",
         "correction.later_movement": "the shipment was dispatched or delivered again after entry {observed}: "
         "correct that first",
-        "correction.moved_on": "devices of entry {observed} have moved on since: correct first what moved them",
+        "correction.moved_on": "devices of entry {observed} have moved on: correct first what moved them",
         "correction.cleared": "customs have cleared what left by entry {observed}: correct that first",
         "correction.signed_for": "what arrived by entry {observed} has been accepted: correct that first",
         "correction.license_used": "units are ordered or released under the license of entry {observed}: "

@@ -63,6 +63,8 @@ def _needed(case: Case, leaving: tuple[str, ...]) -> tuple[str, ...]:
     needed = {
         license_.authority
         for license_ in licenses
-        if license_ is not None and license_.contract == case.event.contract and license_.state not in ("revoked", "withdrawn")
+        if license_ is not None
+        and license_.contract == case.event.contract
+        and license_.state not in ("revoked", "withdrawn")
     }
     return tuple(party for party in leaving if party in needed)

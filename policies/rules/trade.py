@@ -160,9 +160,7 @@ def parties_known(case: Case, data: OrderPlaced | ShipmentRequested) -> Iterator
 def release_term(case: Case, data: ShipmentRequested) -> Iterator[Finding]:
     ends = data.ends(case.zone)
     if ends is not None and case.at >= ends:
-        yield broken(
-            case, "release_term.past", observed=case.recorded, limit=case.instant(ends), unit="time"
-        )
+        yield broken(case, "release_term.past", observed=case.recorded, limit=case.instant(ends), unit="time")
 
 
 _FREE: Final = frozenset({"known", "enrolled", "tested", "failed"})
@@ -206,7 +204,7 @@ def shipment_known(
     },
 )
 def release_stands(case: Case, data: ShipmentDispatched) -> Iterator[Finding]:
-    """What leaves, leaves under a release that stands: asked of the clock, whether or not the ledger has said so."""
+    """What leaves, leaves under a release that stands, whether or not a scheduler has said that it ended."""
     shipment = case.shipment(data.shipment)
     if shipment is None:
         return

@@ -99,8 +99,8 @@ OWN: Final[Mapping[str, str]] = {
     "does not ask for it.",
     "license.expiring": "License {license} ends at {ends_at}: reminder {step}.",
     "license.expired": "License {license} ended at {ended_at}: nothing more may be released under it.",
-    "shipment.expired": "The release {shipment} ended at {expired_at}: what had not left is free, and its share of "
-    "every cap is back.",
+    "shipment.expired": "The release {shipment} ended at {expired_at}: what had not left is free, and its "
+    "share of every cap is back.",
     "shipment.expired.serials": "Had not left: {names}.",
     "revocation.scoped": "The revocation of license {license}, entry {cause}, touches {orders_count} open "
     "orders, {released_count} shipments released and not dispatched, {in_transit_count} shipments in "
