@@ -56,7 +56,7 @@ def move(contract: str, moves: Iterable[Move], facts: Facts) -> tuple[Was, ...]:
 
 def remember(contract: str, shipment: str, movement: Movement, moves: Iterable[Move], facts: Facts) -> None:
     """Keep what an entry has replaced; also for the releases that hold what it moved under another number."""
-    for key in _concerned(contract, shipment, movement, moves, facts):
+    for key in concerned(contract, shipment, movement, moves, facts):
         known = facts.get(Movements, key) or Movements(contract=contract, shipment=key.partition("/")[2])
         facts.update(known, movements=(*known.movements, movement)[-MOVEMENTS_KEPT:])
 
@@ -70,16 +70,16 @@ def latest(contract: str, shipment: str, facts: Facts, *, index: int) -> Movemen
 
 def forget(contract: str, shipment: str, movement: Movement, moves: Iterable[Move], facts: Facts) -> bool:
     """The last movement is taken back; False, where a device was moved again under another number."""
-    concerned = [facts.get(Movements, key) for key in _concerned(contract, shipment, movement, moves, facts)]
-    if any(known is None or known.movements[-1:] != (movement,) for known in concerned):
+    kept = [facts.get(Movements, key) for key in concerned(contract, shipment, movement, moves, facts)]
+    if any(known is None or known.movements[-1:] != (movement,) for known in kept):
         return False
-    for known in concerned:
+    for known in kept:
         assert known is not None, "asked just now"
         facts.update(known, movements=known.movements[:-1])
     return True
 
 
-def _concerned(
+def concerned(
     contract: str, shipment: str, movement: Movement, moves: Iterable[Move], facts: Facts
 ) -> Iterable[str]:
     """Keys of the shipment that was named, and of those that hold the devices that were moved."""

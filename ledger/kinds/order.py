@@ -78,11 +78,12 @@ class OrderPlaced(Kind, kind="order.placed"):
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:
         order = facts.get(Order, f"{event.contract}/{self.order}")
-        if order is None or order.state == "cancelled":
+        if order is None:
             return None
         if order.released:
             return "correction.dependents"
-        _close(order, facts)
+        if order.state != "cancelled":
+            _close(order, facts)
         return None
 
 

@@ -200,6 +200,18 @@ def term_key(contract: str, shipment: str) -> str:
     return duty_key(contract, LEDGER_PARTY, TERM, shipment)
 
 
+def term_keys(contract: str, serials: Iterable[str], facts: Facts) -> Iterable[Key]:
+    """The keys of the releases that hold these devices, and of when each ends."""
+    for serial in serials:
+        device = facts.peek(Device, serial)
+        if device is None or device.contract != contract or device.shipment is None:
+            continue
+        yield Shipment.name, device.shipment
+        shipment = facts.peek(Shipment, device.shipment)
+        if shipment is not None and shipment.expires_at is not None:
+            yield Duty.name, term_key(contract, shipment.shipment)
+
+
 def run_term(shipment: Shipment, facts: Facts, *, index: int) -> None:
     """Let the clock take back what has not left by the end of the release, where it has one."""
     if shipment.expires_at is None:
@@ -229,9 +241,11 @@ def stop_term(shipment: Shipment, facts: Facts, *, index: int | None = None) -> 
         facts.update(duty, state="met", next=None, met=index)
 
 
-def reopen_term(shipment: Shipment, facts: Facts) -> None:
-    """Something is there again that the clock must take back, if its day has not come late already."""
-    duty = None if shipment.expires_at is None else facts.get(Duty, term_key(*_names(shipment)))
+def reopen_term(shipment: Shipment | None, facts: Facts) -> None:
+    """Something is there again that the clock must take back: at once, where its last day is over."""
+    if shipment is None or shipment.expires_at is None or not shipment.stands:
+        return
+    duty = facts.get(Duty, term_key(*_names(shipment)))
     if duty is not None:
         facts.update(duty, state="open", next=duty.due, met=None)
 

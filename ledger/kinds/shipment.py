@@ -30,6 +30,7 @@ from ledger.kinds.device import AT_HOME
 from ledger.kinds.license import Day
 from ledger.kinds.movement import (
     Move,
+    concerned,
     forget,
     latest,
     move,
@@ -52,6 +53,7 @@ from ledger.kinds.release import (
     stop_term,
     take_back,
     term_key,
+    term_keys,
 )
 from ledger.values import (
     SSCC,
@@ -241,6 +243,11 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
         if shipment is not None and shipment.taken_back:
             yield from counter_keys(shipment, facts)
 
+    def undo_reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        yield from self.reads(event, facts)
+        yield from ending_keys(event.contract, self.shipment, facts)
+        yield from term_keys(event.contract, self.serials, facts)
+
     @property
     def _moves(self) -> tuple[Move, ...]:
         return (Move(self.serials, "released", "in_transit"),)
@@ -307,6 +314,8 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
             return "correction.cleared"
         if not forget(event.contract, self.shipment, movement, self._moves, facts):
             return "correction.later_movement"
+        for held_by in concerned(event.contract, self.shipment, movement, self._moves, facts):
+            reopen_term(facts.get(Shipment, held_by), facts)
         move_back(self._moves, movement, facts)
         if shipment is not None:
             self._move_back(shipment, movement, facts)
@@ -329,8 +338,8 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
         )
         ended: Literal["cancelled", "expired"] = "expired" if movement.state == "expired" else "cancelled"
         take_back(before, facts, movement.retaken, ended=ended)
-        if movement.state not in ("cancelled", "expired"):
-            reopen_term(shipment, facts)
+        if not held_of(before, facts):
+            stop_term(before, facts)
 
 
 class DeliveryReceived(Kind, kind="delivery.received"):

@@ -290,6 +290,9 @@ dispatches = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(st.lists(dispatches, max_size=12))
 @example([("wait", 2), ("dispatch all", "S1"), ("correct", 1)])
+@example([("dispatch", "S2", SERIALS[:1]), ("give back", "S1"), ("correct", 2), ("wait", 2)])
+@example([("cancel", "B"), ("correct", 4)])
+@example([("give back", "S2"), ("dispatch all", "S2"), ("restart",), ("correct", 1)])
 def test_quota_comes_back_for_what_never_left_and_for_nothing_else(steps: list[Step]) -> None:
     """Two releases stand, and one of them ends by itself: what leaves, late or in error, is counted once."""
     told([*LED_IN, *steps])
