@@ -129,11 +129,11 @@ def _ownership_reads(event: Event, facts: Facts, parameters: OwnershipLimits) ->
 def ownership(case: Case, parameters: OwnershipLimits) -> Found:
     """Listed holders must not own a party together, nor may it be run from where it must not be.
 
-    Asked of consignee and end user, and of the receiver of a transfer. The shares of all listed holders
-    add up. What the party says of itself and what the exporter or an authority says are each looked at,
-    and the gravest counts. The rule on listed holders can be in force at some times and suspended at others:
-    that of 50 % was suspended from 2025-11-10 to 2026-11-09. Headquarters and ultimate parent count
-    wherever the entity itself is (guidance of 2026-05-31).
+    Asked of consignee and end user and every buyer of the contract, and of the receiver of a transfer. The
+    shares of all listed holders add up. What the party says of itself and what the exporter or an authority
+    says are each looked at, and the gravest counts. The rule on listed holders can be in force at some times
+    and suspended at others: that of 50 % was suspended from 2025-11-10 to 2026-11-09. Headquarters and
+    ultimate parent count wherever the entity itself is (guidance of 2026-05-31).
     """
     parties = parties_of(case.event, case.facts)
     affiliates = parameters.percent is not None and _in_force(case, parameters)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from ledger.event import Event
-from ledger.facts import Facts, Key, Order, Purchases, Screened, Screening, Statements
+from ledger.facts import Contract, Facts, Key, Order, Purchases, Screened, Screening, Statements
 from ledger.facts.screening import PURCHASE_DAYS_KEPT
 from ledger.kinds.order import OrderAmended, OrderPlaced
 from ledger.kinds.shipment import ShipmentRequested
@@ -37,8 +37,8 @@ class EndUserStatement(Parameters):
         MORE,
         Field(
             ge=1,
-            le=PURCHASE_DAYS_KEPT,
-            description="Orders of one end user placed within so many days, today's included, add up.",
+            lt=PURCHASE_DAYS_KEPT,
+            description="Orders of one end user add up that were placed today or on the so many days before.",
         ),
     ] = 30
 
@@ -87,9 +87,10 @@ def end_user_statement(case: Case, parameters: EndUserStatement) -> Found:
     """Above a value, a statement of the end user must be on file that has not expired.
 
     The orders of one end user that were placed within some days add up, so that none is split to stay
-    below: counted by the day of recording in the contract's zone, amended orders with their new value,
-    cancelled ones with what they released. The order itself counts whole, however long ago it was placed. The
-    last day of a statement ends at 24:00 in the contract's zone. Statements above USD 50,000: 15 CFR 748.11.
+    below: counted by the day of recording in the contract's zone (30 days: 1 to 31 March), amended orders
+    with their new value, cancelled ones with what they released. The order itself counts whole, however long
+    ago it was placed. The last day of a statement ends at 24:00 in the contract's zone. Statements above
+    USD 50,000: 15 CFR 748.11.
     """
     asked = _asked(case)
     if asked is None:
@@ -146,7 +147,7 @@ def _asked(case: Case) -> _Asked | None:
 def _bought(case: Case, end_user: str, days: int, currency: str) -> Decimal:
     """What the orders placed within so many days are worth."""
     purchases = case.facts.get(Purchases, f"{case.event.contract}/{end_user}")
-    first = day_of(case.at, case.zone) - timedelta(days=days - 1)
+    first = day_of(case.at, case.zone) - timedelta(days=days)
     return Decimal(0) if purchases is None else purchases.since(first, currency)
 
 
@@ -154,10 +155,14 @@ def _bought(case: Case, end_user: str, days: int, currency: str) -> Decimal:
 
 
 def parties_of(event: Event, facts: Facts) -> tuple[str, ...]:
-    """All that the request is for or goes through, none twice, as far as its order is loaded."""
+    """All that the request is for or goes through, none twice, as far as its order is loaded.
+
+    Whoever buys under the contract is among them: an order names no buyer of its own.
+    """
     data, order = event.data, _order(event, facts)
     if isinstance(data, TransferRequested):
         return (data.to.party,)
+    contract = facts.peek(Contract, event.contract)
     named: list[str] = []
     if isinstance(data, OrderPlaced | ShipmentRequested):
         named += (data.consignee, data.end_user)
@@ -165,7 +170,8 @@ def parties_of(event: Event, facts: Facts) -> tuple[str, ...]:
         named += (data.consignee or order.consignee, order.end_user)
     if isinstance(data, ShipmentRequested):
         named.append(data.forwarder)
-    return tuple(dict.fromkeys(named))
+    buyers = contract.holders("buyer") if named and contract is not None else ()
+    return tuple(dict.fromkeys((*named, *buyers)))
 
 
 # --- 17 -------------------------------------------------------------------------------------------
@@ -235,10 +241,11 @@ def _screening_reads(event: Event, facts: Facts, parameters: ScreeningClear) -> 
 def screening_clear(case: Case, parameters: ScreeningClear) -> Found:
     """Every party of the request must have been compared with the lists of restricted parties.
 
-    Of each party the latest screening counts: consignee, end user and forwarder; of a transfer the
-    receiver. A candidate from the score on is a hit, whatever its verdict, unless a reviewer found it a
-    false positive; a verdict of hit is one at any score. A list must have been retrieved within the age
-    given, and the screening must not have expired. That lists change daily is why their age counts.
+    Of each party the latest screening counts: consignee, end user, forwarder, and every buyer of the
+    contract; of a transfer the receiver. A candidate from the score on is a hit, whatever its verdict,
+    unless a reviewer found it a false positive; a verdict of hit is one at any score. A list must have been
+    retrieved within the age given, and the screening must not have expired. That lists change daily is why
+    their age counts.
     """
     parties = parties_of(case.event, case.facts)
     if not parties:

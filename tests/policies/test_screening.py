@@ -78,9 +78,9 @@ def test_orders_of_one_buyer_within_30_days_add_up() -> None:
     decision = bench.ask("order.placed", order="PO-2", units=1, at="2027-03-30T12:00:00Z")
     assert finding(decision, "end_user_statement").observed == "54000.00"
     assert decision.outcome == "denied"
-    # The first was placed on the 1st; the 31st is the first day that no longer looks back to it.
-    assert bench.ask("order.placed", order="PO-2", units=1, at="2027-03-31T03:59:59Z").denied
-    assert bench.ask("order.placed", order="PO-2", units=1, at="2027-03-31T04:00:00Z").outcome == "accepted"
+    # The first was placed on the 1st; the 31st still looks back to it, for they are less than 30 days apart.
+    assert bench.ask("order.placed", order="PO-2", units=1, at="2027-04-01T03:59:59Z").denied
+    assert bench.ask("order.placed", order="PO-2", units=1, at="2027-04-01T04:00:00Z").outcome == "accepted"
 
 
 def test_an_order_that_was_cancelled_adds_what_it_released() -> None:
@@ -152,7 +152,7 @@ def test_the_window_sums_what_was_placed_within_it(orders: list[tuple[int, int]]
         at = datetime(2027, 3, 1, 12, tzinfo=UTC) + timedelta(days=days)
         decision = bench.say("order.placed", order=f"PO-{number}", units=units, at=at.isoformat())
         placed.append((at.date(), units))
-        within = sum(u for day, u in placed if day > at.date() - timedelta(days=30))
+        within = sum(u for day, u in placed if day >= at.date() - timedelta(days=30))
         assert Decimal(str(finding(decision, "end_user_statement").observed)) == 27_000 * within
     kept = bench.fact(Purchases, f"{CONTRACT}/{BUYER}").days
     assert len({one.day for one in kept}) == len(kept) <= 92
@@ -235,6 +235,25 @@ def test_every_party_of_a_shipment_is_screened() -> None:
     )  # fmt: skip
     screen(bench, FORWARDER)
     assert bench.ask("shipment.requested").outcome == "accepted"
+
+
+@pytest.mark.parametrize("kind", ["order.placed", "order.amended", "shipment.requested"])
+def test_whoever_buys_is_screened_whoever_receives(kind: str) -> None:
+    """An order names consignee and end user; the buyer may be another, and is a party to it all the same."""
+    bench = bound({**FRESH, "at": [kind]})
+    buyer = {"party": "lotus-trading", "roles": ["buyer"], "name": "Lotus Trading", "country": "HK"}
+    bench.accepted("contract.amended", parties=[buyer], parties_removed=[])
+    screen(bench, BUYER, FORWARDER)
+    if kind != "order.placed":
+        bench.order(10)
+    said = {"serials": serials(1)} if kind == "shipment.requested" else {}
+    decision = bench.ask(kind, **said)
+    assert (codes(decision), finding(decision, "screening_clear").subjects) == (
+        ["screening_clear.missing"],
+        ("lotus-trading",),
+    )
+    screen(bench, "lotus-trading")
+    assert not bench.ask(kind, **said).denied
 
 
 def test_of_a_transfer_and_an_amendment_too() -> None:
