@@ -39,6 +39,8 @@ class Contract(Fact):
     policies: tuple[PolicyRef, ...] = ()
     opened: int
     """Index of the entry that opened it."""
+    countries: tuple[str, ...] = ()
+    """Of `sites`, in their order."""
     signed: tuple[str, ...] = ()
     """The kinds of event, and groups such as `license.*`, that must be signed."""
 
@@ -51,6 +53,10 @@ class Contract(Fact):
             if known.party == party:
                 return known.roles
         return ()
+
+    def country_of(self, site: str) -> str | None:
+        """Where a site of the contract is."""
+        return next((c for s, c in zip(self.sites, self.countries, strict=True) if s == site), None)
 
     def holders(self, role: str) -> tuple[str, ...]:
         """The parties that have a role, in the order in which the contract names them."""

@@ -126,7 +126,7 @@ class Shipment(Fact):
     exporter: str | None = None
     """Who asked for the release."""
     country: str | None = None
-    """Where it is destined."""
+    """Where it is destined, as the contract has the site."""
     approval: str | None = None
     """The approval to import that it draws on."""
     cleared: int = 0
@@ -153,6 +153,11 @@ class Shipment(Fact):
     def stands(self) -> bool:
         """It was neither cancelled nor has it expired: its devices were released."""
         return self.state not in ("cancelled", "expired")
+
+    @property
+    def delivered(self) -> bool:
+        """A delivery has told of some of it."""
+        return bool(self.received or self.damaged or self.missing)
 
     @property
     def open(self) -> bool:

@@ -140,6 +140,7 @@ class ContractOpened(Kind, kind="contract.opened", version=1):
                 parties=tuple(map(_known, self.parties)),
                 licenses=self.licenses,
                 sites=tuple(site.site for site in self.sites),
+                countries=tuple(site.country for site in self.sites),
                 opened=index,
                 signed=self.demands,
             )
@@ -225,13 +226,16 @@ class ContractAmended(Kind, kind="contract.amended"):
         """The contract as it is afterwards."""
         parties = {p.party: p for p in contract.parties if p.party not in self.parties_removed}
         parties |= {p.party: _known(p) for p in self.parties}
-        sites = dict.fromkeys((*contract.sites, *(site.site for site in self.sites)))
+        sites = dict(zip(contract.sites, contract.countries, strict=True))
+        sites |= {site.site: site.country for site in self.sites}
+        kept = {site: country for site, country in sites.items() if site not in self.sites_removed}
         return replace(
             contract,
             title=self.title or contract.title,
             parties=tuple(parties.values()),
             licenses=tuple(dict.fromkeys((*contract.licenses, *self.licenses))),
-            sites=tuple(site for site in sites if site not in self.sites_removed),
+            sites=tuple(kept),
+            countries=tuple(kept.values()),
             signed=tuple(dict.fromkeys((*contract.signed, *self.signed))),
         )
 

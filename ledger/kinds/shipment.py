@@ -137,6 +137,11 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
         if self.valid_until is not None:
             yield Duty.name, term_key(event.contract, self.shipment)
 
+    def destined(self, contract: Contract | None) -> str:
+        """The country that it goes to: that of the site, where the contract knows it."""
+        known = None if contract is None else contract.country_of(self.destination.site)
+        return known or self.destination.country
+
     def ends(self, zone: str) -> datetime | None:
         """The first instant at which it no longer stands, where it says when."""
         return None if self.valid_until is None else midnight(self.valid_until + timedelta(days=1), zone)
@@ -157,7 +162,7 @@ class ShipmentRequested(Kind, kind="shipment.requested"):
             released=index,
             released_at=at,
             exporter=event.actor.party,
-            country=self.destination.country,
+            country=self.destined(contract),
             approval=self.approval,
             expires_at=self.ends(contract.zone if contract else "UTC"),
         )

@@ -110,12 +110,13 @@ def us_ratio_cap(case: Case, parameters: UsRatioCap) -> Found:
     """What an exporter releases of a product to these countries stays within a share of its supply at home.
 
     Counted are all releases of the product that stand, of that exporter in every contract of the
-    log. The limit is the percentage of the latest baseline, without its fraction. Aggregate shipments
-    to China and Macau may be at most 50 % of those to end users in the United States (91 FR 1684),
-    which is read as aggregate TPP.
+    log, by the country in which the contract has the site, else by the one that the release states.
+    The limit is the percentage of the latest baseline, without its fraction. Aggregate shipments to
+    China and Macau may be at most 50 % of those to end users in the United States (91 FR 1684), which
+    is read as aggregate TPP.
     """
     data = case.data
-    if not isinstance(data, ShipmentRequested) or data.destination.country not in parameters.countries:
+    if not isinstance(data, ShipmentRequested) or data.destined(case.contract) not in parameters.countries:
         return NOT_APPLICABLE
     key = exports_key(case.event.actor.party, data.sku)
     supply = case.facts.get(Supply, key)
@@ -320,7 +321,9 @@ def import_approved(case: Case, parameters: ImportApproved) -> Found:
     """
     data = case.data
     if isinstance(data, ShipmentRequested):
-        asked = _Import(data.approval, data.sku, data.destination.country, data.end_user, len(data.serials))
+        asked = _Import(
+            data.approval, data.sku, data.destined(case.contract), data.end_user, len(data.serials)
+        )
         return _imported(case, asked, parameters)
     if isinstance(data, CustomsCleared):
         shipment = case.shipment(data.shipment)

@@ -10,7 +10,18 @@ from pydantic import Field
 
 from ledger.decision import SUBJECTS_MAX, Verdict
 from ledger.event import Event
-from ledger.facts import Contract, Duty, Facts, Inspection, Invoice, Key, License, RevenueAccount, Rma
+from ledger.facts import (
+    Contract,
+    Duty,
+    Facts,
+    Inspection,
+    Invoice,
+    Key,
+    License,
+    RevenueAccount,
+    Rma,
+    Shipment,
+)
 from ledger.kinds.inspection import IncidentReported, InspectionCompleted, InspectionRequested
 from ledger.kinds.payment import InvoiceIssued
 from ledger.kinds.rma import RmaReplaced
@@ -150,7 +161,9 @@ class IncidentWithin(Parameters):
 class IncidentReport(Obligation[IncidentWithin], name="incident_report"):
     """A loss must be reported: what was missing at a delivery, and a device that was lost.
 
-    An incident that names the shipment, or the device, meets it.
+    Missing is what the delivery says is, and what had left and is not among what has come: silence about a
+    device is no word that it has arrived. An incident that names the shipment, or the device, meets it;
+    of a shipment also the delivery that brings all that was missing.
     """
 
     number = 34
@@ -163,25 +176,38 @@ class IncidentReport(Obligation[IncidentWithin], name="incident_report"):
         return _lost(event)
 
     def changes(self, case: Case, parameters: IncidentWithin) -> Iterable[Change]:
-        lost = _lost(case.event)
-        if not lost:
-            return
-        if isinstance(case.data, IncidentReported):
-            yield Meets(lost)
+        subjects = _lost(case.event)
+        data = case.data
+        if isinstance(data, DeliveryReceived):
+            shipment = case.shipment(data.shipment)
+            missing = () if shipment is None else _not_come(shipment, data)
+            # Of what was missing already, a later part of the shipment says nothing new.
+            if data.missing or (missing and shipment is not None and not shipment.delivered):
+                yield Opens(subjects, later(case.at, parameters.within, case.zone))
+            elif not missing:
+                yield Meets(subjects)
+        elif isinstance(data, IncidentReported):
+            yield Meets(subjects)
         else:
-            yield Opens(lost, later(case.at, parameters.within, case.zone))
+            yield Opens(subjects, later(case.at, parameters.within, case.zone))
 
 
 def _lost(event: Event) -> tuple[str, ...]:
     data = event.data
     if isinstance(data, DeliveryReceived):
-        return (f"shipment/{data.shipment}",) if data.missing else ()
+        return (f"shipment/{data.shipment}",)
     if isinstance(data, DeviceLost):
         return tuple(f"device/{serial}" for serial in data.speaks_of())
     if isinstance(data, IncidentReported):
         shipments = () if data.shipment is None else (f"shipment/{data.shipment}",)
         return (*shipments, *(f"device/{serial}" for serial in data.serials))
     return ()
+
+
+def _not_come(shipment: Shipment, data: DeliveryReceived) -> frozenset[str]:
+    """What had left with the shipment and has not arrived by this delivery."""
+    arrived = {*shipment.received, *shipment.damaged, *data.received, *data.damaged}
+    return frozenset(shipment.dispatched) - arrived
 
 
 # --- 36 -------------------------------------------------------------------------------------------

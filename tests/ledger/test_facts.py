@@ -185,7 +185,8 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         ),
         '{"contract":"c","title":"t","zone":"UTC","parties":[{"party":"acme","roles":["exporter"],'
         '"country":"US"}],"licenses":["D-1"],"sites":[],"policies":[{"policy":"p","version":1,'
-        '"sha256":"5e","begins":"2027-03-01T12:00:00Z","mode":"enforce"}],"opened":1,"signed":["license.*"]}',
+        '"sha256":"5e","begins":"2027-03-01T12:00:00Z","mode":"enforce"}],"opened":1,'
+        '"countries":[],"signed":["license.*"]}',
     ),
     "policy": (
         Policy(sha256="5e", policy="p", version=1, text="a: б\n"),

@@ -198,6 +198,25 @@ def test_a_loss_is_reported_within_three_days() -> None:
     assert (kind, said["about"]) == ("obligation.breached", ["shipment/SH-1"])
 
 
+@pytest.mark.parametrize("rest", [None, "2027-03-03T00:00:00Z", "2027-03-05T00:00:00Z"])
+def test_what_a_delivery_does_not_speak_of_is_missing_until_it_comes(rest: str | None) -> None:
+    bench = bench_with(obliged("incident_report", within="PT72H"))
+    bench.accepted("order.placed", units=3)
+    bench.release(serials(3))
+    bench.dispatch(serials(3))
+    bench.receive(serials(1), at="2027-03-01T00:00:00Z")
+    bench.receive(["SN000002"], at="2027-03-02T00:00:00Z")
+    if rest == "2027-03-03T00:00:00Z":
+        bench.receive(["SN000003"], at=rest)
+        assert ticked(bench, "2027-12-01T00:00:00Z") == []
+        return
+    [(kind, said)] = ticked(bench, "2027-03-04T00:00:00Z")
+    assert (kind, said["about"]) == ("obligation.breached", ["shipment/SH-1"])
+    if rest is not None:
+        bench.receive(["SN000003"], at=rest)
+        assert bench.spoken[-1] == "obligation.satisfied"
+
+
 def test_an_incident_that_names_the_shipment_meets_it() -> None:
     bench = bench_with(obliged("incident_report", within="PT72H"))
     bench.accepted("order.placed", units=3)
