@@ -167,7 +167,7 @@ def _parse_decimal(text: object) -> Decimal:
     if isinstance(text, Decimal):
         return text
     if not isinstance(text, str) or not _DECIMAL.fullmatch(text):
-        raise ValueError('must be a decimal in a string, such as "27000.00"')
+        raise ValueError('must be a decimal in a string, such as "27000.00" or "0.25"')
     return Decimal(text)
 
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 
 import ledger.kinds  # noqa: F401 - declares every kind
 from ledger.decision import Action, StepAction
@@ -151,6 +151,18 @@ def _office(approval: str) -> str:
     return approval
 
 
+def _elsewhere(names: tuple[str, ...], what: str) -> BeforeValidator:
+    """Refuse a name that is known in another list, and say which."""
+
+    def validate(name: object) -> object:
+        if isinstance(name, str) and name in names:
+            raise ValueError(f"{name} is {what}")
+        return name
+
+    # Of validators before, the one that is written last is asked first: it would call the name unknown.
+    return BeforeValidator(validate)
+
+
 def _language(number: int) -> int:
     if number != LANGUAGE:
         raise ValueError(f"is {number}, must be {LANGUAGE}")
@@ -183,7 +195,11 @@ class _Frame(Value):
     """What every condition says, whatever its parameters."""
 
     id: ConditionId
-    uses: Annotated[str, one_of("a condition", tuple(sorted(CONDITIONS)))]
+    uses: Annotated[
+        str,
+        one_of("a condition", tuple(sorted(CONDITIONS))),
+        _elsewhere(tuple(OBLIGATIONS), "an obligation, which stands under obligations"),
+    ]
     at: Many[Annotated[str, one_of("a kind of event", tuple(sorted({k for k, _ in KINDS})))]]
     clock: str | None = None
     action: Annotated[Action, one_of("an action", _ACTIONS)]
@@ -201,7 +217,11 @@ class _ObligationFrame(Value):
     """What every obligation says, whatever its parameters."""
 
     id: ConditionId
-    uses: Annotated[str, one_of("an obligation", tuple(sorted(OBLIGATIONS)))]
+    uses: Annotated[
+        str,
+        one_of("an obligation", tuple(sorted(OBLIGATIONS))),
+        _elsewhere(tuple(CONDITIONS), "a condition, which stands under conditions"),
+    ]
     clause: Text
     grace: Duration = timedelta(0)
     steps: Many[_Step] = (_Step(after=timedelta(0), action="flag"),)
@@ -409,6 +429,9 @@ def _obligation(value: dict[str, Any], path: Path, tree: Tree, faults: list[Faul
 
 V = TypeVar("V", bound=Value)
 
+_WRITTEN = re.compile(r"[0-9][0-9,.' ]*")
+"""A number, as people write it."""
+
 _WORDS = {
     "missing": "is missing",
     "string_type": "must be text; put it in quotes",
@@ -416,8 +439,8 @@ _WORDS = {
     "bool_type": "must be true or false",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
-    "dict_type": "must be an object",
-    "model_type": "must be an object",
+    "dict_type": "must be an object: names and values, indented or in { }",
+    "model_type": "must be an object: names and values, indented or in { }",
     "too_short": "must not be empty",
 }
 
@@ -447,6 +470,8 @@ def checked(
                 words = found["msg"].removeprefix("Value error, ")
             else:
                 words = f"{name} {_WORDS.get(found['type']) or _must(found['msg'])}"
+                if found["type"] == "int_type" and _WRITTEN.fullmatch(str(found["input"])):
+                    words += ", written without quotes, commas or spaces"
             place = (*path, *below)
             faults.append(tree.fault(place, words, at_key=found["type"] == "extra_forbidden"))
     return None
@@ -492,4 +517,6 @@ def _models_in(annotation: object) -> Iterator[type[Value]]:
 def _must(words: str) -> str:
     """ "Input should be ..." as we say it."""
     words = words.replace(" after validation", "")
+    if " should match pattern '^[a-z]" in words:
+        return "must begin with a small letter, and hold small letters, digits and hyphens, no spaces"
     return "must" + words.partition(" should")[2] if " should " in words else f"is wrong: {words}"

@@ -95,14 +95,43 @@ def read(text: str) -> Tree:
         # Events come one by one, so that depth is refused before the scanner suffers from it.
         return _Reader(YAML(typ="safe", pure=True).parse(text)).document()
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{Place(mark.line + 1, mark.column + 1)}: " if mark else ""
-        words = ", ".join(w for w in (error.context, error.problem) if w)
-        raise PolicyDocumentError(Fault("", f"{place}is not YAML: {words}")) from None
-    except YAMLError:
-        raise PolicyDocumentError(
-            Fault("", "is not YAML: it holds a character that YAML does not allow")
-        ) from None
+        raise PolicyDocumentError(Fault("", _not_yaml(error))) from None
+    except YAMLError as error:
+        at = getattr(error, "position", None)
+        place = "" if at is None else f"{_place_in(text, at)}: "
+        words = "is not YAML: it holds a character that YAML does not allow"
+        raise PolicyDocumentError(Fault("", f"{place}{words}")) from None
+
+
+_QUOTE: Final = "is meant as text, write it in quotes"
+_SCANNED: Final = (
+    # What the scanner says, and what whoever wrote the document must know.
+    ("found character '\\t'", "a tab stands where spaces must"),
+    ("mapping values are not allowed", f"a colon begins a value here; where it {_QUOTE}"),
+    ("that cannot start any token", f"a value cannot begin with this character; where it {_QUOTE}"),
+    ("<block end>", "this line is not indented as those before it that belong with it"),
+    ("expected ',' or '}'", "the { before it is not closed"),
+    ("expected ',' or ']'", "the [ before it is not closed"),
+    ("found unexpected end of stream", "the quotes before it are not closed"),
+    ("could not find expected ':'", "a key has no colon and no value after it"),
+)
+"""By what stands in the scanner's words; what is not here is told in its own."""
+
+
+def _not_yaml(error: MarkedYAMLError) -> str:
+    said = ", ".join(words for words in (error.context, error.problem) if words)
+    words = next((ours for theirs, ours in _SCANNED if theirs in said), said)
+    mark = error.problem_mark or error.context_mark
+    opened = error.context_mark
+    if opened is not None and words.endswith("not closed"):
+        words += f", which stands at {Place(opened.line + 1, opened.column + 1)}"
+    place = f"{Place(mark.line + 1, mark.column + 1)}: " if mark else ""
+    return f"{place}is not YAML: {words}"
+
+
+def _place_in(text: str, position: int) -> Place:
+    before = text[:position]
+    return Place(before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1)
 
 
 class _Reader:
@@ -161,7 +190,11 @@ class _Reader:
                 first = self._tree.keys[below]
                 raise _refused(event, below, f"{key[:80]} stands twice, first on line {first.line}")
             self._tree.keys[below] = _place(event)
-            value[key] = self._node(self._next(), below, room - 1)
+            following = self._next()
+            if isinstance(following, ScalarEvent) and following.style is None and not following.value:
+                # The scanner finds nothing at the next thing that there is, lines below.
+                raise _refused(event, below, f"{key[:80]} is empty; leave the key out, or write a value")
+            value[key] = self._node(following, below, room - 1)
         return value
 
     def _sequence(self, path: Path, room: int) -> list[object]:
@@ -181,6 +214,8 @@ def _scalar(event: ScalarEvent, path: Path) -> str | int | bool:
         raise _refused(event, path, "is empty; leave the key out, or write a value")
     if _INTEGER.fullmatch(text) and text != "-0":
         return int(text)
+    if re.fullmatch(r"-?[1-9][0-9]{16,}", text):
+        raise _refused(event, path, f"{text[:40]} is too large a number: at most 16 digits")
     if _NUMBER.fullmatch(text):
         raise _refused(
             event,

@@ -23,6 +23,10 @@ from policies.document import HOLDABLE, PolicyDocument
 
 def check(document: PolicyDocument) -> Iterator[Found]:
     yield from _twice(document.approvals, ("approvals",), ())
+    # A name without a place is one offset for ever, or a country's of long ago.
+    if "/" not in document.zone and document.zone != "UTC":
+        words = f"zone is {document.zone}, which may know no daylight saving: name a place, America/New_York"
+        yield Found("remark", ("zone",), (), words)
     transition = document.transition
     if transition is not None and transition.open_orders is None and transition.reacknowledge is None:
         yield Found("remark", ("transition",), (), "transition is empty, so it says nothing")

@@ -177,7 +177,16 @@ def test_a_number_that_is_not_plain_and_whole_must_be_in_quotes(number: str) -> 
         ("a: 1\n---\nb: 2", "line 2, column 1: a second document begins"),
         ("a: 1\na: 2", "line 2, column 1: a stands twice, first on line 1"),
         ('{"a": 1, "\\u0061": 2}', "a stands twice, first on line 1"),
-        ("a:\nb: 2", "line 2, column 1: is empty"),
+        ("a:\nb: 2", "line 1, column 1: a is empty"),
+        ("a: #2 of part 748\n\nb: 2", "line 1, column 1: a is empty"),
+        ("a: Supplement No. 2: part 748", "where it is meant as text, write it in quotes"),
+        ("a: %25", "line 1, column 4: is not YAML: a value cannot begin with this character"),
+        ("a:\n\tb: 2", "line 2, column 1: is not YAML: a tab stands where spaces must"),
+        ("a:\n  - b: 1\n    c: 2\n   d: 3", "line 4, column 4: is not YAML: this line is not indented as"),
+        ("a: {b: 1\nc: 2", "the { before it is not closed, which stands at line 1, column 4"),
+        ("a: \"b\n", "the quotes before it are not closed"),
+        ("a: b\nc: d\u0007e", "line 2, column 5: is not YAML: it holds a character"),
+        ("a: 99999999999999999", "is too large a number: at most 16 digits"),
         ("a: null", "line 1, column 4: is empty"),
         ("a: ~", "is empty"),
         ("? [a]\n: b", "a key must be text"),
@@ -251,7 +260,15 @@ def test_sixteen_levels_are_allowed() -> None:
         ),
         (
             "{from: license.quantity}", "'10'", "/conditions/0/limit",
-            "line 11, column 12: limit must be a whole number",
+            "line 11, column 12: limit must be a whole number, written without quotes, commas or spaces",
+        ),
+        (
+            "{from: license.quantity}", "10,000", "/conditions/0/limit",
+            "line 11, column 12: limit must be a whole number, written without quotes, commas or spaces",
+        ),
+        (
+            "quantity_cap", "attestation_heartbeat", "/conditions/0/uses",
+            "line 9, column 11: attestation_heartbeat is an obligation, which stands under obligations",
         ),
         (
             "action: deny", "action: denny", "/conditions/0/action",
@@ -263,7 +280,8 @@ def test_sixteen_levels_are_allowed() -> None:
         ),
         (
             "id: quantity", "id: Quantity cap", "/conditions/0/id",
-            "line 8, column 9: id must match pattern '^[a-z][a-z0-9_-]{0,62}$'",
+            "line 8, column 9: id must begin with a small letter, and hold small letters, digits and "
+            "hyphens, no spaces",
         ),
         (
             "action: deny", "action: deny\n    clock: occurred_at", "/conditions/0/clock",

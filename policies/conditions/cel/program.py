@@ -226,7 +226,10 @@ def _reason(message: str, expression: str, known: Mapping[str, Variable]) -> str
         return _at(line, column) + _unknown(name, known)
     if (overload := _NO_OVERLOAD.match(fault[3])) is not None:
         return f"{_at(line, column)}{spelled(overload[1])} does not take ({overload[2]})"
-    return f"{_at(line, column)}{fault[3].partition(' expecting {')[0][:200]}"
+    words = fault[3].partition(" expecting {")[0]
+    if "'<EOF>'" in words:
+        words = "Syntax error: the expression ends too early"
+    return f"{_at(line, column)}{words[:200]}"
 
 
 def _at(line: int, column: int) -> str:
