@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -195,21 +196,38 @@ def backtest(
 
 @policy_app.command()
 def affected(
-    index: Annotated[int, typer.Argument(help="Index of an entry.", min=0)],
+    entries: Annotated[
+        list[str], typer.Argument(metavar="INDEX...", help="Entries: 13, or 13-17 for those between too.")
+    ],
     log: Log = None,
     home: Home = None,
 ) -> None:
-    """List the decisions that would have been others, had an entry never been accepted."""
+    """List the decisions that would have been others, had none of the entries been accepted."""
     with (
         explained(),
         progress("judged") as advance,
         committed_log(log, settings_of(home), advance) as committed,
     ):
-        if index >= committed.size:
-            raise UnusableInput(f"there is no entry {index}, the log has {committed.size}")
-        found = list(analysis.affected(committed, index, progress=advance))
-    say(f"without entry {index}, {len(found):,} decisions would have been others")
+        indexes = sorted({index for named in entries for index in _indexes(named, committed.size)})
+        found = list(analysis.affected(committed, *indexes, progress=advance))
+    what = "entry" if len(indexes) == 1 else "entries"
+    one = len(found) == 1
+    words = f"decision{'' if one else 's'} would have been {'another' if one else 'others'}"
+    say(f"without {what} {', '.join(entries)}, {len(found):,} {words}")
     _say_changes(found)
+
+
+def _indexes(named: str, size: int) -> range:
+    """The entries that `13` or `13-17` names, each of which must be there."""
+    match = re.fullmatch(r"([0-9]{1,15})(?:-([0-9]{1,15}))?", named)
+    if match is None:
+        raise UnusableInput(f"{named[:40]} names no entries, must be an index such as 13, or 13-17")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first:
+        raise UnusableInput(f"{named} ends before it begins")
+    if last >= size:
+        raise UnusableInput(f"there is no entry {last}, the log has {size}")
+    return range(first, last + 1)
 
 
 @policy_app.command()

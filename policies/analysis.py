@@ -10,7 +10,7 @@ The log must be sound (`policies.replay`): here it is taken at its word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -294,17 +294,18 @@ def _note_flip(
         flips.append(change)
 
 
-def affected(log: Log, index: int, *, progress: Progress | None = None) -> Iterator[Change]:
-    """The decisions that would have been others, had entry `index` never been accepted.
+def affected(log: Log, *indexes: int, progress: Progress | None = None) -> Iterator[Change]:
+    """The decisions that would have been others, had none of these entries been accepted.
 
-    In outcome or in what failed; a number that moved is not told. Corrections of the entry itself are
-    left out. Entries after it are judged twice, those before it once.
+    In outcome or in what failed; a number that moved is not told. Corrections of the entries themselves
+    are left out. Entries after the first of them are judged twice, those before it once.
     """
+    mistaken = frozenset(indexes)
     recorded = History(Engine(), origin=log.origin)
     without: History | None = None
     for line, submission in _read(log, progress):
-        if line.index == index:
-            without = recorded.copy()
+        if line.index in mistaken:
+            without = without or recorded.copy()
             without.note("denied")
             _step(recorded, line, submission, log)
             continue
@@ -312,15 +313,20 @@ def affected(log: Log, index: int, *, progress: Progress | None = None) -> Itera
         if without is None:
             continue
         otherwise = _step(without, line, submission, log)
-        if submission is None or decided is None or otherwise is None or _corrects(submission.event, index):
+        if (
+            submission is None
+            or decided is None
+            or otherwise is None
+            or _corrects(submission.event, mistaken)
+        ):
             continue
         if (change := change_of(line, submission.event.kind, decided, otherwise)) is not None:
             yield change
 
 
-def _corrects(event: Event, index: int) -> bool:
+def _corrects(event: Event, mistaken: Collection[int]) -> bool:
     data = event.data
-    return isinstance(data, DeclaredInError) and any(one.index == index for one in data.mistakes)
+    return isinstance(data, DeclaredInError) and any(one.index in mistaken for one in data.mistakes)
 
 
 # --- what was never tried -------------------------------------------------------------------------

@@ -381,6 +381,15 @@ def test_what_an_entry_affects_is_listed() -> None:
         "without entry 13, 3 decisions would have been others\n"
         "  entry 14, shipment.requested: accepted → denied: levy fails\n"
     )
+    several = run("policy", "affected", "12", "13", "--log", GOLDEN)
+    assert several.out.startswith("without entries 12, 13, ")
+    assert "entry 14, shipment.requested: accepted → denied: " in several.out
+    ranged = [
+        run("policy", "affected", *named, "--log", GOLDEN).out for named in (["12-13"], ["12-13", "13"])
+    ]
+    assert {out.partition("\n")[2] for out in ranged} == {several.out.partition("\n")[2]}
+    for named, words in (("17-13", "ends before it begins"), ("x", "x names no entries, must be an index")):
+        assert words in run("policy", "affected", named, "--log", GOLDEN).err
     beyond = run("policy", "affected", "32", "--log", GOLDEN)
     assert (beyond.status, beyond.out) == (2, "")
     assert "there is no entry 32, the log has 32" in beyond.err

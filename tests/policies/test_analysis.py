@@ -194,6 +194,15 @@ def test_an_entry_on_which_nothing_rests_affects_nothing(log: ToldLog) -> None:
     assert list(affected(export_of(log), twice)) == []
 
 
+def test_what_several_entries_affect_is_what_rests_on_any_of_them(log: ToldLog) -> None:
+    order, levied = index_of(log, "order.placed"), index_of(log, "levy.settled")
+    export = export_of(log)
+    alone = [{c.index for c in affected(export_of(log), one)} for one in (order, levied)]
+    together = list(affected(export, order, levied))
+    assert {c.index for c in together} >= set.union(*alone) - {order, levied}
+    assert not {c.index for c in together} & {order, levied}
+
+
 def test_what_was_denied_affects_nothing(log: ToldLog) -> None:
     for index in range(len(log.entries)):
         if log.decision(index)["outcome"] == "denied":
