@@ -384,9 +384,8 @@ def test_what_an_entry_affects_is_listed() -> None:
     several = run("policy", "affected", "12", "13", "--log", GOLDEN)
     assert several.out.startswith("without entries 12, 13, ")
     assert "entry 14, shipment.requested: accepted → denied: " in several.out
-    ranged = [
-        run("policy", "affected", *named, "--log", GOLDEN).out for named in (["12-13"], ["12-13", "13"])
-    ]
+    both = (["12-13"], ["12-13", "13"])
+    ranged = [run("policy", "affected", *named, "--log", GOLDEN).out for named in both]
     assert {out.partition("\n")[2] for out in ranged} == {several.out.partition("\n")[2]}
     for named, words in (("17-13", "ends before it begins"), ("x", "x names no entries, must be an index")):
         assert words in run("policy", "affected", named, "--log", GOLDEN).err
