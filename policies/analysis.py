@@ -171,13 +171,17 @@ class Change:
     graver: tuple[str, ...]
     """Those that failed before, and now weigh more: a flag has become a refusal."""
     lighter: tuple[str, ...]
+    asks: tuple[str, ...]
+    """Conditions that now propose a suspension or revocation, and did not."""
+    asks_not: tuple[str, ...]
+    """Those that did, and no longer do."""
     why: tuple[str, ...]
-    """What fails now, or weighs more, in words."""
+    """What fails now, weighs more, or proposes more, in words."""
 
     @property
     def flips(self) -> bool:
-        """Whether the outcome is another, and not only the reasons."""
-        return self.before != self.after
+        """Whether the outcome is another, or, as of a fact that is flagged either way, what is proposed."""
+        return self.before != self.after or bool(self.asks or self.asks_not)
 
     def __str__(self) -> str:
         reasons = [
@@ -187,6 +191,8 @@ class Change:
                 (self.graver, "weighs more"),
                 (self.passes, "no longer fails"),
                 (self.lighter, "weighs less"),
+                (self.asks, "proposes to stop the license"),
+                (self.asks_not, "no longer proposes to stop the license"),
             )
             for name in names
         ]
@@ -201,22 +207,31 @@ def change_of(line: Line, kind: str, before: Decision, after: Decision) -> Chang
     passes = tuple(name for name in old if name not in new)
     graver = tuple(name for name, weight in new.items() if weight > old.get(name, weight))
     lighter = tuple(name for name, weight in new.items() if weight < old.get(name, weight))
-    if before.outcome == after.outcome and not (fails or passes or graver or lighter):
+    asked, asks = _asking(before), _asking(after)
+    more = tuple(name for name in asks if name not in asked)
+    less = tuple(name for name in asked if name not in asks)
+    if before.outcome == after.outcome and not (fails or passes or graver or lighter or more or less):
         return None
     value = after.value()
     failed = [
         finding
         for finding in value["conditions"]
-        if finding["result"] in ("fail", "error") and finding["id"] in (*fails, *graver)
+        if finding["result"] in ("fail", "error") and finding["id"] in (*fails, *graver, *more)
     ]
     why = explain({**value, "conditions": failed})
     return Change(
         line.index, kind, line.contract, before.outcome, after.outcome, fails, passes, graver, lighter,
-        tuple(why),
+        more, less, tuple(why),
     )  # fmt: skip
 
 
 _GRAVITY = {"shadow": 0, "accepted": 0, "flag": 1, "hold": 2, "deny": 3}
+
+
+def _asking(decision: Decision) -> tuple[str, ...]:
+    """The conditions that propose to stop a license."""
+    stops = (p.condition for p in decision.proposals if p.propose in ("suspension", "revocation"))
+    return tuple(dict.fromkeys(stops))
 
 
 def _weights(decision: Decision) -> dict[str, int]:

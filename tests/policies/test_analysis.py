@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from ledger.decision import Decision
 from ledger.event import Submission, submission_of
 from ledger.values import parse_timestamp
-from policies.analysis import Change, affected, backtest, coverage, diff, evaluate, judge_with
+from policies.analysis import Change, affected, backtest, change_of, coverage, diff, evaluate, judge_with
 from policies.document import PolicyDocument, digest, parse_document
-from policies.replay import Export, replay_export
+from policies.replay import Export, Line, replay_export
+from tests.policies.at_work import attest, installed
 from tests.policies.told_log import (
     AUTHORITY,
     BUYER,
@@ -170,6 +172,26 @@ def test_a_withheld_refusal_changes_no_answer(log: ToldLog) -> None:
     raw[index + 1] = b"\t".join([fields[0], b"", b"", b"", b""])
     found = backtest(Export(io.BytesIO(b"\n".join(raw))), document(lambda c: c["quantity"].update(limit=30)))
     assert len(found.pointwise) == 1
+
+
+def test_a_fact_that_is_flagged_either_way_flips_where_its_license_would_be_stopped() -> None:
+    """Nobody refuses what has happened: what a document changes of it is what it proposes."""
+
+    def failed(in_a_row: int) -> Decision:
+        bench = installed(1, condition("attestation_validity", failures=in_a_row, action="flag"))
+        return attest(bench, ["SN000001"], "fail")
+
+    line = Line(7, "c", "", b"", None, None)
+    change = change_of(line, "usage.attested", failed(2), failed(1))
+    assert change is not None
+    assert change.flips
+    assert str(change) == (
+        "entry 7, usage.attested: flagged → flagged: attestation_validity proposes to stop the license"
+    )
+    assert "suspension of license D-100200 is proposed" in change.why[0]
+    back = change_of(line, "usage.attested", failed(1), failed(2))
+    assert back is not None
+    assert (back.flips, back.asks_not) == (True, ("attestation_validity",))
 
 
 # --- an entry less --------------------------------------------------------------------------------
