@@ -89,8 +89,8 @@ def end_user_statement(case: Case, parameters: EndUserStatement) -> Found:
     The orders of one end user that were placed within some days add up, so that none is split to stay
     below: counted by the day of recording in the contract's zone (30 days: 1 to 31 March), amended orders
     with their new value, cancelled ones with what they released. The order itself counts whole, however long
-    ago it was placed. The last day of a statement ends at 24:00 in the contract's zone. Statements above
-    USD 50,000: 15 CFR 748.11.
+    ago it was placed. Each contract is counted by itself, as its statements are its own. The last day of a
+    statement ends at 24:00 in the contract's zone. Statements above USD 50,000: 15 CFR 748.11.
     """
     asked = _asked(case)
     if asked is None:
