@@ -82,6 +82,35 @@ def test_the_clock_commits_what_falls_due_and_the_duty_says_so(live: LiveContrac
     assert "chipledger_scheduler_ran_timestamp_seconds 1.8" in metrics
 
 
+def test_a_release_that_is_over_gives_its_share_back_once_and_what_leaves_late_takes_it_again(
+    live: LiveContract,
+) -> None:
+    def released() -> int:
+        with live.service.client("auditor") as client:
+            found = client.get(f"/v1/contracts/{live.contract}").json()
+        counted: int = found["licenses"][0]["released"]
+        return counted
+
+    before, serials = released(), live.serials(2, first=900)
+    asked = {"order": "PO-E", "shipment": "SH-E", "serials": serials}
+    live.accepted("order.placed", order="PO-E", units=2)
+    refused = live.say("shipment.requested", **asked, valid_until="2027-04-29")
+    assert refused.json()["failed"][0]["code"] == "release_term.past"
+    live.accepted("shipment.requested", **asked, valid_until="2027-05-09")
+    assert released() == before + 2
+    for clock in ("2027-05-20T00:00:00Z", "2027-05-21T00:00:00Z"):
+        live.service.set_clock(clock)
+        with live.service.client("auditor") as client:
+            query = {"contract": live.contract, "kind": "shipment.expired"}
+            [entry] = client.get("/v1/entries", params=query).json()["entries"]
+        assert entry["header"]["recorded_at"] == "2027-05-10T04:00:00.000000Z"
+        assert entry["event"]["value"]["data"]["serials"] == serials
+        assert released() == before
+    late = live.say("shipment.dispatched", by=(FORWARDER, "forwarder"), shipment="SH-E", serials=serials)
+    assert late.json()["decision"]["outcome"] == "flagged"
+    assert released() == before + 2
+
+
 def test_a_party_sees_the_duties_of_its_own_contracts_alone(live: LiveContract) -> None:
     with live.service.client("submitter", "stranger") as client:
         for path in ("duties", "holds"):
