@@ -276,6 +276,8 @@ class ShipmentExpired(Own, kind="shipment.expired"):
         return self.serials
 
     def reads(self, event: Event, facts: Facts) -> Iterable[Key]:
+        # First, and without a fact: a replay asks which duty the clock has spoken of.
+        yield Duty.name, term_key(event.contract, self.shipment)
         yield from ending_keys(event.contract, self.shipment, facts)
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:

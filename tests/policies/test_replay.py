@@ -20,7 +20,18 @@ from ledger.verify import verify_export
 from policies.engine import Engine
 from policies.replay import Difference, Export, Outcome, Replay, line_from, replay_export
 from tests.ledger.sample_log import SIGNER, SampleLog
-from tests.policies.told_log import BUYER, LICENSE, ToldLog, policy_text, told
+from tests.policies.told_log import (
+    BUYER,
+    EXPORTER,
+    FORWARDER,
+    LICENSE,
+    ToldLog,
+    dispatched,
+    policy_text,
+    release,
+    serials,
+    told,
+)
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "vectors" / "decisions-1.txt"
@@ -270,6 +281,34 @@ def test_the_end_of_a_license_is_asked_again(timed: ToldLog) -> None:
     assert kinds == ["license.expiring"] * 3 + ["license.expired"]
     assert replayed(log.export()).difference is None
     assert only(_moved(log, 23, "2027-12-16T04:59:59.000000Z")).what == "uncalled"
+
+
+def test_the_end_of_a_release_and_what_is_taken_back_after_it_are_asked_again(timed: ToldLog) -> None:
+    log, first = timed, timed.history.size
+    over = "2027-03-21T04:00:00.000000Z"
+    asked = {**release("SH-9", "PO-2", serials(11, 12)), "valid_until": "2027-03-20"}
+    log.say("shipment.requested", EXPORTER, "2027-03-10T15:00:00Z", **asked)
+    log.say("shipment.dispatched", FORWARDER, "2027-03-11T15:00:00Z", **dispatched("SH-9", serials(11, 11)))
+    [term] = [key for (name, key), _ in log.history.rows() if name == "duty" and key.endswith("/SH-9")]
+    assert len(log.fall_due(term, at=over)) == 1
+    assert only(_moved(log, first + 2, "2027-03-21T03:59:59.999999Z")).what == "uncalled"
+    log.say("shipment.dispatched", FORWARDER, "2027-03-22T15:00:00Z", **dispatched("SH-9", serials(12, 12)))
+    for back in (0, 2):
+        mistake = log.history.size - 1 - back
+        corrects = {"index": mistake, "id": log.event(mistake).id, "reason": "another number"}
+        log.say("event.declared_in_error", FORWARDER, "2027-03-23T15:00:00Z", **corrects)
+    outcomes = [
+        (log.event(index).kind, log.decision(index)["outcome"]) for index in range(first, log.history.size)
+    ]
+    assert outcomes == [
+        ("shipment.requested", "accepted"),
+        ("shipment.dispatched", "accepted"),
+        ("shipment.expired", "accepted"),
+        ("shipment.dispatched", "flagged"),
+        ("event.declared_in_error", "accepted"),
+        ("event.declared_in_error", "denied"),
+    ]
+    assert replayed(log.export()).difference is None
 
 
 def test_a_breach_that_was_not_one_is_found(timed: ToldLog) -> None:
