@@ -74,9 +74,9 @@ def test_after_a_year_the_facts_are_what_the_log_makes_them(year: str) -> None:
     facts = stored(year)
     assert {name for name, _ in facts} == {
         "chain", "contract", "policy", "license", "order", "shipment", "device", "exporter", "correction",
-        "draft", "duty", "exports", "filing", "hold", "interruptions", "license_changes", "override",
-        "ownership", "proposed", "purchases", "releases", "report", "retention", "screening", "statements",
-        "supply",
+        "draft", "duty", "exports", "filing", "hold", "interruptions", "license_changes", "movements",
+        "override", "ownership", "proposed", "purchases", "releases", "report", "retention", "screening",
+        "statements", "supply",
     }  # fmt: skip
     assert len(facts) > 1_000
     assert differences(year) == []
