@@ -10,13 +10,13 @@ from typing import Any
 from api.database import Logins
 from ledger.canonical import parse
 from ledger.errors import Unavailable
-from ledger.facts import Duty, Facts, Key
+from ledger.facts import Duty, Facts, Key, License
 from ledger.reader import Filter
 from ledger.scheduler import Scheduler
 from ledger.values import parse_timestamp
 from policies.engine import Engine
 from tests.ledger.live_log import LiveLog, in_loop, live, simulated
-from tests.workbench import CONTRACT, condition, policy, serials
+from tests.workbench import CONTRACT, LICENSE, condition, policy, serials
 
 HEARTBEAT = {
     "id": "heartbeat",
@@ -86,6 +86,51 @@ async def test_several_schedulers_in_several_processes_say_each_step_once(ledger
         assert [step for _, _, step in sorted(steps)] == [1, 2]
         assert len(await said(one, "suspension.proposed")) == 1
         assert len(await said(one, "obligation.satisfied")) == 1  # all of them stand in their racks
+
+
+SHORT = policy(condition("quantity_cap", limit=6, at=["shipment.requested"]))
+
+
+@in_loop
+async def test_what_comes_back_of_a_release_is_raced_for_and_never_oversold(ledger: Logins) -> None:
+    """Two processes: the end of a release, its late departure, and requests for its share, all at once."""
+    clock = simulated(START)
+    async with live(ledger, clock=clock) as one, live(ledger, clock=clock) as two:
+        await one.open_contract(SHORT)
+        await one.accepted("order.placed", units=40)
+        over = {"shipment": "ENDS", "serials": serials(3), "valid_until": "2027-03-02"}
+        await one.accepted("shipment.requested", **over)
+        await one.accepted("shipment.requested", shipment="STAYS", serials=serials(2, first=4))
+        clock.set(parse_timestamp("2027-03-05T00:00:00Z"))
+        schedulers = [Scheduler(log.sequencer, log.reader, clock) for log in (one, two, one)]
+        asked = [{"shipment": f"SH-{n}", "serials": serials(2, first=10 * n)} for n in range(1, 7)]
+        requests = [(one, two)[n % 2].say("shipment.requested", **said) for n, said in enumerate(asked)]
+        late = two.say("shipment.dispatched", shipment="ENDS", serials=serials(1))
+        await asyncio.gather(*(s.fall_due() for s in schedulers), *requests, late)
+        await schedulers[0].fall_due()
+        found, _ = await one.reader.entries(Filter(contract=CONTRACT))
+        standing: dict[str, set[str]] = {}
+        expired = 0
+        for entry in sorted(found, key=lambda e: e.entry.header.index):
+            body = entry.entry.bodies["event"]
+            assert body is not None
+            event = parse(body.value)
+            kind, data = event["kind"], event["data"]
+            if kind == "shipment.requested" and entry.outcome != "denied":
+                standing[data["shipment"]] = set(data["serials"])
+                assert sum(map(len, standing.values())) <= 6
+            elif kind == "shipment.expired":
+                expired += 1
+                standing["ENDS"] -= set(data["serials"])
+            elif kind == "shipment.dispatched":
+                standing["ENDS"] |= set(data["serials"])
+        assert expired == 1
+        license_ = await one.reader.fact(License, LICENSE)
+        assert license_ is not None
+        taken = sum(map(len, standing.values()))
+        assert license_.released == taken
+        last = await one.say("shipment.requested", shipment="LAST", serials=serials(2, first=90))
+        assert last.outcome == ("accepted" if taken + 2 <= 6 else "denied")
 
 
 class AskingJudge(Engine):
