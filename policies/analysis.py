@@ -24,6 +24,7 @@ from ledger.facts import Contract, Facts
 from ledger.kinds.contract import DeclaredInError
 from ledger.kinds.ledger import ContractsSummarised
 from ledger.values import Value, format_timestamp, parse_timestamp
+from policies.checks.found import spelled
 from policies.compiled import Compiled, Library, OrderedAt, compile_document
 from policies.document import Bound, PolicyDocument, parse_document
 from policies.engine import Engine
@@ -470,9 +471,10 @@ def _words(value: Any) -> str:
     if isinstance(value, datetime):
         return format_timestamp(value)
     if isinstance(value, timedelta):
-        return f"{value // timedelta(seconds=1)} seconds"
+        return spelled(value)
     if isinstance(value, tuple):
         return ", ".join(map(_words, value))
     if isinstance(value, Value):
-        return str(orjson.dumps(value.model_dump(mode="json", by_alias=True)).decode())
+        given = value.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return "{" + ", ".join(f"{name}: {one}" for name, one in given.items()) + "}"
     return str(value)

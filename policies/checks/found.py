@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from ledger.values import day_of
+from ledger.values import Elapsed, day_of
 from policies.conditions.declared import Severity, Use
 from policies.conditions.parameters import Parameters
 from policies.document import REACKNOWLEDGE, Bound, BoundObligation, PolicyDocument
@@ -122,8 +122,10 @@ def spelled(value: object) -> str:
 
 
 def _spelled_duration(duration: timedelta) -> str:
-    seconds = duration.seconds
+    # Hours that are counted by the clock are not days of the calendar (`parse_duration`).
+    by_clock = isinstance(duration, Elapsed)
+    days, seconds = (0, int(duration.total_seconds())) if by_clock else (duration.days, duration.seconds)
     parts = ((seconds // 3600, "H"), (seconds // 60 % 60, "M"), (seconds % 60, "S"))
     clock = "".join(f"{number}{unit}" for number, unit in parts if number)
-    days = f"{duration.days}D" if duration.days else ""
-    return f"P{days}T{clock}" if clock else f"P{days or 'T0S'}"
+    whole = f"{days}D" if days else ""
+    return f"P{whole}T{clock}" if clock else f"P{whole or 'T0S'}"

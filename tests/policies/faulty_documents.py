@@ -543,7 +543,7 @@ FAULTS: dict[str, tuple[str, Told, str]] = {
     ),
     "hours where days are counted": (
         duties(obligation("install_deadline", within="PT36H")),
-        ("error", "/obligations/0/within", "within is P1DT12H, must be whole days: it would count as 1"),
+        ("error", "/obligations/0/within", "within is PT36H, must be whole days: it would count as 1"),
         duties(obligation("install_deadline", within="PT48H")),
     ),
     "a signal faster than light": (
@@ -569,14 +569,14 @@ FAULTS: dict[str, tuple[str, Told, str]] = {
     "two times to report one loss": (
         policy(condition("custody_continuity", action="flag", incident_within="PT48H"),
                obligations=[obligation("incident_report", within="PT72H")]),
-        ("remark", "/obligations/0/within", "time to report a loss is P3D, custody_continuity says P2D"),
+        ("remark", "/obligations/0/within", "time to report a loss is PT72H, custody_continuity says PT48H"),
         policy(condition("custody_continuity", action="flag", incident_within="PT72H"),
                obligations=[obligation("incident_report", within="P3D")]),
     ),
     # --- what nobody reads ---
     "an age of lists that are not asked for": (
         policy(screening("clear")),
-        ("remark", "/conditions/0/list_age", "list_age is P1D, and nobody reads it: asks is clear"),
+        ("remark", "/conditions/0/list_age", "list_age is PT24H, and nobody reads it: asks is clear"),
         policy(screening("clear"), screening("fresh", "recent")),
     ),
     "a score beside one that is read": (

@@ -342,14 +342,14 @@ def test_every_difference_between_documents_is_said() -> None:
         "end of force is 2028-01-01T05:00:00.000000Z, was not given",
         "approvals is exporter, was authority",
         "condition laboratory (laboratory_test) is removed",
-        "condition live: parameter in_transit_grace is 864000 seconds, was 604800 seconds",
+        "condition live: parameter in_transit_grace is P10D, was P7D",
         "condition window: at is order.placed, was order.placed, shipment.requested",
         "condition quantity: action is flag, was deny",
-        'condition quantity: parameter limit is 500, was {"from":"license.quantity"}',
+        "condition quantity: parameter limit is 500, was {from: license.quantity}",
         "condition levy: clause is another clause, was tariff of 25 %",
         "condition custody: uses license_active, was custody_continuity",
-        "condition custody: parameter incident_within is not given, was 259200 seconds",
-        "condition custody: parameter in_transit_grace is 0 seconds, was not given",
+        "condition custody: parameter incident_within is not given, was PT72H",
+        "condition custody: parameter in_transit_grace is PT0S, was not given",
         "condition tests (laboratory_test) is added, action deny, at shipment.requested",
     ]
 
