@@ -39,9 +39,18 @@ def movement_keys(contract: str, shipment: str, serials: Iterable[str], facts: F
             yield Movements.name, device.shipment
 
 
-def move(contract: str, moves: Iterable[Move], facts: Facts) -> tuple[Was, ...]:
-    """Move the contract's devices, and give those that were not where the event begins."""
-    strange = []
+class Moved(NamedTuple):
+    """What has become of the devices of an event."""
+
+    strange: tuple[Was, ...]
+    """Those that were not where the event begins."""
+    holders: tuple[str, ...]
+    """Keys of the releases that hold what was moved."""
+
+
+def move(contract: str, moves: Iterable[Move], facts: Facts) -> Moved:
+    """Move the contract's devices."""
+    strange, holders = [], dict[str, None]()
     for serials, begins, ends, site in moves:
         for serial in serials:
             device = facts.get(Device, serial)
@@ -51,12 +60,16 @@ def move(contract: str, moves: Iterable[Move], facts: Facts) -> tuple[Was, ...]:
             if device.state != begins or device.site is not None:
                 strange.append(Was(serial=serial, state=device.state, site=device.site))
             facts.update(device, state=ends, site=site)
-    return tuple(strange)
+            if device.shipment is not None:
+                holders[device.shipment] = None
+    return Moved(tuple(strange), tuple(holders))
 
 
-def remember(contract: str, shipment: str, movement: Movement, moves: Iterable[Move], facts: Facts) -> None:
+def remember(
+    contract: str, shipment: str, movement: Movement, holders: tuple[str, ...], facts: Facts
+) -> None:
     """Keep what an entry has replaced; also for the releases that hold what it moved under another number."""
-    for key in concerned(contract, shipment, movement, moves, facts):
+    for key in dict.fromkeys((f"{contract}/{shipment}", *holders)):
         known = facts.get(Movements, key) or Movements(contract=contract, shipment=key.partition("/")[2])
         facts.update(known, movements=(*known.movements, movement)[-MOVEMENTS_KEPT:])
 

@@ -261,17 +261,19 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
         found = facts.get(Shipment, f"{event.contract}/{self.shipment}")
         retaken = self._retaken(found, facts)
         shipment = retake(found, facts, retaken) if found is not None and retaken else found
+        counted = 0 if shipment is None else self._count(shipment, facts)
+        moved = move(event.contract, self._moves, facts)
         movement = Movement(
             index=index,
             state=None if found is None else found.state,
             dispatched=0 if shipment is None else len(shipment.dispatched),
             received=0 if shipment is None else len(shipment.received),
             damaged=0 if shipment is None else len(shipment.damaged),
-            counted=0 if shipment is None else self._count(shipment, facts),
+            counted=counted,
             retaken=retaken,
-            devices=move(event.contract, self._moves, facts),
+            devices=moved.strange,
         )
-        remember(event.contract, self.shipment, movement, self._moves, facts)
+        remember(event.contract, self.shipment, movement, moved.holders, facts)
         if shipment is not None:
             dispatched = joined(shipment.dispatched, self.serials)
             departures = shipment.departures
@@ -395,17 +397,19 @@ class DeliveryReceived(Kind, kind="delivery.received"):
 
     def fold(self, event: Event, facts: Facts, *, index: int, at: datetime) -> None:
         shipment = facts.get(Shipment, f"{event.contract}/{self.shipment}")
+        counted = 0 if shipment is None else self._fold_shipment(shipment, facts)
+        moved = move(event.contract, self._moves, facts)
         movement = Movement(
             index=index,
             state=None if shipment is None else shipment.state,
             dispatched=0 if shipment is None else len(shipment.dispatched),
             received=0 if shipment is None else len(shipment.received),
             damaged=0 if shipment is None else len(shipment.damaged),
-            counted=0 if shipment is None else self._fold_shipment(shipment, facts),
+            counted=counted,
             missing=() if shipment is None else shipment.missing,
-            devices=move(event.contract, self._moves, facts),
+            devices=moved.strange,
         )
-        remember(event.contract, self.shipment, movement, self._moves, facts)
+        remember(event.contract, self.shipment, movement, moved.holders, facts)
 
     def _fold_shipment(self, shipment: Shipment, facts: Facts) -> int:
         """Gives the units that have arrived, and had not before."""
