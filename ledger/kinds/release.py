@@ -107,14 +107,14 @@ def take_back(
 
 def retake(shipment: Shipment, facts: Facts, serials: tuple[str, ...]) -> Shipment:
     """Release again what had been taken back and has left all the same: quota is for what never left."""
-    again = _part(shipment, serials)
+    again, left = _part(shipment, serials), frozenset(serials)
     kept = shipment.serials if shipment.stands else ()
     facts.update(
         shipment,
         state=shipment.state if shipment.stands else "released",
         serials=(*kept, *serials),
         value=_part(shipment, (*kept, *serials)).value,
-        taken_back=tuple(serial for serial in shipment.taken_back if serial not in frozenset(serials)),
+        taken_back=tuple(serial for serial in shipment.taken_back if serial not in left),
     )
     for device in facts.devices(serials):
         facts.update(
