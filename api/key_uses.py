@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import psycopg
 import structlog
 from psycopg import AsyncConnection
 
 from api.auth import Keyring
+from ledger.tasks import end
 
 INTERVAL_S = 60.0
 OPTIONS = "-c synchronous_commit=off -c lock_timeout=2000 -c statement_timeout=5000"
@@ -36,9 +36,7 @@ class KeyUses:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
         await self.tell()
 
     async def tell(self) -> None:

@@ -29,6 +29,7 @@ from ledger.kinds.integrity import (
 )
 from ledger.reports import Reports
 from ledger.sequencer import Sequencer
+from ledger.tasks import end
 from ledger.values import format_timestamp, parse_timestamp
 from ledger.watch_memory import Failure, Memory, MemoryFile
 
@@ -101,9 +102,7 @@ class Watchman:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
         self._memory.close()
 
     def ask(self, depth: Depth) -> None:
@@ -172,7 +171,8 @@ class Watchman:
         begun = datetime.now(UTC)
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 depth = await self._next(begun)

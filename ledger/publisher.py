@@ -7,7 +7,6 @@ Commits do not wait for it: it is late by an interval at most, and says by its m
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from datetime import UTC, datetime
 
 import structlog
@@ -18,6 +17,7 @@ from ledger.errors import LedgerError, NotFound
 from ledger.note import Signer, Verifier
 from ledger.reader import Reader
 from ledger.store import Head
+from ledger.tasks import end
 
 INTERVAL_S = 1.0
 log = structlog.get_logger(__name__)
@@ -55,9 +55,7 @@ class Publisher:
     async def close(self) -> None:
         if self._task is None:
             return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
         await self._attempt()
 
     async def publish(self) -> None:

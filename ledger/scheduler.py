@@ -8,7 +8,6 @@ scheduler that stands still delays reports and lets nothing through.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -17,6 +16,7 @@ import structlog
 from ledger.errors import LedgerError
 from ledger.reader import Reader
 from ledger.sequencer import BATCH_EVENTS_MAX, Sequencer
+from ledger.tasks import end
 from ledger.values import format_timestamp, parse_timestamp
 
 INTERVAL_S = 5.0
@@ -50,9 +50,7 @@ class Scheduler:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     async def fall_due(self) -> None:
         """Say all that is due by now: after a long outage, step after step in the order of time."""

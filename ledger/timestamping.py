@@ -7,7 +7,6 @@ neither controls bounds them: what a timestamped checkpoint covers was there bef
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +28,7 @@ from rfc3161_client import VerificationError as Unverified
 from ledger.errors import LedgerError, NotFound, Unavailable, UnusableInput, VerificationError
 from ledger.note import Signer
 from ledger.reader import Reader
+from ledger.tasks import end
 
 EVERY = timedelta(hours=24)
 LOOK_S = 60.0
@@ -103,9 +103,7 @@ class Timestamping:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
         await self._client.aclose()
 
     async def stamp(self) -> bool:
@@ -162,7 +160,7 @@ class Timestamping:
     async def _keep(self, size: int, note: str, token: bytes, at: datetime) -> None:
         try:
             async with await psycopg.AsyncConnection.connect(
-                self._writer_url, connect_timeout=5
+                self._writer_url, autocommit=True, connect_timeout=5
             ) as connection:
                 await connection.execute(
                     "INSERT INTO timestamps (authority, size, note, token, stamped_at)"

@@ -8,7 +8,6 @@ far apart they are can be seen. A witness that fails or hangs is said and skippe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ledger.cosignature import Cosignature, TrustPolicy, Witness, cosignatures_i
 from ledger.errors import LedgerError, NotFound, Unavailable, UnusableInput, VerificationError
 from ledger.note import Signer
 from ledger.reader import Reader
+from ledger.tasks import end
 
 INTERVAL_S = 1.0
 TIMEOUT_S = 10.0
@@ -91,12 +91,9 @@ class Witnessing:
         self._loop = asyncio.create_task(self._run(), name="witnessing")
 
     async def close(self) -> None:
-        tasks = [*self._busy.values(), *([self._loop] if self._loop is not None else [])]
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if self._loop is not None:
+            await end(self._loop)
+        await end(*self._busy.values())
         await self._client.aclose()
 
     async def ask(self) -> str | None:
@@ -192,7 +189,7 @@ class Witnessing:
     async def _keep(self, size: int, note: str) -> None:
         try:
             async with await psycopg.AsyncConnection.connect(
-                self._writer_url, connect_timeout=5
+                self._writer_url, autocommit=True, connect_timeout=5
             ) as connection:
                 await connection.execute(
                     "INSERT INTO witnessed (id, size, note) VALUES (1, %s, %s) ON CONFLICT (id)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import LedgerError, Unavailable
 from ledger.note import Signer
 from ledger.reader import Reader
+from ledger.tasks import end
 
 INTERVALS_S: dict[Lane, float] = {"revocations": 0.2, "everything": 1.0}
 """How often a lane looks whether the log has grown."""
@@ -102,11 +102,7 @@ class Webhooks:
         self._tasks.append(asyncio.create_task(self._measure(self._asked), name="webhooks' backlog"))
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks)
         for sender in self._senders:
             await sender.close()
         for network in self._networks:

@@ -27,6 +27,7 @@ from api.webhooks.schedule import TRIES_MAX, delay_s, retry_after_s
 from api.webhooks.signature import sign
 from api.webhooks.vault import Vault
 from ledger.errors import LedgerError
+from ledger.tasks import end
 
 LEASE_S = TIMEOUT_S + 5
 """After this an attempt that nobody has written down is taken to have been cut off."""
@@ -169,12 +170,9 @@ class Sender:
 
     async def close(self) -> None:
         """What runs is cut off: it falls due again."""
-        tasks = [*self._tasks, *([self._loop] if self._loop is not None else [])]
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if self._loop is not None:
+            await end(self._loop)
+        await end(*self._tasks)
 
     async def _run(self) -> None:
         while True:
@@ -187,7 +185,8 @@ class Sender:
                 log.exception("webhooks_failed", lane=self._lane)
             if not claimed:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self._interval_s)
+                    async with asyncio.timeout(self._interval_s):
+                        await self._woken.wait()
                 self._woken.clear()
                 # Several answers that come together make room for one claim.
                 await asyncio.sleep(COALESCED_S)

@@ -14,7 +14,7 @@ from api.settings import Settings
 from ledger import keys
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
-from tests.service import running, settings_for
+from tests.service import settings_for
 
 
 async def start(settings: Settings, owner: str) -> list[dict[str, Any]]:
@@ -47,8 +47,7 @@ def test_a_log_behind_its_store_is_refused_in_words_and_not_in_a_traceback(
     owner: str, tmp_path: Path
 ) -> None:
     settings = settings_for(owner, tmp_path)
-    with running(settings, owner):
-        pass
+    asyncio.run(start(settings, owner))
     signer = keys.load_or_create(settings.key_path, origin=settings.origin, passphrase=None)
     store = CheckpointStore(settings.store_path, signer.name)
     kept = store.latest(signer.verifier)
@@ -61,3 +60,13 @@ def test_a_log_behind_its_store_is_refused_in_words_and_not_in_a_traceback(
         "the database holds 1 entries, and a checkpoint that is kept outside"
     )
     assert "Traceback" not in refused["message"]
+
+
+def test_a_service_that_is_stopped_while_its_followers_still_connect_stops(
+    owner: str, tmp_path: Path
+) -> None:
+    """A cancellation that is lost then would leave it running, and its connections to nobody."""
+    settings = settings_for(owner, tmp_path)
+    for _ in range(10):
+        said = asyncio.run(asyncio.wait_for(start(settings, owner), 30))
+        assert [one["type"] for one in said] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
