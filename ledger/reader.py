@@ -19,7 +19,7 @@ from ledger.checkpoint import SIZE_MAX
 from ledger.entry import Body, Entry, Header
 from ledger.errors import NotFound, Unavailable
 from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY
-from ledger.facts import Erasure, Fact, FactT, Key, SigningKey, decode, erasure_key
+from ledger.facts import Duty, Erasure, Fact, FactT, Key, SigningKey, decode, erasure_key
 from ledger.kinds.ledger import ContractsSummarised
 from ledger.kinds.records import ValueErased
 from ledger.merkle import HASH_BYTES
@@ -422,6 +422,16 @@ class Reader:
             "SELECT key FROM facts WHERE due <= %s ORDER BY due, key LIMIT %s", [by, limit]
         )
         return [key for (key,) in rows]
+
+    async def duties_of(self, stored: StoredEntry, uses: str, *, limit: int = 1_000) -> list[Duty]:
+        """The duties of one obligation of the catalogue that an entry opened, in order of key."""
+        contract = stored.entry.header.contract
+        rows = await self._rows(
+            "SELECT data::text FROM facts WHERE name = %s AND key > %s AND key < %s"
+            " AND data ->> 'uses' = %s AND (data ->> 'opened')::bigint = %s ORDER BY key LIMIT %s",
+            [Duty.name, f"{contract}/", f"{contract}0", uses, stored.index, limit],
+        )
+        return [decode(Duty.name, row[0]) for row in rows]  # type: ignore[misc] # a duty, by its name
 
     async def next_due(self) -> str | None:
         """When the next duty of a contract falls due, as the ledger writes it."""

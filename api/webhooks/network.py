@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -90,16 +91,15 @@ def check_url(url: str, allowed_hosts: Collection[str]) -> str:
             raise UnusableInput(f"the scheme of url is {parts.scheme}, must be https")
     elif parts.scheme != "https":
         raise UnusableInput(f"the scheme of url is {parts.scheme or 'missing'}, must be https")
-    elif _literal(host) is not None and not is_public(host):
-        raise UnusableInput(f"the host of url is {host}, must be a public address")
+    elif _is_address(host) and not is_public(host):
+        raise UnusableInput(f"the host of url is {host}, must be a name, or a public address in full")
     return url
 
 
-def _literal(host: str) -> str | None:
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return None
+def _is_address(host: str) -> bool:
+    """Whether it is one, or a resolver would take it for one: 127.1, 0x7f000001, 2130706433, 127.0.0.1."""
+    last = host.rstrip(".").rpartition(".")[2]
+    return ":" in host or "%" in host or re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last) is not None
 
 
 def system_resolve(host: str, port: int) -> list[str]:

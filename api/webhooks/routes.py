@@ -45,8 +45,11 @@ from ledger.errors import UnusableInput
 from ledger.facts import Acknowledgements, Contract
 from ledger.kinds.license import LicenseRevoked
 from ledger.reader import Reader, StoredEntry
+from policies.obligations.revocation import RevocationAcknowledgement
 
 BODY_BYTES_MAX = 64 << 10
+DUTY = ("policy", "version", "obligation", "due", "state", "met")
+"""What is shown of a duty to confirm."""
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 EndpointPath = Annotated[str, Path(pattern=ENDPOINT)]
@@ -264,7 +267,7 @@ async def _confirmed(reader: Reader, stored: StoredEntry, caller: Caller) -> dic
     revoked = stored.kind == LicenseRevoked.kind_name and stored.outcome != "denied"
     # Facts are folded from events: not for a key from which some of these are withheld.
     if not revoked or body is None or caller.withheld.events:
-        return {"acknowledged": None, "outstanding": None}
+        return {"acknowledged": None, "outstanding": None, "duties": None}
     contract = str(stored.entry.header.contract)
     license_ = parse(body.value)["data"]["license"]
     known = await reader.fact(Acknowledgements, f"{contract}/{license_}")
@@ -277,6 +280,10 @@ async def _confirmed(reader: Reader, stored: StoredEntry, caller: Caller) -> dic
         ],
         "outstanding": [
             one.party for one in (parties.parties if parties else ()) if one.party not in confirmed
+        ],
+        "duties": [
+            {**{name: getattr(one, name) for name in DUTY}, "party": one.subject.rpartition("/")[2]}
+            for one in await reader.duties_of(stored, RevocationAcknowledgement.name)
         ],
     }
 

@@ -116,6 +116,19 @@ class AcknowledgementView(BaseModel):
     after_s: Annotated[float, Field(description="After the revocation was recorded.")]
 
 
+class NoticeDutyView(BaseModel):
+    party: str
+    policy: str
+    version: int
+    obligation: str
+    due: Annotated[str, Field(description="The first instant at which it is late.")]
+    state: Annotated[
+        Literal["open", "met", "breached", "lapsed"],
+        Field(description="One that was breached and then met, late, is met: the log has the breach."),
+    ]
+    met: Annotated[int | None, Field(description="Index of the entry in which it says so.")]
+
+
 class NoticePage(BaseModel):
     deliveries: list[DeliveryView]
     next: str | None
@@ -123,6 +136,10 @@ class NoticePage(BaseModel):
         list[AcknowledgementView] | None, Field(description="Who has confirmed; None: it is no revocation.")
     ]
     outstanding: Annotated[list[str] | None, Field(description="Parties that have not.")]
+    duties: Annotated[
+        list[NoticeDutyView] | None,
+        Field(description="By when each party must, under the contract's documents; empty: none asks it."),
+    ]
 
 
 class DeliveryWithAttempts(DeliveryView):

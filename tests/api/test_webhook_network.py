@@ -20,6 +20,7 @@ from api.webhooks.network import (
     RESPONSE_BYTES_MAX,
     Network,
     Unreachable,
+    _Pinned,
     check_url,
     is_public,
     system_resolve,
@@ -31,13 +32,30 @@ PRIVATE = [
     "127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255",
     "192.168.1.1", "169.254.169.254", "169.254.0.1", "100.64.0.1", "100.100.100.200", "192.0.0.192",
     "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1",
-    "255.255.255.255", "168.63.129.16",
+    "255.255.255.255", "168.63.129.16", "100.127.255.255", "169.254.170.2", "192.0.0.8", "192.88.99.1",
     "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254",
     "::ffff:7f00:1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2002:7f00:1::",
     "2002:a9fe:a9fe::1", "2001::1", "2001:db8::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0",
     "fec0::1", "ff02::1", "100::1", "5f00::1", "3fff::1",
+    # IPv4 in IPv6: compatible, translated, mapped, 6to4, Teredo, NAT64 of everybody's and of one's own.
+    "::7f00:1", "::a9fe:a9fe", "::ffff:0:127.0.0.1", "::ffff:0:a9fe:a9fe", "::ffff:0.0.0.0",
+    "::ffff:100.64.0.1", "::ffff:8.8.8.8", "2002:6440:1::1", "2002:c0a8:101::", "2002:808:808::1",
+    "2001:0:53aa:64c:0:ffff:80ff:fffe", "2001:0:7f00:1::", "64:ff9b::6440:1", "64:ff9b::808:808",
+    "64:ff9b:1:7f00:0:100::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff",
+    "fe80::1%1", "febf::1", "feff::1", "::1%lo", "fd00:ec2::23", "ff05::2", "ff0e::1",
 ]  # fmt: skip
 PUBLIC = ["93.184.216.34", "8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001:81b::200e"]
+
+SPELLED = [
+    "127.0.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "017700000001", "127.1", "0",
+    "localhost", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "127.0.0.1.",
+    "127.0.1", "127.0x0.1", "0x7f.1", "0177.1", "0x0", "000000000000", "2130706433.", "LOCALHOST",
+    "localhost.",
+    "[0:0:0:0:0:0:0:1]", "[::127.0.0.1]", "[::1%25lo]", "[::1%lo]", "127%2e0%2e0%2e1", "127.0.0.1%00",
+    "%31%32%37.0.0.1", "127\u30020\u30020\u30021", "127\uff0e0\uff0e0\uff0e1", "\u2460\u2461\u2466.0.0.1",
+    "8.8.8.8@127.0.0.1", "8.8.8.8%2f@127.0.0.1", "8.8.8.8:443@127.0.0.1", "127.0.0.1\t", "127.0.0.1:80:",
+]  # fmt: skip
+"""This machine, as a resolver, a URL parser or nobody may understand it."""
 
 
 @dataclass
@@ -98,24 +116,35 @@ def test_a_name_that_leads_to_no_public_address_is_not_connected_to(
     address: str, wire: Wire, trap: socket.socket
 ) -> None:
     port = trap.getsockname()[1]
-    for addresses in ([address], ["93.184.216.34", address]):
-        with pytest.raises(Unreachable, match="its host has an address that is not public"):
-            post(f"https://receiver.example:{port}/", resolve=lambda *_, found=addresses: found)
+    for addresses in ([address], ["93.184.216.34", address], [address, "93.184.216.34"]):
+        for name in ("receiver.example", "metadata.google.internal", "receiver.example."):
+            with pytest.raises(Unreachable, match="its host has an address that is not public"):
+                post(f"https://{name}:{port}/", resolve=lambda *_, found=addresses: found)
     assert wire.connected == []
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "017700000001", "127.1", "0",
-        "localhost", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "127.0.0.1.",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("host", SPELLED)
 def test_no_spelling_of_this_machine_is_connected_to(host: str, trap: socket.socket) -> None:
     """By the system's own resolver, and with no double of the network."""
-    url = f"https://{host}:{trap.getsockname()[1]}/"
+    for rest in ("/", "/?@8.8.8.8/", "/#@8.8.8.8/"):
+        url = f"https://{host}:{trap.getsockname()[1]}{rest}"
+        with pytest.raises(Unreachable):
+            post(url, resolve=system_resolve)
+
+
+@pytest.mark.parametrize("host", SPELLED)
+def test_the_connection_looks_at_the_address_whatever_the_url_was_taken_for(
+    host: str, trap: socket.socket
+) -> None:
+    async def connect() -> None:
+        backend = _Pinned(system_resolve, ())
+        try:
+            await backend.connect_tcp(host.strip("[]"), trap.getsockname()[1])
+        finally:
+            backend.close()
+
     with pytest.raises(Unreachable):
-        post(url, resolve=system_resolve)
+        asyncio.run(connect())
 
 
 def test_the_connection_goes_to_the_address_that_was_looked_at(wire: Wire) -> None:
@@ -141,7 +170,11 @@ def test_the_connection_goes_to_the_address_that_was_looked_at(wire: Wire) -> No
         "https://:secret@receiver.example/", "https://receiver.example/#part", "https://receiver.example:0/",
         "https://receiver.example:99999/", "https://receiver.example\\@127.0.0.1/", "https://rec eiver/",
         "https://r\u00e9ceiver.example/", "https://receiver.example/\r\nX-Injected: 1", "https://[::1]/",
-        "https://169.254.169.254/latest/meta-data/", "https://" + "a" * 3_000,
+        "https://169.254.169.254/latest/meta-data/", "https://" + "a" * 3_000, "https://2130706433/",
+        "https://0x7f000001/", "https://0X7F.0.0.0X1/", "https://0177.0.0.1/", "https://127.1/",
+        "https://127.0.0.1./", "https://[fe80::1%25eth0]/", "https://127.0.0.1%00/", "https://1.2.3.4.5/",
+        "https://receiver.example@127.0.0.1/", "https://receiver.example%2f@127.0.0.1/",
+        "https://127\u30020\u30020\u30021/", "https://receiver.example:80:443/", "https:receiver.example/",
     ],
 )  # fmt: skip
 def test_a_url_that_is_none_is_refused_when_it_is_given(url: str, wire: Wire) -> None:

@@ -289,7 +289,8 @@ def test_an_endpoint_of_somebody_else_is_not_there(service: Service, receiver: R
     ("wanted", "status", "words"),
     [
         ({"url": "http://receiver.example/"}, 400, "the scheme of url is http, must be https"),
-        ({"url": "https://10.0.0.1/"}, 400, "the host of url is 10.0.0.1, must be a public address"),
+        ({"url": "https://10.0.0.1/"}, 400, "the host of url is 10.0.0.1, must be a name, or a public"),
+        ({"url": "https://127.1/"}, 400, "the host of url is 127.1, must be a name, or a public"),
         ({"url": "https://u:p@receiver.example/"}, 400, "neither a fragment nor a user"),
         ({"url": "https://receiver.example/", "kind": "x"}, 422, "/kind"),
         ({"url": "https://receiver.example/", "kinds": ["*"]}, 422, "/kinds/0"),
