@@ -199,11 +199,17 @@ async def disable(connection: Connection, id_: str, reason: str) -> None:
 
 
 async def rotate(connection: Connection, vault: Vault, endpoint: Endpoint) -> str:
-    """A new secret, which is shown once; the one before signs for ROTATION more."""
+    """A new secret, which is shown once; the one before signs for ROTATION more.
+
+    Unless it was sealed with a key that is lost: nobody can sign with it, and the new one must do alone.
+    """
     secret = secrets.token_bytes(SECRET_BYTES)
     await connection.execute(
-        "UPDATE webhook_endpoints SET previous = secret, previous_until = now() + %s, secret = %s"
-        " WHERE id = %s",
-        [ROTATION, vault.seal(secret, endpoint.id), endpoint.id],
-    )
+        "UPDATE webhook_endpoints SET previous = CASE WHEN %s THEN secret END, previous_until = now() + %s,"
+        " secret = %s WHERE id = %s",
+        [
+            vault.opens(endpoint.secret, endpoint.id), ROTATION, vault.seal(secret, endpoint.id),
+            endpoint.id,
+        ],
+    )  # fmt: skip
     return shown(secret, endpoint.signs)

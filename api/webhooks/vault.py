@@ -35,6 +35,14 @@ class Vault:
                 f"the secret of endpoint {endpoint} does not open: webhooks.key is another key"
             ) from None
 
+    def opens(self, sealed: bytes, endpoint: str) -> bool:
+        """Whether `open` would."""
+        try:
+            self.open(sealed, endpoint)
+        except UnusableInput:
+            return False
+        return True
+
 
 def load_or_create(path: Path) -> Vault:
     """The vault of the key file at `path`, which is made if there is none, for its owner's eyes alone."""

@@ -18,6 +18,7 @@ from api import keys
 from api.database import Logins
 from api.webhooks.schedule import TRIES_MAX
 from api.webhooks.sending import CLAIM, RUNNING_AT_ENDPOINT_MAX
+from api.webhooks.vault import Vault
 from ledger.canonical import encode
 from ledger.note import Verifier
 from ledger.receipt import Receipt
@@ -129,6 +130,21 @@ def test_two_secrets_sign_until_a_rotation_is_over(
     new.verify(second)
     with pytest.raises(WebhookVerificationError):
         old.verify(second)
+
+
+def test_after_the_key_of_the_secrets_is_lost_a_rotation_is_all_it_takes(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    endpoint = subscribed(service, receiver.url, contracts=[contract.contract])
+    sealed = Vault(bytes(32)).seal(bytes(32), endpoint.id)  # as with another key
+    sql(service, "UPDATE webhook_endpoints SET secret = %s WHERE id = %s", sealed, endpoint.id)
+    with service.client("auditor") as client:
+        lost = client.post(f"/v1/webhooks/{endpoint.id}:test").json()
+        assert (lost["arrived"], "webhooks.key is another key" in lost["attempt"]["error"]) == (False, True)
+        new = Subscribed(endpoint.id, client.post(f"/v1/webhooks/{endpoint.id}:rotate").json()["secret"])
+    contract.order(10)
+    [request] = receiver.wait_for(1)
+    new.verify(request)
 
 
 def test_each_receiver_is_told_which_orders_and_devices_are_its_own(service: Service) -> None:
