@@ -7,24 +7,29 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, cast, get_args
 
 import typer
 from psycopg import AsyncConnection
+from pydantic import ValidationError
 from rich.table import Table
 
 from api import database
 from api.auth import Caller
 from api.console import Home, errors, explained, fail, printable, say, settings_of, show
 from api.export import signer_of, store_of
-from api.webhooks import endpoints, vault
+from api.webhooks import endpoints, records, vault
 from api.webhooks.endpoints import Connection, Wanted, must_be_verified
 from api.webhooks.handshake import Hand, Sent
 from api.webhooks.listen import Listener, in_lines
 from api.webhooks.network import Network, check_url
 from api.webhooks.outbox import Outbox
-from ledger.errors import UnusableInput
+from api.webhooks.records import DeliveryState
+from api.webhooks.views import NewEndpoint
+from ledger.errors import MalformedInput, UnusableInput
+from ledger.event import faults_from
 from ledger.reader import Reader
+from ledger.values import format_timestamp
 from ledger.withheld import Withheld
 
 T = TypeVar("T")
@@ -100,12 +105,13 @@ def create(
         fail("UnusableInput", f"role is {role}, must be submitter, auditor, regulator or operator")
     if role == "submitter" and party is None:
         fail("UnusableInput", "a submitter's endpoint tells a party, so it must be given one")
-    wanted = Wanted(
-        url=url, description=description[:200], kinds=kind or (), contracts=contract or (),
-        outcomes=outcome or (), signs="v1a" if ed25519 else "v1", escalates_to=escalates_to,
-    )  # fmt: skip
+    asked = {
+        "url": url, "description": description, "kinds": kind or [], "contracts": contract or [],
+        "outcomes": outcome or [], "signs": "v1a" if ed25519 else "v1", "escalates_to": escalates_to,
+    }  # fmt: skip
 
     with explained():
+        wanted = _wanted(asked)
         owner = Caller("", role, party, withheld=Withheld(withhold or ()))
 
     async def work(desk: _Desk) -> endpoints.Shown:
@@ -116,6 +122,14 @@ def create(
     made = _at_desk(home, work)
     errors.print(f"endpoint {made.endpoint.id}, its secret shown once:")
     say(made.secret)
+
+
+def _wanted(asked: dict[str, Any]) -> Wanted:
+    """As the route has it. Raises MalformedInput."""
+    try:
+        return Wanted(**NewEndpoint.model_validate(asked).model_dump())
+    except ValidationError as error:
+        raise MalformedInput(*faults_from(error.errors())) from None
 
 
 @webhooks_app.command(name="list")
@@ -176,7 +190,7 @@ def enable(endpoint: Endpoint, home: Home = None) -> None:
     async def work(desk: _Desk) -> None:
         async with desk.endpoint(endpoint) as (connection, found):
             must_be_verified(found)
-            await endpoints.enable(connection, endpoint, verified=False)
+            await endpoints.enable(connection, found, verified=False)
 
     _at_desk(home, work)
     say(f"{endpoint} is enabled")
@@ -209,6 +223,9 @@ def rotate(endpoint: Endpoint, home: Home = None) -> None:
 def replay(
     endpoint: Endpoint,
     from_index: Annotated[int, typer.Option("--from", help="First index.", min=0)],
+    to_index: Annotated[
+        int | None, typer.Option("--to", help="Last index; else the end of the log.", min=0)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="What arrived, too.")] = False,
     home: Home = None,
 ) -> None:
@@ -221,12 +238,52 @@ def replay(
             queued, first, more = 0, from_index, True
             while more:
                 placed = await desk.outbox.replay(
-                    connection, found, first=first, which="all" if everything else "failed"
+                    connection, found, first=first, last=to_index, which="all" if everything else "failed"
                 )
                 queued, first, more = queued + placed.deliveries, placed.next, placed.more
             return queued
 
     say(f"{_at_desk(home, work)} deliveries are queued")
+
+
+@webhooks_app.command()
+def deliveries(
+    endpoint: Endpoint,
+    state: Annotated[str | None, typer.Option(help="waiting, delivered or dead; else all.")] = None,
+    after: Annotated[int, typer.Option(help="Of entries after this index.", min=-1)] = -1,
+    limit: Annotated[int, typer.Option(help="So many at most.", min=1, max=1_000)] = 100,
+    home: Home = None,
+) -> None:
+    """What an endpoint was told of, is being told or could not be told, in order of index."""
+    if state not in (None, *get_args(DeliveryState)):
+        fail("UnusableInput", f"state is {state}, must be waiting, delivered or dead")
+
+    async def work(desk: _Desk) -> list[records.Record]:
+        async with desk.endpoint(endpoint) as (connection, found):
+            return await records.of_endpoint(
+                connection, found, after=after, limit=limit, state=cast(DeliveryState | None, state)
+            )
+
+    table = Table("id", "index", "kind", "state", "attempts", "settled", box=None)
+    for one in _at_desk(home, work):
+        settled = "" if one.settled_at is None else format_timestamp(one.settled_at)
+        table.add_row(one.id, str(one.index), one.kind, one.state, str(one.attempts), settled)
+    show(table)
+
+
+@webhooks_app.command()
+def resend(
+    delivery: Annotated[str, typer.Argument(help="Its id, the `webhook-id`, as `deliveries` lists it.")],
+    home: Home = None,
+) -> None:
+    """Queue one delivery again, under the same id; a running service sends it."""
+
+    async def work(desk: _Desk) -> None:
+        async with desk.hand.connect() as connection:
+            await records.again(connection, await records.owned(connection, delivery, OPERATOR))
+
+    _at_desk(home, work)
+    say(f"{delivery} is queued")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from api.webhooks.vault import Vault
 from ledger.errors import NotFound, UnusableInput
 
 ENDPOINTS_MAX = 50
-"""Of one owner."""
+"""Of one owner, that are not disabled."""
 ROTATION = timedelta(hours=24)
 """How long the secret before signs beside the new one."""
 READS_EVERYTHING = ("auditor", "regulator", "operator")
@@ -71,7 +71,7 @@ class Endpoint:
         """Whether its filter lets an entry through. What it may see is another question."""
         if self.since is None or index < self.since:
             return False
-        if self.kinds and not any(_matches(one, kind) for one in self.kinds):
+        if self.kinds and not any(matches(one, kind) for one in self.kinds):
             return False
         if self.contracts and contract not in self.contracts:
             return False
@@ -88,7 +88,8 @@ class Endpoint:
         return [vault.open(one, self.id) for one in sealed]
 
 
-def _matches(pattern: str, kind: str) -> bool:
+def matches(pattern: str, kind: str) -> bool:
+    """Whether a filter, a kind or such as `license.*`, lets a kind through."""
     return kind.startswith(pattern[:-1]) if pattern.endswith(".*") else kind == pattern
 
 
@@ -125,8 +126,7 @@ async def create(connection: Connection, vault: Vault, wanted: Wanted, owner: Ca
     """Raises UnusableInput: it has too many, or escalates to one that is not verified. Raises NotFound."""
     if wanted.escalates_to is not None:
         must_be_verified(await owned(connection, wanted.escalates_to, owner))
-    if len(await listed(connection, owner)) >= ENDPOINTS_MAX:
-        raise UnusableInput(f"the owner has {ENDPOINTS_MAX} endpoints, must have no more")
+    await _room(connection, owner.role, owner.party)
     id_, secret = f"we_{secrets.token_hex(8)}", secrets.token_bytes(SECRET_BYTES)
     cursor = await connection.execute(
         "INSERT INTO webhook_endpoints (id, role, party, withholds, url, description, kinds, contracts,"
@@ -178,16 +178,32 @@ async def told(connection: Connection, *, urgent: bool) -> list[Endpoint]:
     return [Endpoint(*row) for row in await cursor.fetchall()]
 
 
-async def enable(connection: Connection, id_: str, *, verified: bool) -> None:
-    """From now on it is told: the entries of the time before are replayed where they are asked for."""
+async def _room(connection: Connection, role: str, party: str | None) -> None:
+    cursor = await connection.execute(
+        "SELECT count(*) FROM webhook_endpoints WHERE role = %s AND party IS NOT DISTINCT FROM %s"
+        " AND state <> 'disabled'",
+        [role, party],
+    )
+    row = await cursor.fetchone()
+    if row is not None and row[0] >= ENDPOINTS_MAX:
+        raise UnusableInput(f"the owner has {ENDPOINTS_MAX} endpoints, must have no more: disable one")
+
+
+async def enable(connection: Connection, endpoint: Endpoint, *, verified: bool) -> None:
+    """From now on it is told: the entries of the time before are replayed where they are asked for.
+
+    Raises UnusableInput: its owner has too many.
+    """
     async with connection.transaction():
         # A follower that has not seen it must not pass the entry that it is told of first.
         await connection.execute("SELECT 1 FROM webhook_cursors ORDER BY lane FOR UPDATE")
+        if endpoint.state == "disabled":
+            await _room(connection, endpoint.role, endpoint.party)
         await connection.execute(
             "UPDATE webhook_endpoints SET state = 'enabled', reason = NULL, failures = 0,"
             " since = coalesce(since, (SELECT size FROM head WHERE id = 1), 0),"
             " verified_at = CASE WHEN %s THEN now() ELSE verified_at END WHERE id = %s",
-            [verified, id_],
+            [verified, endpoint.id],
         )
 
 

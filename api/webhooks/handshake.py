@@ -47,7 +47,7 @@ class Hand:
         if not sent.arrived or answered is None or challenge.encode() not in answered.body:
             return Sent(sent.id, sent.attempt, arrived=False)
         async with self.connect() as connection:
-            await endpoints.enable(connection, endpoint.id, verified=True)
+            await endpoints.enable(connection, endpoint, verified=True)
         return sent
 
     async def test(self, endpoint: Endpoint) -> Sent:

@@ -37,6 +37,10 @@ SCANNED_MAX = 20_000
 ENTRIES_MAX = 200
 DELIVERIES_MAX = 2_000
 """That one step makes, but for those of its first entry: a step is a transaction, and stays short."""
+LOADED_MAX = 16
+"""Entries whose bodies are in memory at once: an event may be 1 MiB."""
+INSERTED_BYTES = 8 << 20
+"""Of bodies that one statement inserts, and hardly more."""
 
 _OF_LANE = {
     "revocations": " AND ({})".format(" OR ".join(f"kind LIKE '{start}%%'" for start in URGENT)),
@@ -55,6 +59,10 @@ ANEW = {
     "failed": f"{_INSERT}{_AGAIN} webhook_deliveries.state = 'dead' AND {_THERE}",
     "all": f"{_INSERT}{_AGAIN} webhook_deliveries.state <> 'waiting' AND {_THERE}",
 }
+
+
+Row = tuple[str, str, int, str, str, bytes]
+"""Delivery id, endpoint, index, lane, kind, body."""
 
 
 class Candidate(NamedTuple):
@@ -87,7 +95,10 @@ class Outbox:
     async def advance(self, connection: Connection, lane: Lane) -> Placed | None:
         """One step of a lane's follower; None: another has the cursor, or there is nobody to tell."""
         urgent = lane == "revocations"
-        if not await stored_endpoints.told(connection, urgent=urgent):
+        # Most of the time there is nothing new, and then it takes one small question to know.
+        if not await _is_behind(connection, lane) or not await stored_endpoints.told(
+            connection, urgent=urgent
+        ):
             return None
         speakers = await self._reader.live_readers()
         async with connection.transaction():
@@ -106,16 +117,25 @@ class Outbox:
             if first >= head.size:
                 return None
             told = [one for one in told if not one.reads_everything or (one.role, one.party) in speakers]
-            placed = await self._place(connection, told, lane, first, head, ONCE)
+            placed = await self._place(connection, told, lane, first, head.size, head, ONCE)
             await connection.execute(
                 "UPDATE webhook_cursors SET index = %s WHERE lane = %s", [placed.next, lane]
             )
         return placed
 
     async def replay(
-        self, connection: Connection, endpoint: Endpoint, *, first: int, which: Literal["failed", "all"]
+        self,
+        connection: Connection,
+        endpoint: Endpoint,
+        *,
+        first: int,
+        last: int | None = None,
+        which: Literal["failed", "all"],
     ) -> Placed:
-        """Queue the entries from `first` on again: those that failed or were never queued, or all."""
+        """Queue the entries from `first` on again: those that failed or were never queued, or all.
+
+        To `last`, which is one of them, or to the end of the log.
+        """
         speakers = await self._reader.live_readers()
         async with connection.transaction():
             head = await _head(connection)
@@ -125,7 +145,8 @@ class Outbox:
                 or (endpoint.reads_everything and (endpoint.role, endpoint.party) not in speakers)
             ):
                 return Placed(first, 0, more=False)
-            return await self._place(connection, [endpoint], None, first, head, ANEW[which])
+            stop = head.size if last is None else min(last + 1, head.size)
+            return await self._place(connection, [endpoint], None, first, stop, head, ANEW[which])
 
     async def _place(
         self,
@@ -133,10 +154,11 @@ class Outbox:
         told: Sequence[Endpoint],
         lane: Lane | None,
         first: int,
+        stop: int,
         head: Head,
         insert: str,
     ) -> Placed:
-        end = min(first + SCANNED_MAX, head.size)
+        end = min(first + SCANNED_MAX, stop)
         of_lane = "" if lane is None else _OF_LANE[lane]
         coarse, values = _coarse(told)
         cursor = await connection.execute(
@@ -163,7 +185,7 @@ class Outbox:
                 wanted.append((one, receivers))
                 count += len(receivers)
         queued = await self._insert(connection, wanted, contracts, head, insert) if wanted else 0
-        return Placed(end, queued, more=end < head.size)
+        return Placed(end, queued, more=end < stop)
 
     async def _insert(
         self,
@@ -173,46 +195,40 @@ class Outbox:
         head: Head,
         insert: str,
     ) -> int:
-        entries = await entries_at(connection, [one.index for one, _ in wanted])
-        receipt = await self._receipts(connection, entries, head)
-        rows: list[tuple[str, str, int, str, str, bytes]] = []
-        for (one, receivers), stored in zip(wanted, entries, strict=True):
-            revocation = await _revocation(connection, stored, head.size)
-            bodies: dict[tuple[bytes, tuple[str, ...]], bytes] = {}
-            for endpoint in receivers:
-                withheld = Withheld(endpoint.withholds)
-                concerns = b"null"
-                if revocation is not None and not withheld.hides("event", RevocationScoped.kind_name):
-                    contract = contracts[one.contract]
-                    party = None if endpoint.reads_everything else endpoint.party
-                    concerns = orjson.dumps(
-                        touched(revocation, party=party, roles=contract.roles_of(party or ""))
-                    )
-                alike = concerns, tuple(endpoint.withholds)
-                if alike not in bodies:
-                    shown = replace(stored, entry=withheld.shown(stored.entry, stored.kind))
-                    bodies[alike] = message.of_entry(
-                        shown, source=head.origin, receipt=receipt(shown.entry), revocation=concerns
-                    )
-                lane = "revocations" if is_urgent(one.kind) else "everything"
-                rows.append(
-                    (
-                        delivery_id(endpoint.id, one.index), endpoint.id, one.index, lane, one.kind,
-                        bodies[alike],
-                    )
-                )  # fmt: skip
-        return (
-            await connection.execute(insert, [list(column) for column in zip(*rows, strict=True)])
-        ).rowcount
+        receipt = await self._receipts(connection, [one.index for one, _ in wanted], head)
+        queued, rows, size = 0, list[Row](), 0
+        for start in range(0, len(wanted), LOADED_MAX):
+            part = wanted[start : start + LOADED_MAX]
+            entries = await entries_at(connection, [one.index for one, _ in part])
+            for (one, receivers), stored in zip(part, entries, strict=True):
+                revocation = await _revocation(connection, stored, head.size)
+                bodies: dict[tuple[bytes, tuple[str, ...]], bytes] = {}
+                for endpoint in receivers:
+                    concerns = _concerns(endpoint, revocation, contracts.get(one.contract))
+                    alike = concerns, tuple(endpoint.withholds)
+                    if alike not in bodies:
+                        shown = Withheld(endpoint.withholds).shown(stored.entry, stored.kind)
+                        bodies[alike] = message.of_entry(
+                            replace(stored, entry=shown), source=head.origin, receipt=receipt(shown),
+                            revocation=concerns,
+                        )  # fmt: skip
+                    lane = "revocations" if is_urgent(one.kind) else "everything"
+                    id_ = delivery_id(endpoint.id, one.index)
+                    rows.append((id_, endpoint.id, one.index, lane, one.kind, bodies[alike]))
+                    size += len(bodies[alike])
+                    if size >= INSERTED_BYTES:
+                        queued += await _inserted(connection, insert, rows)
+                        rows, size = [], 0
+        return queued + (await _inserted(connection, insert, rows) if rows else 0)
 
     async def _receipts(
-        self, connection: Connection, entries: Sequence[StoredEntry], head: Head
+        self, connection: Connection, indexes: Sequence[int], head: Head
     ) -> Callable[[Entry], Receipt]:
-        """Makes the receipt of one of the entries under the head: of what is shown of it.
+        """Makes the receipt of one of these entries under the head: of what is shown of it.
 
         Raises Unavailable or StoreFailed: the head is not to be signed.
         """
-        wanted = {at for one in entries for at in tiles.tiles_for_inclusion(one.index, head.size)}
+        wanted = {at for index in indexes for at in tiles.tiles_for_inclusion(index, head.size)}
         found = await load_tiles(connection, wanted)
         # A database that has lost its end must not have its head signed once more.
         kept = await asyncio.to_thread(self._store.latest, *await self._reader.keys_of(self._signer.verifier))
@@ -227,6 +243,19 @@ class Outbox:
             return Receipt.of(entry, tree_size=head.size, hashes=hashes, checkpoint=checkpoint)
 
         return receipt
+
+
+async def _inserted(connection: Connection, insert: str, rows: Sequence[Row]) -> int:
+    return (await connection.execute(insert, [list(column) for column in zip(*rows, strict=True)])).rowcount
+
+
+def _concerns(endpoint: Endpoint, revocation: Revocation | None, contract: Contract | None) -> bytes:
+    """JSON of what a revocation touches of whom the endpoint tells; null of every other entry."""
+    hidden = Withheld(endpoint.withholds).hides("event", RevocationScoped.kind_name)
+    if revocation is None or contract is None or hidden:
+        return b"null"
+    party = None if endpoint.reads_everything else endpoint.party
+    return orjson.dumps(touched(revocation, party=party, roles=contract.roles_of(party or "")))
 
 
 def _coarse(told: Sequence[Endpoint]) -> tuple[str, list[list[str]]]:
@@ -254,6 +283,13 @@ def _sees(endpoint: Endpoint, contract: Contract | None) -> bool:
 async def _head(connection: Connection) -> Head | None:
     row = await (await connection.execute(f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 1")).fetchone()
     return None if row is None else Head(*row)
+
+
+async def _is_behind(connection: Connection, lane: Lane) -> bool:
+    cursor = await connection.execute(
+        "SELECT 1 FROM webhook_cursors, head WHERE lane = %s AND index < size", [lane]
+    )
+    return await cursor.fetchone() is not None
 
 
 async def _contracts(connection: Connection, names: Iterable[str]) -> dict[str, Contract]:

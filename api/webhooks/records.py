@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from api.auth import Caller
 from api.webhooks.endpoints import Connection, Endpoint
-from ledger.errors import NotFound
+from ledger.errors import NotFound, UnusableInput
 
 DeliveryState = Literal["waiting", "delivered", "dead"]
 _COLUMNS = (
@@ -103,12 +103,19 @@ async def attempts_of(connection: Connection, id_: str, *, limit: int = 1_000) -
     return [AttemptRecord(*row) for row in await cursor.fetchall()]
 
 
-async def again(connection: Connection, id_: str) -> None:
-    """Queue a delivery once more, with a schedule of its own; one that waits goes at once."""
+async def again(connection: Connection, one: Record) -> None:
+    """Queue a delivery once more, with a schedule of its own; one that waits goes at once.
+
+    Raises UnusableInput: it is of no entry, or erased.
+    """
+    if one.index is None:
+        raise UnusableInput(f"delivery {one.id} is of no entry: verify or test the endpoint again")
+    if not await body_of(connection, one.id):
+        raise UnusableInput(f"what delivery {one.id} told is erased: it cannot be told again")
     await connection.execute(
         "UPDATE webhook_deliveries SET state = 'waiting', tries = 0, due_at = now(), settled_at = NULL"
-        " WHERE id = %s AND index IS NOT NULL AND body <> ''",
-        [id_],
+        " WHERE id = %s AND body <> ''",
+        [one.id],
     )
 
 

@@ -142,7 +142,7 @@ async def enable_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
     async with webhooks.connection() as connection:
         found = await endpoints.owned(connection, endpoint, caller)
         must_be_verified(found)
-        await endpoints.enable(connection, endpoint, verified=False)
+        await endpoints.enable(connection, found, verified=False)
         found = await endpoints.owned(connection, endpoint, caller)
     webhooks.wake()
     return _view(found)
@@ -170,9 +170,10 @@ async def rotate_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
 
 @router.post("/webhooks/{endpoint}:replay", response_model=ReplayView, openapi_extra=_takes(Replay))
 async def replay_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
-    """Queue entries again from an index on, page by page: go by `next`. Each keeps its `webhook-id`.
+    """Queue entries again, from an index on or a range, page by page: go by `next`.
 
-    Also entries of before the endpoint was made, as far as its filter and its key's rights go.
+    Each keeps its `webhook-id`. Also entries of before the endpoint was made, as far as its filter and its
+    key's rights go.
     """
     asked = await _asked(request, Replay)
     webhooks = _webhooks(request)
@@ -180,7 +181,9 @@ async def replay_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
         found = await endpoints.owned(connection, endpoint, caller)
         if found.state != "enabled":
             raise UnusableInput(f"endpoint {endpoint} is {found.state}, must be enabled")
-        placed = await webhooks.outbox.replay(connection, found, first=asked.from_index, which=asked.which)
+        placed = await webhooks.outbox.replay(
+            connection, found, first=asked.from_index, last=asked.to_index, which=asked.which
+        )
     webhooks.wake()
     return {"queued": placed.deliveries, "next": placed.next if placed.more else None}
 
@@ -228,11 +231,7 @@ async def resend_delivery(request: Request, delivery: DeliveryPath, caller: KeyH
     webhooks = _webhooks(request)
     async with webhooks.connection() as connection:
         found = await records.owned(connection, delivery, caller)
-        if found.index is None:
-            raise UnusableInput(f"delivery {delivery} is of no entry: verify or test the endpoint again")
-        if not await records.body_of(connection, delivery):
-            raise UnusableInput(f"what delivery {delivery} told is erased: it cannot be told again")
-        await records.again(connection, delivery)
+        await records.again(connection, found)
         found = await records.owned(connection, delivery, caller)
     webhooks.wake()
     return _delivery(found, caller)

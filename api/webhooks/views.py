@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from api.schemas import After, ContractName, Index
+from api.webhooks.endpoints import matches
 from api.webhooks.network import URL_MAX
+from ledger.kinds import KINDS
 
 ENDPOINT = r"^we_[0-9a-f]{16}$"
 DELIVERY = r"^msg_[0-9a-z_]{1,64}$"
 KIND = r"^[a-z_]{1,40}\.([a-z_]{1,40}|\*)$"
+
+
+def _names_a_kind(pattern: str) -> str:
+    """Else a slip of the pen is an endpoint that is told nothing, and nobody knows."""
+    known = {name for name, _ in KINDS}
+    if not any(matches(pattern, name) for name in known):
+        near = get_close_matches(pattern, known | {f"{name.partition('.')[0]}.*" for name in known}, 1)
+        hint = f"the nearest is {near[0]}" if near else "/v1/kinds has them all"
+        raise ValueError(f"{pattern} names no kind of event; {hint}")
+    return pattern
 
 
 class NewEndpoint(BaseModel):
@@ -21,7 +34,7 @@ class NewEndpoint(BaseModel):
     url: Annotated[str, Field(min_length=1, max_length=URL_MAX, description="Where it is told; https.")]
     description: Annotated[str, Field(max_length=200)] = ""
     kinds: Annotated[
-        list[Annotated[str, Field(pattern=KIND)]],
+        list[Annotated[str, Field(pattern=KIND), AfterValidator(_names_a_kind)]],
         Field(max_length=100, description="Such as license.revoked or license.*; empty: all."),
     ] = []  # pydantic copies it
     contracts: Annotated[
@@ -68,7 +81,13 @@ class EndpointList(BaseModel):
 
 
 class AttemptView(BaseModel):
-    number: Annotated[int, Field(description="One that is missing was begun by a process that then ended.")]
+    number: Annotated[
+        int,
+        Field(
+            description="One that is missing was begun by a process that then ended, or it was not made:"
+            " the endpoint was disabled."
+        ),
+    ]
     at: datetime
     url: str
     timestamp: Annotated[int, Field(description="`webhook-timestamp`.")]
@@ -156,10 +175,17 @@ class Replay(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     from_index: Index
+    to_index: Annotated[Index | None, Field(description="The last index; null: the end of the log.")] = None
     which: Annotated[
         Literal["failed", "all"],
         Field(description="failed: what died or was never queued. all: what arrived, too."),
     ] = "failed"
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.to_index is not None and self.to_index < self.from_index:
+            raise ValueError(f"to_index is {self.to_index}, must be {self.from_index} or more, as from_index")
+        return self
 
 
 class ReplayView(BaseModel):

@@ -124,7 +124,8 @@ def test_from_the_command_line_a_receiver_is_made_verified_and_told(service: Ser
             (("test",), 0, "the test event arrived"),
             (("disable",), 0, "is disabled"),
             (("enable",), 0, "is enabled"),
-            (("replay", "--from", "0"), 0, "deliveries are queued"),
+            (("replay", "--from", "0", "--to", "9"), 0, "deliveries are queued"),
+            (("deliveries", "--state", "gone"), 2, "must be waiting, delivered or dead"),
         ):
             told = run("webhooks", command[0], endpoint, *command[1:], url=service.owner, home=home)
             assert (told.status, words in told.told) == (status, True), told.told
@@ -132,6 +133,29 @@ def test_from_the_command_line_a_receiver_is_made_verified_and_told(service: Ser
         assert endpoint in listed
         assert made.out.strip() not in listed
         Webhook(made.out.strip()).verify(elsewhere.requests[0].body, elsewhere.requests[0].headers)
+        contract = LiveContract(service).open()
+        index = contract.accepted("license.revoked")["inclusion"]["index"]
+        [told_of] = elsewhere.wait_for(1)
+        delivery = f"msg_{endpoint.removeprefix('we_')}_{index}"
+        wait_for(
+            "the delivery is listed",
+            lambda: "delivered" in run(
+                "webhooks", "deliveries", endpoint, "--after", str(index - 1), url=service.owner, home=home
+            ).out,
+            seconds_max=15,
+        )  # fmt: skip
+        resent = run("webhooks", "resend", delivery, url=service.owner, home=home)
+        assert (resent.status, resent.out.strip()) == (0, f"{delivery} is queued")
+        assert elsewhere.wait_for(2)[1][1:] != told_of[1:]
+        assert {one.id for one in elsewhere.of_entries()} == {delivery}
+        none = run("webhooks", "resend", "msg_x", url=service.owner, home=home)
+        assert (none.status, "there is no delivery msg_x" in none.told) == (2, True)
+        for option, words in (("--kind", "names no kind of event"), ("--outcome", "/outcomes/0")):
+            refused = run(
+                "webhooks", "create", "https://receiver.example/", "--party", BUYER, option, "license.x",
+                url=service.owner, home=home,
+            )  # fmt: skip
+            assert (refused.status, words in refused.told) == (2, True), refused.told
         rotated = run("webhooks", "rotate", endpoint, url=service.owner, home=home).out.strip()
         assert rotated.startswith("whsec_")
 

@@ -16,6 +16,8 @@ from standardwebhooks import WebhookVerificationError
 
 from api import keys
 from api.database import Logins
+from api.webhooks import outbox
+from api.webhooks.endpoints import ENDPOINTS_MAX
 from api.webhooks.schedule import TRIES_MAX
 from api.webhooks.sending import CLAIM, RUNNING_AT_ENDPOINT_MAX
 from api.webhooks.vault import Vault
@@ -278,7 +280,7 @@ def test_nothing_is_sent_before_the_receiver_has_agreed(service: Service, contra
 
 
 def test_a_test_event_is_sent_at_once(service: Service, receiver: Receiver) -> None:
-    endpoint = subscribed(service, receiver.url, kinds=["none.such"])
+    endpoint = subscribed(service, receiver.url, kinds=["report.filed"])
     with service.client("auditor") as client:
         told = client.post(f"/v1/webhooks/{endpoint.id}:test").json()
     assert (told["arrived"], told["attempt"]["status"]) == (True, 200)
@@ -287,7 +289,7 @@ def test_a_test_event_is_sent_at_once(service: Service, receiver: Receiver) -> N
 
 
 def test_an_endpoint_of_somebody_else_is_not_there(service: Service, receiver: Receiver) -> None:
-    endpoint = subscribed(service, receiver.url, role="submitter", party=EXPORTER, kinds=["none.such"])
+    endpoint = subscribed(service, receiver.url, role="submitter", party=EXPORTER, kinds=["report.filed"])
     with service.client("submitter", BUYER) as client:
         assert endpoint.id not in client.get("/v1/webhooks").text
         for answer in (
@@ -310,6 +312,12 @@ def test_an_endpoint_of_somebody_else_is_not_there(service: Service, receiver: R
         ({"url": "https://u:p@receiver.example/"}, 400, "neither a fragment nor a user"),
         ({"url": "https://receiver.example/", "kind": "x"}, 422, "/kind"),
         ({"url": "https://receiver.example/", "kinds": ["*"]}, 422, "/kinds/0"),
+        (
+            {"url": "https://receiver.example/", "kinds": ["license.revokd"]},
+            422,
+            "nearest is license.revoked",
+        ),
+        ({"url": "https://receiver.example/", "kinds": ["licence.*"]}, 422, "the nearest is license.*"),
         ({"url": "https://receiver.example/", "contracts": ["x"]}, 422, "/contracts/0"),
         ({}, 422, "/url"),
     ],
@@ -324,7 +332,7 @@ def test_what_cannot_be_an_endpoint_is_refused_in_words(
 
 
 def test_a_secret_is_shown_once_and_stored_sealed(service: Service, receiver: Receiver) -> None:
-    endpoint = subscribed(service, receiver.url, kinds=["none.such"])
+    endpoint = subscribed(service, receiver.url, kinds=["report.filed"])
     secret = endpoint.secret.removeprefix("whsec_")
     with service.client("auditor") as client:
         assert secret not in client.get("/v1/webhooks").text
@@ -440,7 +448,7 @@ def test_after_the_last_attempt_a_revocation_goes_to_the_next_contact(
     service: Service, contract: LiveContract
 ) -> None:
     with receiving(failing(100)) as receiver, receiving() as contact:
-        escalation = subscribed(service, contact.url, kinds=["none.such"])
+        escalation = subscribed(service, contact.url, kinds=["report.filed"])
         subscribed(
             service, receiver.url, contracts=[contract.contract], kinds=["license.revoked"],
             escalates_to=escalation.id,
@@ -487,6 +495,62 @@ def test_one_is_resent_and_a_range_is_replayed_under_the_same_ids(
         assert every == {"queued": 3, "next": None}
         again = receiver.wait_for(7)[4:]
     assert {one.id for one in again} == {one.id for one in before}
+
+
+def test_a_range_is_replayed_to_its_last_index_and_no_further(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    endpoint = subscribed(service, receiver.url, contracts=[contract.contract])
+    for number in range(3):
+        contract.order(10, order=f"PO-{number}")
+    before = receiver.wait_for(3)
+    settled(service)
+    for one in before:
+        recorded(service, one.id, 1)
+    indexes = sorted(one.event["data"]["index"] for one in before)
+    with service.client("auditor") as client:
+        replay = f"/v1/webhooks/{endpoint.id}:replay"
+        asked = {"from_index": 0, "to_index": indexes[1], "which": "all"}
+        assert client.post(replay, json={**asked, "from_index": indexes[0]}).json() == {
+            "queued": 2, "next": None,
+        }  # fmt: skip
+        again = receiver.wait_for(5)[3:]
+        backwards = client.post(replay, json={**asked, "from_index": indexes[2]})
+    assert sorted(one.event["data"]["index"] for one in again) == indexes[:2]
+    assert (backwards.status_code, "must be" in backwards.text) == (422, True)
+
+
+def test_an_owner_has_so_many_endpoints_and_one_that_is_disabled_makes_room(
+    service: Service, receiver: Receiver
+) -> None:
+    wanted = {"url": receiver.url, "kinds": ["report.filed"]}
+    with service.client("auditor", "many") as client, service.client("operator") as operator:
+        made = [client.post("/v1/webhooks", json=wanted) for _ in range(ENDPOINTS_MAX + 1)]
+        assert [one.status_code for one in made] == [201] * ENDPOINTS_MAX + [400]
+        assert "must have no more: disable one" in made[-1].text
+        assert operator.post("/v1/webhooks", json=wanted).status_code == 201  # who sees all has none
+        first = f"/v1/webhooks/{made[0].json()['id']}"
+        assert client.post(f"{first}:verify").json()["arrived"]
+        client.post(f"{first}:disable").raise_for_status()
+        assert client.post("/v1/webhooks", json=wanted).status_code == 201
+        back = client.post(f"{first}:enable")
+        assert (back.status_code, "must have no more" in back.text) == (400, True)
+
+
+def test_what_is_inserted_in_parts_is_told_whole(
+    service: Service, receiver: Receiver, contract: LiveContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "LOADED_MAX", 3)
+    monkeypatch.setattr(outbox, "INSERTED_BYTES", 1)
+    subscribed(service, receiver.url, contracts=[contract.contract])
+    subscribed(service, receiver.url, contracts=[contract.contract])
+    orders = [contract.event("order.placed", order=f"PO-{n}", units=1) for n in range(10)]
+    with service.client("submitter", BUYER) as client:
+        assert client.post("/v1/events:batch", json=orders).status_code == 200
+    requests = receiver.wait_for(20)
+    settled(service)
+    assert len({one.id for one in requests}) == len(requests) == 20
+    assert len({one.event["data"]["index"] for one in requests}) == 10
 
 
 def test_the_record_says_who_was_told_when_and_who_confirmed(
