@@ -623,6 +623,36 @@ def test_several_followers_tell_each_entry_once(
     assert len({one.event["data"]["index"] for one in requests}) == 42
 
 
+def test_a_follower_makes_deliveries_under_the_lock_of_its_cursor_and_both_or_neither(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    """Its connection is cut between the two."""
+    subscribed(service, receiver.url, contracts=[contract.contract])
+    contract.order(10)
+    receiver.wait_for(1)
+    settled(service)
+    cursor = "SELECT index FROM webhook_cursors WHERE lane = 'everything'"
+    inserting = (
+        "SELECT pid FROM pg_stat_activity WHERE query LIKE 'INSERT INTO webhook_deliveries%%'"
+        " AND wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    before = sql(service, cursor)
+    with psycopg.connect(service.owner) as blocking:
+        blocking.execute("LOCK TABLE webhook_deliveries IN SHARE ROW EXCLUSIVE MODE")
+        contract.order(10, order="PO-2")
+        wait_for("the follower inserts", lambda: bool(sql(service, inserting)), seconds_max=15)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            sql(service, f"{cursor} FOR UPDATE NOWAIT")
+        for (pid,) in sql(service, inserting):
+            sql(service, "SELECT pg_terminate_backend(%s)", pid)
+        wait_for("it is cut off", lambda: not sql(service, inserting), seconds_max=15)
+        assert sql(service, cursor) == before
+        blocking.rollback()
+    first, second = receiver.wait_for(2)
+    settled(service)
+    assert {one.id for one in receiver.of_entries()} == {first.id, second.id}
+
+
 def test_the_metrics_tell_the_backlog(service: Service, receiver: Receiver, contract: LiveContract) -> None:
     subscribed(service, receiver.url, contracts=[contract.contract])
     contract.order(10)
