@@ -118,6 +118,10 @@ async def attempt(
             error = "a redirect is not followed" if 300 <= answered.status < 400 else "it refused"
     except (Unreachable, LedgerError) as failure:
         error = str(failure)
+    except Exception:
+        # It counts like any other: one that were not written down would be made again for ever.
+        log.exception("webhook_failed", delivery=message_id)
+        error = "the sender failed"
     latency_ms = int((datetime.now(UTC) - at).total_seconds() * 1_000)
     return Attempt(at, endpoint.url, timestamp, signature, latency_ms, answered, error)
 

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpcore2 as httpcore
 import pytest
 
+from api.webhooks.endpoints import Endpoint
 from api.webhooks.network import (
     RESPONSE_BYTES_MAX,
     Network,
@@ -25,6 +27,8 @@ from api.webhooks.network import (
     is_public,
     system_resolve,
 )
+from api.webhooks.sending import Attempt, attempt
+from api.webhooks.vault import Vault
 from ledger.errors import UnusableInput
 from tests.api.receiver import Receiver, receiving
 
@@ -160,6 +164,32 @@ def test_the_connection_goes_to_the_address_that_was_looked_at(wire: Wire) -> No
         post("https://receiver.example/", resolve=resolve)
     assert asked == [("receiver.example", 443)]
     assert wire.connected == ["93.184.216.34"]
+
+
+def test_an_attempt_that_fails_by_a_bug_of_ours_is_an_attempt_that_failed() -> None:
+    """Else it would be on no record, and made again for ever."""
+
+    def resolve(host: str, port: int) -> list[str]:
+        raise ZeroDivisionError
+
+    vault, at = Vault(bytes(32)), datetime.now(UTC)
+    endpoint = Endpoint(
+        id="we_a", role="auditor", party=None, withholds=(), url="https://receiver.example/", description="",
+        kinds=(), contracts=(), outcomes=(), signs="v1", secret=vault.seal(bytes(32), "we_a"), previous=None,
+        previous_until=None, escalates_to=None, state="enabled", reason=None, since=0, failures=0,
+        created_at=at, verified_at=at,
+    )  # fmt: skip
+
+    async def made() -> Attempt:
+        network = Network(resolve=resolve)
+        try:
+            return await attempt(network, vault, endpoint, message_id="msg_1", body=b"{}")
+        finally:
+            await network.close()
+
+    found = asyncio.run(made())
+    assert (found.arrived, found.error) == (False, "the sender failed")
+    assert "secret=" not in repr(endpoint)
 
 
 @pytest.mark.parametrize(
