@@ -267,6 +267,29 @@ def test_of_a_long_answer_a_part_is_read(receiver: Receiver) -> None:
     assert answered.body == b"x" * RESPONSE_BYTES_MAX
 
 
+def test_of_an_answer_no_more_is_waited_for_than_is_kept() -> None:
+    """What would follow never comes, and the connection is closed from our side."""
+    closed = threading.Event()
+
+    def answer(listener: socket.socket) -> None:
+        with closing(listener.accept()[0]) as connection, suppress(OSError):
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x" * RESPONSE_BYTES_MAX
+            )
+            while connection.recv(65_536):
+                pass
+            closed.set()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=answer, args=[listener])
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        answered = post(url, allowed_hosts=["127.0.0.1"], timeout_s=10)
+        thread.join(10)
+    assert (answered.status, len(answered.body)) == (200, RESPONSE_BYTES_MAX)
+    assert closed.is_set()
+
+
 def test_an_answer_that_never_ends_is_cut_off() -> None:
     """One byte after another: each is in time, and all together are not."""
 
