@@ -575,6 +575,12 @@ def test_the_record_says_who_was_told_when_and_who_confirmed(
     assert sorted(told["outstanding"]) == sorted({EXPORTER, FORWARDER, LABORATORY})
     with service.client("submitter", "stranger") as client:
         assert client.get(f"/v1/entries/{index}/deliveries").status_code == 404
+    with service.client("submitter", EXPORTER) as client:  # a party of the contract, but not whom it told
+        for answer in (
+            client.get(f"/v1/deliveries/{request.id}"),
+            client.post(f"/v1/deliveries/{request.id}:resend"),
+        ):
+            assert (answer.status_code, "there is no delivery" in answer.text) == (404, True)
     assert delivery["url"] == f"{receiver.url}/"  # the rest of it is its owner's to know
     with service.client("submitter", BUYER) as client:
         told = client.get(f"/v1/entries/{index}/deliveries").json()
