@@ -146,7 +146,8 @@ class Outbox:
             ):
                 return Placed(first, 0, more=False)
             stop = head.size if last is None else min(last + 1, head.size)
-            return await self._place(connection, [endpoint], None, first, stop, head, ANEW[which])
+            told = replace(endpoint, since=first)  # what was there before it was made, too
+            return await self._place(connection, [told], None, first, stop, head, ANEW[which])
 
     async def _place(
         self,

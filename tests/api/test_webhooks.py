@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -22,12 +23,15 @@ from api.webhooks.schedule import TRIES_MAX
 from api.webhooks.sending import CLAIM, RUNNING_AT_ENDPOINT_MAX
 from api.webhooks.vault import Vault
 from ledger.canonical import encode
+from ledger.checkpoint import Checkpoint, sign
+from ledger.checkpoint_store import CheckpointStore
+from ledger.keys import load_or_create
 from ledger.note import Verifier
 from ledger.receipt import Receipt
 from tests.api.contract import NOW, LiveContract
 from tests.api.receiver import Receiver, Request, Subscribed, receiving, subscribed
 from tests.faults.harness import wait_for
-from tests.service import Service, running
+from tests.service import Service, running, settings_for
 from tests.workbench import BUYER, EXPORTER, FORWARDER, H200, LABORATORY, PARTIES, activation, usd
 
 
@@ -520,6 +524,19 @@ def test_a_range_is_replayed_to_its_last_index_and_no_further(
     assert (backwards.status_code, "must be" in backwards.text) == (422, True)
 
 
+def test_what_was_there_before_the_endpoint_is_recovered_since_an_index(
+    service: Service, receiver: Receiver, contract: LiveContract
+) -> None:
+    contract.order(10)
+    index = revoked(contract)
+    endpoint = subscribed(service, receiver.url, contracts=[contract.contract], kinds=["license.revoked"])
+    with service.client("auditor") as client:
+        asked = {"from_index": index - 1}
+        assert client.post(f"/v1/webhooks/{endpoint.id}:replay", json=asked).json()["queued"] == 1
+    [request] = receiver.wait_for(1)
+    assert endpoint.verify(request)["data"]["index"] == index
+
+
 def test_an_owner_has_so_many_endpoints_and_one_that_is_disabled_makes_room(
     service: Service, receiver: Receiver
 ) -> None:
@@ -657,6 +674,24 @@ def test_a_follower_makes_deliveries_under_the_lock_of_its_cursor_and_both_or_ne
     first, second = receiver.wait_for(2)
     settled(service)
     assert {one.id for one in receiver.of_entries()} == {first.id, second.id}
+
+
+def test_of_a_log_that_has_lost_its_end_nobody_is_told(
+    owner: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    """A receipt under its head would be a second history, signed."""
+    settings = settings_for(owner, tmp_path, clock="simulated")
+    with running(settings, owner) as service:
+        endpoint = subscribed(service, receiver.url)
+        signer = load_or_create(settings.key_path, origin=settings.origin, passphrase=None)
+        store = CheckpointStore(settings.store_path, signer.name)
+        store.advance(sign(Checkpoint(signer.name, 1_000, bytes(32)), signer), signer.verifier)
+        with service.client("auditor") as client:
+            asked = {"from_index": 0, "which": "all"}
+            refused = client.post(f"/v1/webhooks/{endpoint.id}:replay", json=asked)
+        assert refused.status_code == 503, refused.text
+        assert sql(service, "SELECT count(*) FROM webhook_deliveries WHERE index IS NOT NULL") == [(0,)]
+    assert receiver.of_entries() == []
 
 
 def test_the_metrics_tell_the_backlog(service: Service, receiver: Receiver, contract: LiveContract) -> None:
