@@ -82,7 +82,7 @@ def _stamped(bundle: Bundle, held: Held) -> Iterator[str]:
         if tokens:
             yield f"remark: {len(tokens)} timestamps were not checked: give --timestamp-roots"
         return
-    from ledger.timestamping import check_timestamp
+    from ledger.timestamp import check_timestamp
 
     roots = read_roots(held.timestamp_roots)
     for note, token in tokens:

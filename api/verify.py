@@ -80,7 +80,7 @@ def _stamped(notes: Sequence[str], held: Held) -> list[str]:
     if held.timestamp_roots is None or not notes:
         raise UnusableInput("--timestamp needs --timestamp-roots, and the --checkpoint that it is of")
     from api.anchors import read_roots
-    from ledger.timestamping import check_timestamp
+    from ledger.timestamp import check_timestamp
 
     roots = read_roots(held.timestamp_roots)
     words = []

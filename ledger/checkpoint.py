@@ -6,15 +6,15 @@
 
 No extension lines: no monitor could audit them.
 
-And the keys that sign it, one after another: a key is followed by the next with an entry of the log that
-both have signed. Checkpoints of trees that hold this entry are signed by the new key, and by no other.
+And what two keys sign where one follows the other (`ledger.succession`): with an entry of the log. Checkpoints
+of trees that hold this entry are signed by the new key, and by no other.
 """
 
 from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -168,68 +168,3 @@ def open_recovery(note: str, *, size: int) -> tuple[Verifier, Verifier, Checkpoi
     if len(verified) != 2 or len(lines) != 2:
         raise VerificationError("the recovery must be signed by the old key and the new, and by no other")
     return old, new, lost
-
-
-class Succession:
-    """The keys of one log, as its entries name them in order."""
-
-    def __init__(self, origin: str) -> None:
-        self._origin = origin
-        self.lost: list[tuple[int, Checkpoint]] = []
-        """What its predecessors had promised beyond the entry at which it was recovered."""
-        self._since: list[tuple[int, Verifier]] = []
-        """By the entry that brought the key in."""
-
-    @property
-    def last(self) -> tuple[int, Verifier] | None:
-        """The present key, and the entry that brought it in; None: nothing is known."""
-        return self._since[-1] if self._since else None
-
-    def open(self, key: Verifier) -> None:
-        """Entry 0 names the first key, and by it the log."""
-        self._origin = key.name
-        self._since.append((0, key))
-
-    def rotate(self, note: str, *, index: int) -> None:
-        """Entry `index` brings the next key in. Raises VerificationError."""
-        old, new = open_rotation(note, origin=self._origin, size=index)
-        if not self._since:
-            self._since.append((0, old))  # the opening is withheld
-        if old != self._since[-1][1]:
-            raise VerificationError(f"the rotation is from key {old}, must be from {self._since[-1][1]}")
-        self._since.append((index, new))
-
-    def recover(self, note: str, *, index: int) -> None:
-        """From entry `index` on the log has another name, and the key of that. Raises VerificationError."""
-        old, new, lost = open_recovery(note, size=index)
-        if not self._since:
-            self._since.append((0, old))
-        if old != self._since[-1][1]:
-            raise VerificationError(f"the recovery is from key {old}, must be from {self._since[-1][1]}")
-        self._origin = new.name
-        self._since.append((index, new))
-        self.lost.append((index, lost))
-
-    def at(self, size: int) -> Verifier | None:
-        """The key that signs checkpoints of this tree size."""
-        return next((key for index, key in reversed(self._since) if index < max(size, 1)), None)
-
-    def __contains__(self, key: Verifier) -> bool:
-        return any(key == known for _, known in self._since)
-
-
-def predecessors(present: Verifier, rotations: Sequence[tuple[int, str]]) -> list[Verifier]:
-    """The keys before `present`, the last one first, by the (index, note) of each rotation in order.
-
-    Each is vouched for by the key after it. It ends where a note does not lead on.
-    """
-    found: list[Verifier] = []
-    for index, note in reversed(rotations):
-        try:
-            old, new = open_rotation(note, origin=present.name, size=index)
-        except VerificationError:
-            break
-        if new != (found[-1] if found else present):
-            break
-        found.append(old)
-    return found

@@ -24,7 +24,8 @@ from ledger.kinds.ledger import ContractsSummarised
 from ledger.kinds.records import ValueErased
 from ledger.merkle import HASH_BYTES
 from ledger.note import Verifier
-from ledger.store import HEAD_COLUMNS, Head, load_facts, load_keys, load_tiles
+from ledger.store import HEAD_COLUMNS, Head, load_facts, load_lineage, load_tiles
+from ledger.succession import Lineage
 from ledger.summary import Tail
 
 STATEMENT_TIMEOUT_MS = 30_000
@@ -269,7 +270,7 @@ class Reader:
     async def last_timestamp(self, authority: str) -> tuple[int, datetime] | None:
         """Size and time of the last checkpoint that the authority has stamped."""
         rows = await self._rows(
-            "SELECT size, stamped_at FROM timestamps WHERE authority = %s ORDER BY size DESC LIMIT 1",
+            "SELECT size, stamped_at FROM timestamps WHERE authority = %s ORDER BY stamped_at DESC LIMIT 1",
             [authority],
         )
         return (rows[0][0], rows[0][1]) if rows else None
@@ -463,10 +464,13 @@ class Reader:
         )
         return StoredKey(*rows[0]) if rows else None
 
-    async def keys_of(self, present: Verifier) -> list[Verifier]:
-        """The log's checkpoint keys, as `load_keys` gives them."""
+    async def keys_of(self, known: Verifier) -> list[Verifier]:
+        """The checkpoint keys that the log had under the name of a known one."""
+        return (await self.lineage(known)).keys_of(known.name)
+
+    async def lineage(self, known: Verifier) -> Lineage:
         async with self._connection() as connection:
-            return await load_keys(connection, present)
+            return await load_lineage(connection, known)
 
     async def live_readers(self) -> frozenset[tuple[str, str | None]]:
         """(role, party) of every key that reads all contracts and is neither revoked nor expired."""

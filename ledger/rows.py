@@ -22,7 +22,8 @@ from ledger.facts import Key
 from ledger.integrity import DueTile, Row
 from ledger.note import Verifier
 from ledger.reader import load_erased
-from ledger.store import HEAD_COLUMNS, Head, load_keys, load_tiles
+from ledger.store import HEAD_COLUMNS, Head, load_lineage, load_tiles
+from ledger.succession import Lineage
 
 APPLICATION_NAME = "chipledger-watch"
 OPTIONS = (
@@ -96,9 +97,9 @@ class Rows:
         """Entries that are said to be erased, each with the entries that say so, in order."""
         return await load_erased(self._connection)
 
-    async def keys_of(self, present: Verifier) -> list[Verifier]:
-        """The present checkpoint key, and those that handed over to it by what both have signed."""
-        return await load_keys(self._connection, present)
+    async def lineage(self, known: Verifier) -> Lineage:
+        """The checkpoint keys that a known one leads to, by what both of each handover have signed."""
+        return await load_lineage(self._connection, known)
 
     async def links(self, wanted: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
         """Which of these (serial, index) there are."""

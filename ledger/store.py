@@ -15,9 +15,9 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.rows import tuple_row
 
 from ledger import binary, tiles
-from ledger.checkpoint import Checkpoint, predecessors, sign
+from ledger.checkpoint import Checkpoint, sign
 from ledger.entry import FORMAT, Entry
-from ledger.errors import OutcomeUnknown, RefusesToWrite, Unavailable
+from ledger.errors import LedgerError, OutcomeUnknown, RefusesToWrite, Unavailable
 from ledger.event import LEDGER_CONTRACT, committed_event
 from ledger.facts import (
     FOLD_VERSION,
@@ -33,9 +33,10 @@ from ledger.facts import (
     Under,
     decode,
 )
-from ledger.kinds.ledger import CheckpointKeyRotated
+from ledger.kinds.ledger import CheckpointKeyRotated, LedgerRecovered
 from ledger.note import Signer, Verifier
 from ledger.pipeline import Pipeline, Statement
+from ledger.succession import Lineage
 from ledger.tiles import FULL_WIDTH
 
 LOCK_TIMEOUT_MS = 5_000
@@ -312,9 +313,9 @@ class Writer:
         ).fetchone()
         return None if row is None else Head(*row)
 
-    async def keys_of(self, present: Verifier) -> list[Verifier]:
-        """The log's checkpoint keys, as `load_keys` gives them."""
-        return await load_keys(self._connection, present)
+    async def keys_of(self, known: Verifier) -> list[Verifier]:
+        """The checkpoint keys that the log had under the name of a known one."""
+        return (await load_lineage(self._connection, known)).keys_of(known.name)
 
     async def root(self, tree_size: int) -> bytes:
         """The root hash that the log had at a size, out of its tiles."""
@@ -407,20 +408,23 @@ async def load_facts(connection: AsyncConnection[Any], keys: Iterable[Key]) -> l
     return found
 
 
-async def load_keys(connection: AsyncConnection[Any], present: Verifier) -> list[Verifier]:
-    """The present checkpoint key of the log, and before it those that handed over to it."""
+async def load_lineage(connection: AsyncConnection[Any], known: Verifier) -> Lineage:
+    """The log's checkpoint keys, as they lead on from one that is known."""
     cursor = await connection.execute(
         "SELECT e.index, b.event FROM entries e JOIN bodies b USING (index)"
-        " WHERE e.contract = %s AND e.kind = %s ORDER BY e.contract_index",
-        [LEDGER_CONTRACT, CheckpointKeyRotated.kind_name],
+        " WHERE e.contract = %s AND e.kind = ANY(%s) ORDER BY e.contract_index",
+        [LEDGER_CONTRACT, [CheckpointKeyRotated.kind_name, LedgerRecovered.kind_name]],
     )
-    rotations = [
-        (index, committed_event(event)) for index, event in await cursor.fetchall() if event is not None
-    ]
-    notes = [
-        (index, event.data.note) for index, event in rotations if isinstance(event.data, CheckpointKeyRotated)
-    ]
-    return [present, *predecessors(present, notes)]
+    return Lineage(known, [(index, _note_of(event)) for index, event in await cursor.fetchall()])
+
+
+def _note_of(event: bytes | None) -> str:
+    """What both keys have signed; empty, which nobody has signed, where it cannot be read."""
+    try:
+        data = committed_event(event or b"").data
+    except LedgerError:
+        return ""
+    return data.note if isinstance(data, CheckpointKeyRotated | LedgerRecovered) else ""
 
 
 async def load_tiles(

@@ -16,19 +16,13 @@ import httpx2 as httpx
 import psycopg
 import structlog
 from cryptography.x509 import Certificate
-from rfc3161_client import (
-    HashAlgorithm,
-    PKIStatus,
-    TimestampRequestBuilder,
-    VerifierBuilder,
-    decode_timestamp_response,
-)
-from rfc3161_client import VerificationError as Unverified
+from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
 from ledger.errors import LedgerError, NotFound, Unavailable, UnusableInput, VerificationError
 from ledger.note import Signer
 from ledger.reader import Reader
 from ledger.tasks import end
+from ledger.timestamp import check_timestamp, decoded
 
 EVERY = timedelta(hours=24)
 LOOK_S = 60.0
@@ -45,28 +39,6 @@ class Authority:
     url: str
     roots: Sequence[Certificate]
     """Trusted certificates that its own must lead to."""
-
-
-def check_timestamp(token: bytes, note: str, roots: Sequence[Certificate]) -> datetime:
-    """When the authority says that a signed checkpoint existed, UTC.
-
-    `token` is the DER of a TimeStampResp whose imprint is of the note, byte for byte. Raises
-    VerificationError unless its signature leads to one of `roots`.
-    """
-    try:
-        response = decode_timestamp_response(token)
-    except ValueError as error:
-        raise VerificationError(f"the timestamp is no RFC 3161 response: {error}") from None
-    if response.status != PKIStatus.GRANTED:
-        raise VerificationError(f"the authority did not grant the timestamp: status {response.status}")
-    builder = VerifierBuilder()
-    for root in roots:
-        builder = builder.add_root_certificate(root)
-    try:
-        builder.build().verify_message(response, note.encode())
-    except (Unverified, ValueError) as error:
-        raise VerificationError(f"the timestamp does not hold: {error}") from None
-    return response.tst_info.gen_time.astimezone(UTC)
 
 
 class Timestamping:
@@ -152,7 +124,7 @@ class Timestamping:
             ) from error
         if response.status_code != 200:
             raise Unavailable(f"the time-stamping authority answers HTTP {response.status_code}")
-        answered = decode_timestamp_response(token)
+        answered = decoded(token)
         if request.nonce is not None and answered.tst_info.nonce != request.nonce:
             raise VerificationError("the timestamp is not the one that was asked for: its nonce differs")
         return token
@@ -174,7 +146,7 @@ class Timestamping:
         while True:
             try:
                 await self.stamp()
-            except (LedgerError, ValueError) as error:
+            except LedgerError as error:
                 self.error = str(error)[:500]
                 log.warning("timestamping_failed", error=type(error).__name__, detail=self.error)
             except Exception:

@@ -25,13 +25,14 @@ from itertools import islice
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from ledger.canonical import canonical, parse
-from ledger.checkpoint import Checkpoint, Succession, open_checkpoint
+from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.entry import FORMAT, SALT_BYTES, ZERO_HASH, Header, spell
 from ledger.errors import LedgerError, NotJSON, UnusableInput, VerificationError
 from ledger.merkle import EMPTY_ROOT, Frontier, Growth, leaf_hash
 from ledger.note import Verifier, parse_note
 from ledger.receipt import Receipt, TlogProof
 from ledger.signatories import Signatories
+from ledger.succession import Succession
 from ledger.summary import Tail, root_of
 
 EXPORT: Final = 1

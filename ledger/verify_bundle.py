@@ -27,12 +27,13 @@ from ledger.bundle import (
     read_hashes,
     read_manifest,
 )
-from ledger.checkpoint import Checkpoint, Succession, open_checkpoint
+from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.entry import FORMAT, Entry
 from ledger.errors import UnusableInput, VerificationError
 from ledger.merkle import check_consistency, check_inclusion_of_all
 from ledger.note import Verifier, parse_note
 from ledger.signatories import Signatories
+from ledger.succession import Succession
 
 _OURS: Final = "_ledger"
 

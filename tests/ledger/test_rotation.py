@@ -16,8 +16,8 @@ from ledger.checkpoint import (
     Checkpoint,
     open_checkpoint,
     open_rotation,
-    predecessors,
     sign,
+    sign_recovery,
     sign_rotation,
 )
 from ledger.checkpoint_store import CheckpointStore
@@ -30,6 +30,7 @@ from ledger.reader import Reader
 from ledger.rebuild import compare
 from ledger.receipt import Receipt
 from ledger.rotation import rotate
+from ledger.succession import Lineage
 from ledger.verify import Report, Tampered, verify_export
 from policies.engine import Engine
 from policies.replay import replay_export
@@ -291,12 +292,35 @@ async def test_a_process_with_the_old_key_keeps_no_checkpoint_either(logins: Log
     assert store.note() is None
 
 
-def test_a_key_is_vouched_for_by_the_one_after_it_alone() -> None:
+@pytest.mark.parametrize("known", [FIRST, SECOND, THIRD])
+def test_each_key_of_a_log_leads_to_all_of_them(known: Signer) -> None:
     rotations = [(3, sign_rotation(3, FIRST, SECOND)), (6, sign_rotation(6, SECOND, THIRD))]
-    assert predecessors(THIRD.verifier, rotations) == [SECOND.verifier, FIRST.verifier]
-    assert predecessors(SECOND.verifier, rotations) == []
+    lineage = Lineage(known.verifier, rotations)
+    assert lineage.keys_of(ORIGIN) == [THIRD.verifier, SECOND.verifier, FIRST.verifier]
+    assert lineage.present == THIRD.verifier
+
+
+def test_a_key_leads_no_further_than_what_both_have_signed() -> None:
     forged = [(3, sign_rotation(3, THIEF, SECOND)), (5, sign_rotation(4, SECOND, THIRD))]
-    assert predecessors(THIRD.verifier, forged) == []
+    assert Lineage(THIRD.verifier, forged).keys == [THIRD.verifier]
+    assert Lineage(FIRST.verifier, forged).keys == [FIRST.verifier]
+    # Whoever has an old key may sign with it again: what follows from that is another line.
+    again = [(3, sign_rotation(3, FIRST, SECOND)), (6, sign_rotation(6, FIRST, THIEF))]
+    assert Lineage(SECOND.verifier, again).keys == [FIRST.verifier, SECOND.verifier]
+    assert Lineage(FIRST.verifier, again).present == SECOND.verifier
+
+
+def test_a_log_that_was_recovered_has_two_names_and_says_what_the_first_had_promised() -> None:
+    new, lost = signer_of(4, "ledger.example/h200/b"), Checkpoint(ORIGIN, 9, bytes([7]) * 32)
+    notes_ = [(3, sign_rotation(3, FIRST, SECOND)), (5, sign_recovery(5, lost, SECOND, new))]
+    for known in (FIRST, SECOND, new):
+        lineage = Lineage(known.verifier, notes_)
+        assert lineage.origins == [new.name, ORIGIN]
+        assert lineage.keys_of(new.name) == [new.verifier]
+        ended = lineage.ended(ORIGIN)
+        assert ended is not None
+        assert (ended.index, ended.lost) == (5, lost)
+        assert lineage.ended(new.name) is None
 
 
 def test_every_checkpoint_of_a_log_that_was_rotated_opens_with_one_key() -> None:

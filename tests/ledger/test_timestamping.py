@@ -14,7 +14,8 @@ from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 from api.database import Logins
 from ledger.checkpoint import open_checkpoint
 from ledger.errors import Unavailable, VerificationError
-from ledger.timestamping import Authority, Timestamping, check_timestamp
+from ledger.timestamp import check_timestamp
+from ledger.timestamping import Authority, Timestamping
 from tests.ledger.live_log import denied, in_loop, live
 from tests.ledger.sample_log import ORIGIN, SIGNER, SampleLog
 from tests.ledger.witness_server import AuthorityServer, authority, served
