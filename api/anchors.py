@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from api.settings import Settings
+from ledger.beside import Vouchers
 from ledger.cosignature import TrustPolicy
 from ledger.errors import UnusableInput
 from ledger.note import Signer
@@ -43,6 +44,14 @@ def timestamping_of(
     authority = Authority(settings.timestamp_url, read_roots(settings.timestamp_roots))
     every = timedelta(hours=settings.timestamp_hours)
     return Timestamping(reader, writer_url, signer, authority, every=every)
+
+
+def vouchers_of(witness_policy: Path | None, timestamp_roots: Path | None) -> Vouchers:
+    """Whose word counts, for whoever looks at what is kept. Raises UnusableInput."""
+    return Vouchers(
+        read_policy(witness_policy) if witness_policy is not None else None,
+        tuple(read_roots(timestamp_roots)) if timestamp_roots is not None else (),
+    )
 
 
 def read_roots(path: Path) -> list[Certificate]:

@@ -176,7 +176,12 @@ def _watchman(
 ) -> Watchman:
     """Looks through the reader's login, in small slices, and rests between them."""
     memory = MemoryFile(settings.store_path, verifier.name)
-    examiner = Examiner(verifier, pace=Pace(slice_entries=SLICE_ENTRIES, rest=REST), facts_max=FACTS_MAX)
+    examiner = Examiner(
+        verifier,
+        pace=Pace(slice_entries=SLICE_ENTRIES, rest=REST),
+        facts_max=FACTS_MAX,
+        vouchers=anchors.vouchers_of(settings.witness_policy, settings.timestamp_roots),
+    )
     return Watchman(
         Watch(logins.reader, verifier, store, memory, examiner),
         memory,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from secrets import token_hex
@@ -20,18 +20,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg import AsyncConnection, sql
 from psycopg.rows import tuple_row
 
-from api import database
-from api.examine import Examiner
+from api import database, tampering_beside
+from api.examine import Examined, Examiner, Known
 from api.tampering import MUTATIONS, Log, read, unlock
+from ledger.beside import Vouchers
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import StoreFailed, UnusableInput
-from ledger.integrity import Verified
 from ledger.note import Signer, Verifier
 from ledger.rows import Rows
 
 ENTRIES_MIN = 20
-TABLES = ("entries", "bodies", "device_links", "facts", "tiles", "head")
+TABLES = (
+    "entries", "bodies", "device_links", "facts", "tiles", "head", "witnessed", "timestamps", "api_keys",
+)  # fmt: skip
+ALL = {**MUTATIONS, **tampering_beside.MUTATIONS}
 ONLY_ELSEWHERE = ("rewrite_everything", "cut_the_tail")
 """Consistent with themselves: tried without the kept checkpoint too, which must not find them."""
 
@@ -50,7 +53,7 @@ class Tally:
     found: int = 0
     located: int = 0
     alone: int = 0
-    """Found by the database alone, without the checkpoint kept elsewhere."""
+    """Found without the checkpoint and what else is kept outside the database."""
     missed: list[str] = field(default_factory=list)
     """Places of those that were not found, or elsewhere."""
 
@@ -61,7 +64,13 @@ class Copy(NamedTuple):
     connection: AsyncConnection[tuple[Any, ...]]
     log: Log
     verifier: Verifier
-    kept: Checkpoint
+    vouchers: Vouchers
+    known: Known
+    """What a watch has kept of it outside the database."""
+
+    @property
+    def kept(self) -> Checkpoint:
+        return self.known.kept[0]
 
 
 @contextmanager
@@ -105,8 +114,11 @@ def _columns(connection: psycopg.Connection[Any], table: str) -> list[str]:
 
 
 @asynccontextmanager
-async def opened(url: str, seed: int) -> AsyncIterator[Copy]:
-    """The copy, with its triggers off. `url` is a superuser's, and of nothing that is dear to anybody."""
+async def opened(url: str, seed: int, vouchers: Vouchers | None = None) -> AsyncIterator[Copy]:
+    """The copy, with its triggers off. `url` is a superuser's, and of nothing that is dear to anybody.
+
+    Raises UnusableInput where it is too short, or damaged before the drill.
+    """
     connection = await AsyncConnection.connect(url, autocommit=True, row_factory=tuple_row)
     async with connection:
         await connection.execute("SET timezone = 'UTC'")
@@ -117,21 +129,32 @@ async def opened(url: str, seed: int) -> AsyncIterator[Copy]:
             )
         await unlock(connection)
         log = await read(connection, Random(seed))  # noqa: S311 - a drill is to be repeatable
-        kept = Checkpoint(head.origin, head.size, head.root)
-        yield Copy(connection, log, Verifier.parse(head.verifier_key), kept)
+        known = Known(kept=[Checkpoint(head.origin, head.size, head.root)])
+        copy = Copy(connection, log, Verifier.parse(head.verifier_key), vouchers or Vouchers(), known)
+        seen = await _look(copy, known)
+        if seen.findings.count:
+            raise UnusableInput(f"the log is damaged before the drill: {seen.findings.found[0]}")
+        yield copy._replace(known=replace(known, beside=seen.beside))
 
 
-async def run(url: str, rounds: int, seed: int, advance: Advance) -> list[Tally]:
+class Drilled(NamedTuple):
+    tallies: list[Tally]
+    not_tried: list[str]
+    """Kinds of damage that this log has nothing for."""
+
+
+async def run(url: str, rounds: int, seed: int, advance: Advance, vouchers: Vouchers) -> Drilled:
     """The whole drill."""
-    async with opened(url, seed) as copy:
-        return [*await tamper(copy, rounds, advance=advance), *tamper_store(copy, rounds)]
+    async with opened(url, seed, vouchers) as copy:
+        tallies = [*await tamper(copy, rounds, advance=advance), *tamper_store(copy, rounds)]
+        return Drilled(tallies, [name for name in ALL if not _possible(name, copy.log)])
 
 
 async def tamper(
     copy: Copy, rounds: int, *, names: Sequence[str] = (), advance: Advance | None = None
 ) -> list[Tally]:
     """Do each kind of damage `rounds` times, look, and undo it."""
-    names = names or [name for name in MUTATIONS if _possible(name, copy.log)]
+    names = names or [name for name in ALL if _possible(name, copy.log)]
     tallies = []
     for number, name in enumerate(names):
         tally = Tally(name)
@@ -144,7 +167,9 @@ async def tamper(
 
 
 def _possible(name: str, log: Log) -> bool:
-    """There is a tile from 256 entries on, and not every log has a denial or a policy."""
+    """There is a tile from 256 entries on, and not every log has a denial, a policy, or any of the rest."""
+    if name in tampering_beside.MUTATIONS:
+        return tampering_beside.possible(name, log)
     whole = len(log.whole) == log.size
     needs = {
         **dict.fromkeys(REJUDGED, whole),
@@ -160,12 +185,11 @@ async def _try(copy: Copy, name: str, tally: Tally) -> None:
     connection = copy.connection
     await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
     try:
-        place = await MUTATIONS[name](copy.log)
-        rows, examiner = Rows(connection), Examiner(copy.verifier)
-        seen = await examiner.look(rows, "all", kept=copy.kept, verified=Verified())
+        place = await ALL[name](copy.log)
+        seen = await _look(copy, copy.known)
         alone = None
-        if name in ONLY_ELSEWHERE:
-            alone = await examiner.look(rows, "all", kept=None, verified=Verified())
+        if name in ONLY_ELSEWHERE or name in tampering_beside.MUTATIONS:
+            alone = await _look(copy, Known())
     finally:
         await connection.execute("ROLLBACK")
     tally.tried += 1
@@ -176,6 +200,11 @@ async def _try(copy: Copy, name: str, tally: Tally) -> None:
     else:
         told = "; ".join(map(str, seen.findings.found[:3])) or "nothing"
         tally.missed.append(f"{name}, {place.words}: found {told}")
+
+
+async def _look(copy: Copy, known: Known) -> Examined:
+    examiner = Examiner(copy.verifier, vouchers=copy.vouchers)
+    return await examiner.look(Rows(copy.connection), "all", known)
 
 
 # --- the store ------------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
 
+from api.examine_beside import look_beside
 from ledger import merkle, tiles
+from ledger.beside import Claim, Vouchers, owned_up
 from ledger.checkpoint import Checkpoint
 from ledger.entry import ZERO_HASH, Header
 from ledger.errors import LedgerError, VerificationError
@@ -27,6 +29,7 @@ from ledger.merkle import Frontier, leaf_hash
 from ledger.note import Verifier
 from ledger.rows import Rows
 from ledger.store import Head
+from ledger.succession import Lineage
 from policies.engine import Engine
 from policies.replay import Difference, Line, Replay
 
@@ -51,6 +54,18 @@ class Pace:
         self._since_s = time.monotonic()
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known from outside the database, and was read before it."""
+
+    verified: Verified = field(default_factory=Verified)
+    """How far an earlier look found the log sound."""
+    kept: Sequence[Checkpoint] = ()
+    """The last that is kept under each name that the log has had."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """What an earlier look saw beside the log."""
+
+
 @dataclass(slots=True)
 class Examined:
     """What a look came to."""
@@ -66,14 +81,28 @@ class Examined:
     """Decisions that were made again."""
     facts: int = 0
     """Facts that were compared."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """What lies beside the log, for the next look."""
+    new_keys: Sequence[str] = ()
+    """API keys that no earlier look saw."""
 
 
 class Examiner:
     """Looks again and again. `replay` is kept between looks, where there is one."""
 
-    def __init__(self, verifier: Verifier, *, pace: Pace | None = None, facts_max: int | None = None) -> None:
-        """`facts_max`: a replay of more facts than these is dropped after the look that made it."""
+    def __init__(
+        self,
+        verifier: Verifier,
+        *,
+        pace: Pace | None = None,
+        facts_max: int | None = None,
+        vouchers: Vouchers | None = None,
+    ) -> None:
+        """`verifier`: any key that the log has had. `facts_max`: a replay of more facts than these is dropped
+        after the look that made it."""
         self._verifier = verifier
+        self._vouchers = vouchers or Vouchers()
+        self.engine = Engine()
         self._pace = pace or Pace()
         self._facts_max = facts_max
         self._replay: Replay | None = None
@@ -86,35 +115,35 @@ class Examiner:
         self,
         rows: Rows,
         depth: Depth,
-        *,
-        kept: Checkpoint | None,
-        verified: Verified,
+        known: Known,
         progress: Progress | None = None,
     ) -> Examined:
-        """`kept`, `verified`: what is known from outside the database, and was read before it."""
-        look = _Look(self, rows, kept, verified, progress)
+        found = Examined(first=0)
+        lineage = await rows.lineage(self._verifier)
+        look = _Look(self, rows, lineage, known, found.findings, progress)
         replay, self._replay = self._replay, None  # one that was not finished is of no use
-        if replay is not None and replay.history.size != verified.size:
+        if replay is not None and replay.history.size != look.verified.size:
             replay = None
         if depth == "all":
             self._erased = {}
-            replay = Replay(Engine(), origin=self._verifier.name, erased=self._erased)
-        begin = Verified() if depth == "all" else verified
-        found = Examined(first=begin.size)
+            replay = Replay(self.engine, origin=lineage.present.name, erased=self._erased)
+        begin = Verified() if depth == "all" else look.verified
+        found.first = begin.size
         if depth == "head":
             await look.head(found)
         if depth != "head" or (replay is not None and not found.findings.count):
             await look.walk(found, begin, replay, depth)
+        async with rows.snapshot():
+            beside = await look_beside(
+                rows, depth, found.findings, lineage, self._vouchers, known.beside, look.check_claim
+            )
+        found.beside, found.new_keys = beside.remember(), beside.new_keys
         if replay is not None and found.verified is not None:
             small = self._facts_max is None or replay.history.facts <= self._facts_max
             self._replay = replay if small else None
         return found
 
     # --- what a look needs of it ------------------------------------------------------------------
-
-    @property
-    def verifier(self) -> Verifier:
-        return self._verifier
 
     @property
     def pace(self) -> Pace:
@@ -136,17 +165,28 @@ class _Look:
         self,
         examiner: Examiner,
         rows: Rows,
-        kept: Checkpoint | None,
-        verified: Verified,
+        lineage: Lineage,
+        known: Known,
+        findings: Findings,
         progress: Progress | None,
     ) -> None:
         self._examiner = examiner
-        self._verifier = examiner.verifier
+        self._verifier = lineage.present
         self._rows = rows
-        self._known = [(c.size, c.root, "kept checkpoint") for c in (kept,) if c is not None]
-        if verified.size:
-            self._known.append((verified.size, verified.root, "earlier run"))
         self._progress = progress
+        self._findings = findings
+        self.verified = known.verified
+        """From where a look may go on."""
+        self._known: list[tuple[int, bytes, str]] = []
+        for kept in known.kept:
+            if _stands(kept, lineage, findings):
+                self._known.append((kept.size, kept.root, "kept checkpoint"))
+        if known.verified.size:
+            sound = known.verified
+            if _stands(Checkpoint(sound.origin, sound.size, sound.root), lineage, findings):
+                self._known.append((sound.size, sound.root, "earlier run"))
+            else:
+                self.verified = Verified()  # of an end that is lost
 
     # --- the head alone ---------------------------------------------------------------------------
 
@@ -156,7 +196,7 @@ class _Look:
             head = await self._head(found)
             if head is None or self._rolled_back(found.findings, head):
                 return
-            check_versions(found.findings, head, self._verifier)
+            self._check_versions(found.findings, head)
             for size, root, whose in (*self._known, (head.size, head.root, "head")):
                 await self._check_root(found.findings, size, root, whose)
             try:
@@ -168,7 +208,29 @@ class _Look:
             await self._check_last(found, head)
             found.first = max(head.size - 1, 0)
 
-    async def _check_root(self, findings: Findings, size: int, root: bytes, whose: str) -> None:
+    def _check_versions(self, findings: Findings, head: Head) -> None:
+        check_versions(findings, head, self._verifier, engine=self._examiner.engine.engine)
+        if head.origin == self.verified.origin and head.epoch < self.verified.epoch:
+            findings.add(
+                "head_altered", "head, epoch", is_epoch=head.epoch, must_be_at_least=self.verified.epoch
+            )  # fmt: skip
+
+    async def check_claim(self, claim: Claim) -> None:
+        """A signed checkpoint beside the log against the log, by its tiles."""
+        head = await self._rows.head()
+        if head is None:
+            return
+        if claim.size > head.size:
+            self._findings.add(
+                "rolled_back", f"entries {head.size} to {claim.size - 1}", head.size, is_size=head.size,
+                must_be_size=claim.size, whose=claim.where, root=claim.root.hex(),
+            )  # fmt: skip
+            return
+        await self._check_root(self._findings, claim.size, claim.root, claim.where, where=claim.where)
+
+    async def _check_root(
+        self, findings: Findings, size: int, root: bytes, whose: str, *, where: str = ""
+    ) -> None:
         """By the tiles: only a walk reads what they are made of."""
         try:
             read = await self._rows.hashes(tiles.tiles_for_root(size))
@@ -178,10 +240,8 @@ class _Look:
             return
         if made != root:
             damage = "rewritten" if whose != "head" else "head_altered"
-            findings.add(
-                damage, f"first {size} entries, by their tiles", whose=whose, is_=made.hex(),
-                must_be=root.hex(),
-            )  # fmt: skip
+            where = f"{where or f'first {size} entries'}, by their tiles"
+            findings.add(damage, where, whose=whose, is_=made.hex(), must_be=root.hex())
 
     async def _check_last(self, found: Examined, head: Head) -> None:
         index = head.size - 1
@@ -245,6 +305,7 @@ class _Look:
             if end is None:
                 return
             links += await self._pages(walk, judged, head.size, end.size)
+            self._check_versions(found.findings, end)
             await judged.take(walk.finish(end), sound=walk.clean)
             links += await self._check_links(walk)
             await self._check_tiles(walk)
@@ -420,6 +481,18 @@ class _Judged:
         self._found.judged = outcome.judged + outcome.entailed
         if outcome.difference is not None:
             _difference(self._found.findings, outcome.difference)
+
+
+def _stands(told: Checkpoint, lineage: Lineage, findings: Findings) -> bool:
+    """Whether a checkpoint must hold of the log as it is now; not one of an end that was lost and said so."""
+    ended = lineage.ended(told.origin)
+    if ended is None or told.size <= ended.index:
+        return True
+    if not owned_up(told, ended.lost):
+        findings.add(
+            "loss_not_said", f"entry {ended.index}", ended.index, must_be_size=told.size, root=told.root.hex()
+        )
+    return False
 
 
 def _speaks_of(rows: Sequence[Row]) -> frozenset[str]:

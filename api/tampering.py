@@ -15,12 +15,13 @@ from typing import Any, Final, NamedTuple
 from psycopg import AsyncConnection
 
 from api.rewriting import Rewritten, replace_log, rewritten
+from ledger.beside import Cosigned, Stamped
 from ledger.entry import Header
 from ledger.integrity import Finding, Row
 from ledger.merkle import leaf_hash
 from ledger.rows import Rows
 
-TABLES: Final = ("entries", "bodies", "device_links", "tiles")
+TABLES: Final = ("entries", "bodies", "device_links", "tiles", "timestamps")
 Connection = AsyncConnection[tuple[Any, ...]]
 
 
@@ -41,6 +42,17 @@ class Place(NamedTuple):
         return bool(named) and min(named) in self.indexes
 
 
+class BesideLog(NamedTuple):
+    """What lies beside it."""
+
+    cosigned: Cosigned | None
+    stamps: Sequence[Stamped]
+    keys: Sequence[str]
+    """Ids of API keys."""
+    revoked: Sequence[str]
+    """Those of them that are revoked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """The copy that is damaged: what was read of it while it was whole."""
@@ -48,6 +60,7 @@ class Log:
     connection: Connection
     rows: Sequence[Row]
     random: Random
+    beside: BesideLog
 
     @property
     def size(self) -> int:
@@ -101,7 +114,14 @@ async def read(connection: Connection, random: Random) -> Log:
     rows = Rows(connection)
     head = await rows.head()
     assert head is not None
-    return Log(connection, await rows.page(0, head.size), random)
+    keys = await rows.api_keys()
+    beside = BesideLog(
+        await rows.cosigned(),
+        await rows.stamped(await rows.stamps()),
+        [key.id for key in keys],
+        [key.id for key in keys if key.revoked_at is not None],
+    )
+    return Log(connection, await rows.page(0, head.size), random, beside)
 
 
 # --- bodies ---------------------------------------------------------------------------------------
@@ -396,6 +416,9 @@ async def edit_the_head(log: Log) -> Place:
             ("frontier", "overlay(frontier placing '\\x0000' from 1)"),
             ("recorded_at", "recorded_at - interval '1 second'"),
             ("size", "size + 1"),
+            ("epoch", "epoch - 1"),
+            ("engine", "engine + 1"),
+            ("clock", "CASE clock WHEN 'system' THEN 'simulated' ELSE 'system' END"),
         )
     )
     await log.run(f"UPDATE head SET {column} = {value}")
@@ -428,7 +451,14 @@ async def cut_the_tail(log: Log) -> Place:
     size = log.any_of(row for row in log.rows[log.size // 2 :] if row.party != "_ledger").index
     kept = rewritten(log.rows[:size], keep=True)
     await replace_log(log.connection, kept)
+    await _forget(log, size)
     return _at(size, words=f"entries {size} to {log.size - 1}")
+
+
+async def _forget(log: Log, size: int) -> None:
+    """What third parties have said of more entries."""
+    for table in ("witnessed", "timestamps"):
+        await log.run(f"DELETE FROM {table} WHERE size > %s", size)
 
 
 @mutation
@@ -437,6 +467,7 @@ async def rewrite_everything(log: Log) -> Place:
     gone = log.any_of(row for row in log.rows if row.party != "_ledger")
     new = rewritten([row for row in log.rows if row.index != gone.index])
     await replace_log(log.connection, new)
+    await _forget(log, 0)
     return Place(f"entry {gone.index} left out", where="entries " if new.size < log.size else "first ")
 
 

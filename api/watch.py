@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from api.examine import Examined, Examiner, Progress
+from api.examine import Examined, Examiner, Known, Progress
 from api.settings import Settings
 from ledger.checkpoint import Checkpoint
 from ledger.checkpoint_store import CheckpointStore
-from ledger.errors import LedgerError, NotFound, StoreFailed
+from ledger.errors import NotFound, StoreFailed
 from ledger.integrity import DEPTHS, FINDINGS_MAX, Depth, Finding, Findings
 from ledger.note import Verifier
-from ledger.rows import Rows, connected
+from ledger.rows import connected
+from ledger.succession import Lineage
 from ledger.values import format_timestamp, parse_timestamp
 from ledger.watch_memory import Failure, Memory, MemoryFile
 
@@ -47,6 +49,8 @@ class Run:
     """All that are not explained, found now or earlier."""
     new: tuple[Failure, ...]
     """Those of them that were not known before."""
+    new_keys: tuple[str, ...] = ()
+    """API keys that no earlier look saw."""
 
     def report(self) -> dict[str, Any]:
         return {
@@ -109,16 +113,19 @@ class Watch:
         """Look. Raises Unavailable if the database cannot be read, StoreFailed if nothing can be kept."""
         started = datetime.now(UTC)
         outside = Findings()
-        memory = await self._remembered(outside)
         async with connected(self._url) as rows:
-            # By whichever of the log's keys signed it. Still before the head: what is kept was durable then.
-            kept = await self._kept(outside, await self._keys(rows))
+            # Its names and keys say where to look. Still before the head: what is kept was durable then.
+            lineage = await rows.lineage(self._verifier)
+            memory = await self._remembered(outside, lineage)
+            kept = await self._kept(outside, lineage)
+            _note_loss(outside, lineage, memory, kept)
             seen = await self._examiner.look(
-                rows, depth, kept=kept, verified=memory.verified, progress=progress
+                rows, depth, Known(memory.verified, kept, memory.beside), progress=progress
             )
         async with self.turn:
             # Read again: what was explained while it looked stays explained.
-            memory = await self._remembered(Findings())
+            memory = await self._remembered(Findings(), lineage)
+            memory = replace(memory, log=lineage.present.name)
             run, memory = self._judge(depth, started, outside, seen, memory)
             await self.keep(memory)
         return run
@@ -143,35 +150,57 @@ class Watch:
         ended = datetime.now(UTC)
         found = [*outside.found, *seen.findings.found][:FINDINGS_MAX]
         count = outside.count + seen.findings.count
-        known = len(memory.failures)
+        known, new_keys = len(memory.failures), tuple(seen.new_keys) if memory.ran else ()
         memory = memory.failed(found, format_timestamp(ended))
         done = DEPTHS[: DEPTHS.index(depth) + 1]
         memory = replace(memory, ran={**memory.ran, **dict.fromkeys(done, format_timestamp(ended))})
         if seen.verified is not None and not count:
             memory = replace(memory, verified=seen.verified)
+        if not count:
+            memory = replace(memory, beside=seen.beside)
         result: Result = "damaged" if count else "unexplained" if memory.failures else "intact"
         run = Run(
             depth, started, ended, self.by, result, seen.first, seen.size, seen.root, seen.judged,
-            seen.facts, tuple(found), count, memory.failures, memory.failures[known:],
+            seen.facts, tuple(found), count, memory.failures, memory.failures[known:], new_keys,
         )  # fmt: skip
         return run, memory
 
-    async def _keys(self, rows: Rows) -> list[Verifier]:
-        try:
-            return await rows.keys_of(self._verifier)
-        except LedgerError:
-            return [self._verifier]  # what hands over is damaged: the look will say where
+    async def _kept(self, findings: Findings, lineage: Lineage) -> list[Checkpoint]:
+        """What is kept under each name that the log has had."""
+        found = []
+        for origin in lineage.origins:
+            try:
+                kept = await asyncio.to_thread(self._store.of(origin).latest, *lineage.keys_of(origin))
+            except StoreFailed as error:
+                findings.add("checkpoint_altered", "checkpoint store", because=str(error))
+                continue
+            found += [kept] if kept is not None else []
+        return found
 
-    async def _kept(self, findings: Findings, keys: list[Verifier]) -> Checkpoint | None:
+    async def _remembered(self, findings: Findings, lineage: Lineage) -> Memory:
+        """Under a new name what was remembered under the one before: no failure is forgotten by that."""
         try:
-            return await asyncio.to_thread(self._store.latest, *keys)
-        except StoreFailed as error:
-            findings.add("checkpoint_altered", "checkpoint store", because=str(error))
-            return None
-
-    async def _remembered(self, findings: Findings) -> Memory:
-        try:
-            return await self.remember()
+            memory = await self.remember()
+            for origin in lineage.origins if memory == Memory() else ():
+                before = await asyncio.to_thread(self._memory.of(origin).read)
+                if before != Memory():
+                    memory = replace(before, ran={})
+                    break
         except StoreFailed as error:
             findings.add("memory_altered", "memory of the watch", because=str(error))
             return Memory()
+        return memory
+
+
+def _note_loss(findings: Findings, lineage: Lineage, memory: Memory, kept: Sequence[Checkpoint]) -> None:
+    """Once: entries that this watch knew of are lost, though the log itself says so."""
+    ended = lineage.ended(memory.log)
+    if ended is None:
+        return
+    known = [one.size for one in kept if one.origin == memory.log]
+    size = max([*known, memory.verified.size if memory.verified.origin == memory.log else 0])
+    if size > ended.index:
+        findings.add(
+            "entries_lost", f"entries {ended.index} to {size - 1}", ended.index, log=memory.log,
+            said_by_entry=ended.index,
+        )  # fmt: skip

@@ -14,10 +14,12 @@ import typer
 from rich.table import Table
 
 from api import database
+from api.anchors import vouchers_of
 from api.console import TAMPERED, Home, errors, explained, fail, progress, say, settings_of, show
 from api.examine import Examiner, Pace
 from api.settings import Settings
 from api.watch import Intervals, Run, Watch
+from ledger.beside import Vouchers
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import Unavailable, UnusableInput
 from ledger.integrity import DEPTHS, Depth
@@ -26,6 +28,13 @@ from ledger.watch_memory import MemoryFile
 
 NICE = 10
 app = typer.Typer()
+Witnesses = Annotated[
+    Path | None,
+    typer.Option(help="Whose cosignatures count (C2SP tlog-policy); by default as the service is set."),
+]
+Roots = Annotated[
+    Path | None, typer.Option(help="Certificates, PEM, to which timestamps must lead; likewise.")
+]
 drill_app = typer.Typer(no_args_is_help=True, help="Rehearsals, on a copy of the log.")
 
 
@@ -41,6 +50,8 @@ def watch(
     explain: Annotated[
         str | None, typer.Option(help="Say what came of the failures that were found, and end.")
     ] = None,
+    witnesses: Witnesses = None,
+    timestamp_roots: Roots = None,
     home: Home = None,
 ) -> None:
     """Look at the log of a database again and again: the head and facts, the tail, everything.
@@ -57,7 +68,10 @@ def watch(
             raise Unavailable(f"another process watches with {store}")
         with closing(memory), _reader(settings) as reader:
             kept = CheckpointStore(store, verifier.name)
-            looks = Watch(reader, verifier, kept, memory, Examiner(verifier, pace=Pace()))
+            vouchers = _vouchers(settings, witnesses, timestamp_roots)
+            looks = Watch(
+                reader, verifier, kept, memory, Examiner(verifier, pace=Pace(), vouchers=vouchers)
+            )  # fmt: skip
             if explain is not None:
                 for failure in asyncio.run(looks.explain(explain)):
                     say(f"explained: {failure.finding}")
@@ -76,6 +90,10 @@ def _reader(settings: Settings) -> Iterator[str]:
         return
     with database.opened(settings) as logins:
         yield logins.reader
+
+
+def _vouchers(settings: Settings, witnesses: Path | None, roots: Path | None) -> Vouchers:
+    return vouchers_of(witnesses or settings.witness_policy, roots or settings.timestamp_roots)
 
 
 async def _watch(looks: Watch, settings: Settings) -> bool:
@@ -122,6 +140,8 @@ def words_of(run: Run) -> list[str]:
 def drill_tamper(
     rounds: Annotated[int, typer.Option(help="Places for each kind of damage.", min=1, max=10_000)] = 20,
     seed: Annotated[int, typer.Option(help="Picks the places.")] = 1,
+    witnesses: Witnesses = None,
+    timestamp_roots: Roots = None,
     home: Home = None,
 ) -> None:
     """Damage a copy of the log in every way we know: each must be found, and where.
@@ -131,15 +151,19 @@ def drill_tamper(
     """
     from api.drill import copy_log, run, scratch
 
-    with explained(), database.owner_url(settings_of(home)) as owner, scratch(owner) as copy:
+    settings = settings_of(home)
+    with explained(), database.owner_url(settings) as owner, scratch(owner) as copy:
+        vouchers = _vouchers(settings, witnesses, timestamp_roots)
         copy_log(owner, copy)
         with progress("damaged") as advance:
-            tallies = asyncio.run(run(copy, rounds, seed, advance))
+            tallies, not_tried = asyncio.run(run(copy, rounds, seed, advance, vouchers))
     table = Table("damage", "done", "found", "located", "by the database alone", box=None)
     for tally in tallies:
         counts = (tally.tried, tally.found, tally.located, tally.alone)
         table.add_row(tally.name.replace("_", " "), *map(str, counts))
     show(table)
+    if not_tried:
+        say(f"not tried, for the log has nothing of the kind: {', '.join(not_tried).replace('_', ' ')}")
     missed = [words for tally in tallies for words in tally.missed]
     for words in missed[:50]:
         say(f"missed: {words}")

@@ -207,6 +207,8 @@ class Watchman:
                 "integrity_failed", failure=finding.digest, damage=finding.damage, where=finding.where,
                 index=finding.index, evidence=dict(finding.evidence), depth=run.depth,
             )  # fmt: skip
+        for key in run.new_keys:
+            log.warning("api_key_appeared", key=key)
         level = log.info if run.result == "intact" else log.error
         level(
             "integrity_checked", depth=run.depth, result=run.result, first=run.first, size=run.size,

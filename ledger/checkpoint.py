@@ -6,8 +6,8 @@
 
 No extension lines: no monitor could audit them.
 
-And what two keys sign where one follows the other (`ledger.succession`): with an entry of the log. Checkpoints
-of trees that hold this entry are signed by the new key, and by no other.
+And what two keys sign where one follows the other, with an entry of the log (`ledger.succession`).
+Checkpoints of trees that hold this entry are signed by the new key, and by no other.
 """
 
 from __future__ import annotations

@@ -38,6 +38,10 @@ class CheckpointStore:
     def __str__(self) -> str:
         return str(self._path)
 
+    def of(self, origin: str) -> CheckpointStore:
+        """What the same folder keeps of a log of another name."""
+        return CheckpointStore(self._path.parent, origin)
+
     def note(self) -> str | None:
         """The signed checkpoint as it lies there, unverified; None: none was ever kept.
 

@@ -109,6 +109,10 @@ class Verified:
     frontier: bytes = b""
     last_leaf: bytes = ZERO_HASH
     recorded_at: str = ""
+    origin: str = ""
+    """What the log was called then."""
+    epoch: int = 1
+    """Of the head row then."""
 
     def __post_init__(self) -> None:
         if Frontier.from_bytes(self.size, self.frontier).root() != self.root:
@@ -152,6 +156,10 @@ class Walk:
         """Entries whose bodies are gone, as the log says: what is beside them cannot be checked."""
         self._named: tuple[int, str, str] | None = None
         """Which entry last named the log and its key, and what it named them."""
+        self._clock: str | None = None
+        """What the opening says that it goes by."""
+        self._epoch = begin.epoch
+        """The head row's at least: each handover of the key has moved it on."""
 
     @property
     def size(self) -> int:
@@ -207,8 +215,9 @@ class Walk:
         assert self._tree is not None
         assert self._previous is not None
         return Verified(
-            self._next, self._tree.root(), self._tree.to_bytes(), self._previous, self._recorded_at
-        )
+            self._next, self._tree.root(), self._tree.to_bytes(), self._previous, self._recorded_at,
+            self._verifier.name, self._epoch,
+        )  # fmt: skip
 
     def _decide(self, rows: Sequence[Row], head: Head | None = None) -> None:
         """The first of the rows; the two that follow it, or the head row, tell what it must be."""
@@ -378,7 +387,11 @@ class Walk:
             self._named = index, data.origin, data.key
         elif isinstance(data, CheckpointKeyRotated) and self._named is not None:
             self._named = index, self._named[1], data.key
-        elif isinstance(data, ValueErased) and data.part == data.parts and data.index in self._unread:
+        if isinstance(data, LedgerOpened):
+            self._clock = data.clock
+        elif isinstance(data, CheckpointKeyRotated | LedgerRecovered):
+            self._epoch += 1
+        if isinstance(data, ValueErased) and data.part == data.parts and data.index in self._unread:
             del self._unread[data.index]
             self.erased.add(data.index)
 
@@ -416,7 +429,13 @@ class Walk:
             self._tree = growth.frontier()
 
     def _check_head(self, head: Head) -> None:
-        check_versions(self.findings, head, self._verifier)
+        if head.epoch < self._epoch:
+            self.findings.add(
+                "head_altered", "head, epoch", is_epoch=head.epoch, must_be_at_least=self._epoch
+            )
+        self._epoch = head.epoch
+        if self._clock not in (None, head.clock):
+            self.findings.add("head_altered", "head, clock", **_differ(head.clock, self._clock))
         if head.size != self._next:
             self.findings.add("head_altered", "head, size", is_size=head.size, must_be_size=self._next)
         if self._tree is None:
@@ -432,10 +451,11 @@ class Walk:
                 self.findings.add("head_altered", f"head, {column}", **_differ(found, value))
 
 
-def check_versions(findings: Findings, head: Head, verifier: Verifier) -> None:
+def check_versions(findings: Findings, head: Head, verifier: Verifier, *, engine: int) -> None:
     """The head row must name this log, its key and the versions of this code."""
     must = {
         "origin": verifier.name, "verifier_key": str(verifier), "format": FORMAT, "fold": FOLD_VERSION,
+        "engine": engine,
     }  # fmt: skip
     for column, value in must.items():
         if (found := getattr(head, column)) != value:

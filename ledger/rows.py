@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from ledger import tiles
+from ledger.beside import ApiKey, Cosigned, Stamped
 from ledger.errors import Unavailable
 from ledger.facts import Key
 from ledger.integrity import DueTile, Row
@@ -138,6 +139,36 @@ class Rows:
 
     async def hashes(self, wanted: Iterable[tiles.Coordinates]) -> dict[tiles.Coordinates, bytes]:
         return await load_tiles(self._connection, wanted)
+
+    # --- beside the log ---------------------------------------------------------------------------
+
+    async def cosigned(self) -> Cosigned | None:
+        rows = await self._fetch("SELECT size, note FROM witnessed")
+        return Cosigned(*rows[0]) if rows else None
+
+    async def stamps(self) -> list[tuple[str, int]]:
+        """(authority, size) of every timestamp."""
+        return [
+            (authority, size)
+            for authority, size in await self._fetch("SELECT authority, size FROM timestamps")
+        ]
+
+    async def stamped(self, wanted: Sequence[tuple[str, int]]) -> list[Stamped]:
+        """These timestamps, in order of size."""
+        rows = await self._fetch(
+            "SELECT authority, size, note, token, stamped_at FROM timestamps"
+            " JOIN unnest(%s::text[], %s::int8[]) AS asked (authority, size) USING (authority, size)"
+            " ORDER BY size, authority",
+            [[authority for authority, _ in wanted], [size for _, size in wanted]],
+        )
+        return [Stamped(*row) for row in rows]
+
+    async def api_keys(self) -> list[ApiKey]:
+        rows = await self._fetch(
+            "SELECT id, revoked_at, encode(secret_sha256, 'hex'), role, party, label, created_at::text,"
+            " expires_at::text, events_per_minute, denials_per_hour, withholds FROM api_keys ORDER BY id"
+        )
+        return [ApiKey(id_, tuple(settled), revoked_at) for id_, revoked_at, *settled in rows]
 
     # --- facts ------------------------------------------------------------------------------------
 

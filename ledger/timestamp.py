@@ -1,4 +1,4 @@
-"""An RFC 3161 timestamp of a checkpoint: what it speaks of, and whether an authority that is trusted says so."""
+"""A timestamp of a checkpoint (RFC 3161): what it speaks of, and whether a trusted authority says so."""
 
 from __future__ import annotations
 

@@ -49,6 +49,10 @@ class Memory:
     """When a run of each depth last ended."""
     failures: tuple[Failure, ...] = ()
     """While there is one, no run passes."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """What the last run that found nothing saw beside the log (`ledger.beside`)."""
+    log: str = ""
+    """The name of the log, as of the last run."""
     summarised: str = ""
     """When the runs were last summarised in the log."""
     explanations: tuple[Mapping[str, Any], ...] = ()
@@ -61,9 +65,15 @@ class Memory:
         return replace(self, failures=(*self.failures, *new.values())[:FAILURES_MAX])
 
     def explained(self, words: str, at: str) -> Memory:
-        """Without open failures: what is found again is a failure again."""
+        """Without open failures: what is found again is a failure again.
+
+        Of what lies beside the log nothing but memory may say what it was: it is taken as it is from here on.
+        """
         told = {"at": at, "words": words, "failures": [f.finding.value() for f in self.failures]}
-        return replace(self, failures=(), explanations=(*self.explanations, told)[-EXPLANATIONS_MAX:])
+        places = {failure.finding.where for failure in self.failures}
+        beside = {where: mark for where, mark in self.beside.items() if where not in places}
+        explanations = (*self.explanations, told)[-EXPLANATIONS_MAX:]
+        return replace(self, failures=(), explanations=explanations, beside=beside)
 
 
 class MemoryFile:
@@ -76,6 +86,10 @@ class MemoryFile:
 
     def __str__(self) -> str:
         return str(self._path)
+
+    def of(self, origin: str) -> MemoryFile:
+        """What was kept beside it under another name."""
+        return MemoryFile(self._path.parent, origin)
 
     def hold(self) -> bool:
         """Whether this process is the one that watches, from now on. Raises StoreFailed."""
@@ -133,7 +147,11 @@ def _value(memory: Memory, origin: str) -> dict[str, Any]:
             "frontier": verified.frontier.hex(),
             "last_leaf": verified.last_leaf.hex(),
             "recorded_at": verified.recorded_at,
+            "origin": verified.origin,
+            "epoch": verified.epoch,
         },
+        "beside": dict(memory.beside),
+        "log": memory.log,
         "ran": dict(memory.ran),
         "summarised": memory.summarised,
         "explanations": list(memory.explanations),
@@ -155,7 +173,11 @@ def _memory(value: Any, origin: str) -> Memory:
             frontier=bytes.fromhex(verified["frontier"]),
             last_leaf=bytes.fromhex(verified["last_leaf"]),
             recorded_at=verified["recorded_at"],
+            origin=verified["origin"],
+            epoch=verified["epoch"],
         ),
+        beside=value["beside"],
+        log=value["log"],
         ran=value["ran"],
         summarised=value["summarised"],
         explanations=tuple(value["explanations"]),
