@@ -49,8 +49,10 @@ class Run:
     """All that are not explained, found now or earlier."""
     new: tuple[Failure, ...]
     """Those of them that were not known before."""
-    new_keys: tuple[str, ...] = ()
+    new_keys: tuple[str, ...]
     """API keys that no earlier look saw."""
+    key: Verifier
+    """The checkpoint key of the log now: the given one, or its successor."""
 
     def report(self) -> dict[str, Any]:
         return {
@@ -101,7 +103,7 @@ class Watch:
         examiner: Examiner | None = None,
     ) -> None:
         self._url = reader_url
-        self._verifier = verifier
+        self.verifier = verifier
         self._store = store
         self._memory = memory
         self._examiner = examiner or Examiner(verifier)
@@ -115,7 +117,7 @@ class Watch:
         outside = Findings()
         async with connected(self._url) as rows:
             # Its names and keys say where to look. Still before the head: what is kept was durable then.
-            lineage = await rows.lineage(self._verifier)
+            lineage = await rows.lineage(self.verifier)
             memory = await self._remembered(outside, lineage)
             kept = await self._kept(outside, lineage)
             _note_loss(outside, lineage, memory, kept)
@@ -126,7 +128,7 @@ class Watch:
             # Read again: what was explained while it looked stays explained.
             memory = await self._remembered(Findings(), lineage)
             memory = replace(memory, log=lineage.present.name)
-            run, memory = self._judge(depth, started, outside, seen, memory)
+            run, memory = self._judge(depth, started, outside, seen, memory, lineage.present)
             await self.keep(memory)
         return run
 
@@ -145,7 +147,13 @@ class Watch:
         return memory.failures
 
     def _judge(
-        self, depth: Depth, started: datetime, outside: Findings, seen: Examined, memory: Memory
+        self,
+        depth: Depth,
+        started: datetime,
+        outside: Findings,
+        seen: Examined,
+        memory: Memory,
+        key: Verifier,
     ) -> tuple[Run, Memory]:
         ended = datetime.now(UTC)
         found = [*outside.found, *seen.findings.found][:FINDINGS_MAX]
@@ -161,7 +169,7 @@ class Watch:
         result: Result = "damaged" if count else "unexplained" if memory.failures else "intact"
         run = Run(
             depth, started, ended, self.by, result, seen.first, seen.size, seen.root, seen.judged,
-            seen.facts, tuple(found), count, memory.failures, memory.failures[known:], new_keys,
+            seen.facts, tuple(found), count, memory.failures, memory.failures[known:], new_keys, key,
         )  # fmt: skip
         return run, memory
 

@@ -119,6 +119,8 @@ async def _look(looks: Watch, depth: str) -> bool:
         run = await looks.run(depth, advance)
     for line in words_of(run):
         say(line)
+    if run.key != looks.verifier:
+        say(f"  the log has handed over: its key is {run.key} now")
     return run.result == "intact"
 
 

@@ -4,56 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
 
 import pytest
 
 from api import database, drill, keys, tampering_beside
-from api.anchors import read_roots
 from api.examine import Examiner
 from ledger.beside import Vouchers
 from ledger.rows import Rows
-from ledger.timestamping import Authority, Timestamping
-from ledger.witnessing import Witnessing
 from tests.conftest import copied
-from tests.ledger.live_log import LiveLog, audit, denied, in_loop, live, simulated
-from tests.ledger.sample_log import SIGNER
-from tests.ledger.test_witnessing import policy_of
-from tests.ledger.witness_server import AuthorityServer, WitnessServer, authority, witnesses
+from tests.ledger.live_log import audit, denied, in_loop, live, simulated
+from tests.vouching import Outside, vouching
 from tests.workbench import H200, NOON, serials
 
 PLACES = 20
 RESULT = {"tpp": 15832, "bandwidth_gb_s": 4800, "result": "pass"}
 
 
-@dataclass(frozen=True)
-class Outside:
-    """Two witnesses and a time-stamping authority."""
-
-    servers: tuple[WitnessServer, WitnessServer]
-    tsa: AuthorityServer
-
-    @property
-    def vouchers(self) -> Vouchers:
-        return Vouchers(policy_of(*self.servers), tuple(read_roots(self.tsa.roots)))
-
-    async def vouch(self, log: LiveLog, writer_url: str) -> None:
-        """Each says what it saw of the log as it now is."""
-        witnessing = Witnessing(log.reader, writer_url, SIGNER, policy_of(*self.servers))
-        trusted = Authority(self.tsa.url, self.vouchers.roots)
-        stamping = Timestamping(log.reader, writer_url, SIGNER, trusted, every=timedelta(0))
-        assert await witnessing.ask() is not None
-        assert await stamping.stamp()
-        await witnessing.close()
-        await stamping.close()
-
-
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    one, two = (WitnessServer(f"witness.example/w{n}", SIGNER.verifier, seed=30 + n) for n in (1, 2))
-    with authority(tmp_path_factory.mktemp("tsa")) as tsa, witnesses(one, two):
-        yield Outside((one, two), tsa)
+    with vouching(tmp_path_factory.mktemp("tsa")) as outside:
+        yield outside
 
 
 async def _tell(url: str, outside: Outside) -> None:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.test_watch import damage
 from tests.ledger.live_log import denied
+from tests.ledger.witness_server import authority
 from tests.service import Service, running, settings_for
 
 NEVER = {f"integrity_{depth}_seconds": 0.0 for depth in ("head", "tail", "all")}
@@ -127,6 +128,27 @@ def test_damage_is_reported_said_in_the_log_and_not_passed_over(watched: Service
     assert entry["event"]["value"]["data"]["words"] == "restored from the replica"
     assert seen(watched)["explanations"][0]["words"] == "restored from the replica"
     watched.audit()
+
+
+def test_a_timestamp_that_was_exchanged_is_reported_like_any_damage(owner: str, tmp_path: Path) -> None:
+    with authority(tmp_path) as tsa:
+        settings = settings_for(owner, tmp_path / "home").model_copy(
+            update={**NEVER, "timestamp_url": tsa.url, "timestamp_roots": tsa.roots}
+        )
+        with running(settings, owner) as service:
+            with service.client("auditor") as auditor:
+                pause = threading.Event()
+                while not auditor.get("/v1/timestamps").json()["timestamps"]:
+                    pause.wait(0.05)
+            assert look(service)["result"] == "intact"
+            damage(owner, "UPDATE timestamps SET stamped_at = stamped_at - interval '1 year'")
+            [finding] = look(service)["findings"]
+            assert (finding["damage"], finding["where"]) == (
+                "timestamp_altered", f"timestamp of 1 entries by {tsa.url}",
+            )  # fmt: skip
+            [entry] = of_kind(service, "integrity.failed", 1)
+            assert entry["event"]["value"]["data"]["damage"] == "timestamp_altered"
+            assert gauges(service)["chipledger_integrity_intact"] == 0
 
 
 def test_what_was_reported_cannot_be_taken_back(watched: Service, owner: str) -> None:

@@ -24,7 +24,7 @@ from ledger.note import Signature, parse_note
 from ledger.witnessing import Witnessing, failing
 from tests.ledger.live_log import LiveLog, denied, in_loop, live
 from tests.ledger.sample_log import ORIGIN, SIGNER, signer_of
-from tests.ledger.witness_server import TIME, WitnessServer, witnesses
+from tests.ledger.witness_server import TIME, WitnessServer, policy_of, witnesses
 
 CHECKPOINT = Checkpoint(ORIGIN, 7, bytes([1]) * 32)
 NOTE = sign(CHECKPOINT, SIGNER)
@@ -159,12 +159,6 @@ def test_a_policy_with_a_mistake_is_refused_by_its_line(text: str, words: str) -
 
 
 # --- a log and its witnesses ----------------------------------------------------------------------
-
-
-def policy_of(*servers: WitnessServer, needed: str = "all") -> TrustPolicy:
-    lines = [f"witness W{n} {server.witness} {server.url}" for n, server in enumerate(servers)]
-    group = f"group G {needed} {' '.join(f'W{n}' for n in range(len(servers)))}"
-    return TrustPolicy.parse("\n".join([*lines, group, "quorum G"]))
 
 
 def three() -> list[WitnessServer]:

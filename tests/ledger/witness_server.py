@@ -18,7 +18,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.checkpoint import open_checkpoint
-from ledger.cosignature import Witness, cosign
+from ledger.cosignature import TrustPolicy, Witness, cosign
 from ledger.errors import VerificationError
 from ledger.merkle import check_consistency
 from ledger.note import Verifier
@@ -76,6 +76,12 @@ class WitnessServer:
             return 422, ""
         self.size, self.root = checkpoint.size, checkpoint.root
         return 200, cosign(checkpoint.text(), self.name, self.key, time=TIME)
+
+
+def policy_of(*servers: WitnessServer, needed: str = "all") -> TrustPolicy:
+    lines = [f"witness W{n} {server.witness} {server.url}" for n, server in enumerate(servers)]
+    group = f"group G {needed} {' '.join(f'W{n}' for n in range(len(servers)))}"
+    return TrustPolicy.parse("\n".join([*lines, group, "quorum G"]))
 
 
 @contextmanager
