@@ -28,6 +28,7 @@ from ledger.event import KINDS, LEDGER_CONTRACT, schema_of
 from ledger.note import Signer, parse_note
 from ledger.publisher import head_to_sign
 from ledger.reader import Reader, StoredEntry
+from ledger.succession import Lineage
 from ledger.summary import prove
 from ledger.verify_bundle import open_bundle
 from ledger.withheld import Withheld
@@ -42,6 +43,8 @@ TIMESTAMPS_MAX: Final = 100
 MEDIA_TYPE: Final = "application/zip"
 GROUNDS: Final = ("conditions.", "contract.", "key.", "license.", "policy.")
 """What the custody of a device rests on, of the contracts that held it."""
+HANDOVERS: Final = ("checkpoint_key.", "ledger.recovered")
+"""What the key of the checkpoint rests on."""
 
 router = APIRouter(prefix="/v1")
 
@@ -124,8 +127,8 @@ async def made(
     head = await head_to_sign(reader, signer, store)
     gathered = _Gathered(sight, head.size)
     gathered.take(await reader.entries_at([0]))
-    async for rotations in _grounds(reader, {LEDGER_CONTRACT}, ("checkpoint_key.",)):
-        gathered.take(rotations)
+    async for handovers in _grounds(reader, {LEDGER_CONTRACT}, HANDOVERS):
+        gathered.take(handovers)
     match asked:
         case {"serial": serial}:
             await _of_device(sight, serial, gathered)
@@ -145,7 +148,7 @@ async def made(
     indexes = gathered.entries.keys()
     found = await reader.hashes(tiles.tiles_for_inclusion_of_all(indexes, head.size))
     hashes = tiles.prove_inclusion_of_all(indexes, head.size, _reading(found))
-    anchors = await _anchors(reader, gathered, Checkpoint.parse(parse_note(note)[0]))
+    anchors = await _anchors(reader, gathered, head.size, await reader.lineage(signer.verifier))
     return await asyncio.to_thread(
         _written, gathered, asked, made_for, note, signer, hashes, summary, anchors
     )
@@ -262,22 +265,24 @@ async def _summary(reader: Reader, contract: str) -> Summary | None:
         return None
 
 
-async def _anchors(reader: Reader, gathered: _Gathered, checkpoint: Checkpoint) -> list[Anchor]:
+async def _anchors(reader: Reader, gathered: _Gathered, size: int, lineage: Lineage) -> list[Anchor]:
     """The last checkpoint that witnesses have cosigned, and the timestamps that bound the entries."""
     # The opening is in every bundle: when it was there is asked only where nothing else is.
     indexes = gathered.entries.keys() - {0} or {0}
     stamped = await reader.timestamps_over(indexes, limit=TIMESTAMPS_MAX)
-    witnessed = await reader.witnessed()
+    witnessed = await reader.witnessed(lineage.present.name)
     vouched: list[tuple[str, bytes | None]] = [(one.note, one.token) for one in stamped]
     if witnessed is not None:
         vouched.append((witnessed, None))
     anchors = []
     for note, token in vouched:
-        old, new = Checkpoint.parse(parse_note(note)[0]).size, checkpoint.size
-        if old > new:
-            continue  # it was vouched for behind our back: the next bundle has it
-        found = await reader.hashes(tiles.tiles_for_consistency(old, new))
-        hashes = tiles.prove_consistency(old, new, _reading(found))
+        told = Checkpoint.parse(parse_note(note)[0])
+        ended = lineage.ended(told.origin)
+        # Vouched for behind our back, the next bundle has it; or of an end that the log has lost.
+        if told.size > (size if ended is None else ended.index):
+            continue
+        found = await reader.hashes(tiles.tiles_for_consistency(told.size, size))
+        hashes = tiles.prove_consistency(told.size, size, _reading(found))
         anchors.append(Anchor(note, hashes, token))
     return anchors
 

@@ -147,7 +147,7 @@ async def get_witnesses(request: Request) -> dict[str, Any]:
     """How far the log is committed, and how far enough witnesses have cosigned it; for anyone at all."""
     service = service_of(request)
     head = await service.reader.head()
-    note = await service.reader.witnessed()
+    note = await service.reader.witnessed(service.signer.name)
     witnessing = service.witnessing
     needed, of = witnessing.needed if witnessing is not None else (0, 0)
     return {

@@ -35,7 +35,8 @@ async def get_log_checkpoint(request: Request) -> PlainTextResponse:
     may be ahead of it.
     """
     service = service_of(request)
-    note = await service.reader.witnessed() if service.witnessing is not None else None
+    known = service.witnessing is not None
+    note = await service.reader.witnessed(service.signer.name) if known else None
     return PlainTextResponse(note or await signed_checkpoint(request), headers={"cache-control": "no-cache"})
 
 

@@ -63,7 +63,7 @@ class Stamped(NamedTuple):
 
 
 def where_stamped(authority: str, size: int) -> str:
-    return f"timestamp of {size} entries by {authority[:200]}"
+    return f"timestamp of size {size} by {authority[:200]}"
 
 
 class ApiKey(NamedTuple):

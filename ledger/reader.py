@@ -262,9 +262,11 @@ class Reader:
             )
             yield _each(cursor)
 
-    async def witnessed(self) -> str | None:
-        """The last checkpoint that enough witnesses have cosigned; None before the first."""
-        rows = await self._rows("SELECT note FROM witnessed WHERE id = 1")
+    async def witnessed(self, origin: str) -> str | None:
+        """The last checkpoint of that name that enough witnesses have cosigned; None before the first."""
+        rows = await self._rows(
+            "SELECT note FROM witnessed WHERE id = 1 AND split_part(note, E'\\n', 1) = %s", [origin]
+        )
         return rows[0][0] if rows else None
 
     async def last_timestamp(self, authority: str) -> tuple[int, datetime] | None:

@@ -36,6 +36,8 @@ from ledger.signatories import Signatories
 from ledger.succession import Succession
 
 _OURS: Final = "_ledger"
+_RECOVERED: Final = "ledger.recovered"
+_HANDOVERS: Final = ("checkpoint_key.rotated", _RECOVERED)
 
 
 class Complete(NamedTuple):
@@ -108,8 +110,13 @@ def open_bundle(raw: bytes, *, verifier: Verifier | None = None) -> Bundle:
     _check_chains(entries)
     events = dict(_bodies(entries, "event"))
     decisions = dict(_bodies(entries, "decision"))
-    remarks = list(_check_opening(by_index, events, known.name))
     keys = _keys(by_index, events, known, verifier)
+    first = keys.at(0)
+    remarks = list(_check_opening(by_index, events, known.name if first is None else first.name))
+    remarks += [
+        f"the log was recovered at entry {index}: {lost.origin} had promised {lost.size} entries"
+        for index, lost in keys.lost
+    ]
     signatories = _check_signatures(entries)
     absent = {index: sum(b is None for b in entry.bodies.values()) for index, entry in by_index.items()}
     erased = _erased(events) & absent.keys()
@@ -161,7 +168,8 @@ def _read_anchors(
             break
         named -= {note, proof, token}
         size = Checkpoint.parse(parse_note(files[note])[0]).size
-        anchor = open_checkpoint(files[note], keys.at(size) or signed_by, checkpoint.origin)
+        key = keys.at(size) or signed_by
+        anchor = open_checkpoint(files[note], key, key.name)
         hashes = read_hashes(proof, files[proof])
         check_consistency(
             hashes,
@@ -279,21 +287,23 @@ def _keys(
     """The keys of the log, from the one that entry 0 names to the one that signed the checkpoint."""
     keys = Succession(signed_by.name)
     for index, event in events.items():
-        rotated = event.get("kind") == "checkpoint_key.rotated"
-        if entries[index].header.contract != _OURS or not (rotated or index == 0):
+        kind = event.get("kind")
+        if entries[index].header.contract != _OURS or not (kind in _HANDOVERS or index == 0):
             continue
         try:
             data = event["data"]
             if index == 0:
                 keys.open(Verifier.parse(str(data["key"])))
+            elif kind == _RECOVERED:
+                keys.recover(str(data["note"]), index=index)
             else:
                 keys.rotate(str(data["note"]), index=index)
         except (KeyError, TypeError, UnusableInput) as error:
             raise VerificationError(f"entry {index} names no key: {error}") from None
     index, last = keys.last or (0, signed_by)
     if last != signed_by:
-        what = "rotation" if index else "opening"
-        raise VerificationError(f"key of the {what} is {last}, must be {signed_by}")
+        what = f"entry {index}" if index else "the opening"
+        raise VerificationError(f"key of {what} is {last}, must be {signed_by}")
     if given is not None and given != signed_by and given not in keys:
         raise VerificationError(f"key is {signed_by}, must be the given {given}, or its successor")
     return keys

@@ -194,8 +194,10 @@ class Witnessing:
                 await connection.execute(
                     "INSERT INTO witnessed (id, size, note) VALUES (1, %s, %s) ON CONFLICT (id)"
                     " DO UPDATE SET size = excluded.size, note = excluded.note"
-                    # Another process may have had a later one cosigned.
-                    " WHERE witnessed.size < excluded.size",
+                    # Another process may have had a later one cosigned. One of another name is of before
+                    # the log was recovered, whatever its size.
+                    " WHERE witnessed.size < excluded.size"
+                    " OR split_part(witnessed.note, E'\\n', 1) <> split_part(excluded.note, E'\\n', 1)",
                     [size, note],
                 )
         except psycopg.Error as error:

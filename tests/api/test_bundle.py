@@ -347,7 +347,7 @@ def test_the_checkpoints_that_others_vouch_for_come_along(
         note = client.get("/checkpoint").text
         live.accepted("levy.settled", order="PO-1", amount={"amount": "1.00", "currency": "USD"})
 
-        async def witnessed(_: Reader) -> str:
+        async def witnessed(_: Reader, __: str) -> str:
             return note
 
         monkeypatch.setattr(Reader, "witnessed", witnessed)

@@ -144,7 +144,7 @@ def test_a_timestamp_that_was_exchanged_is_reported_like_any_damage(owner: str, 
             damage(owner, "UPDATE timestamps SET stamped_at = stamped_at - interval '1 year'")
             [finding] = look(service)["findings"]
             assert (finding["damage"], finding["where"]) == (
-                "timestamp_altered", f"timestamp of 1 entries by {tsa.url}",
+                "timestamp_altered", f"timestamp of size 1 by {tsa.url}",
             )  # fmt: skip
             [entry] = of_kind(service, "integrity.failed", 1)
             assert entry["event"]["value"]["data"]["damage"] == "timestamp_altered"

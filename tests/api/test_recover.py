@@ -112,6 +112,15 @@ def test_back_up_write_on_restore_be_refused_recover(
     )
     assert done.exit_code == 1
     assert "which lost what it is for" in done.output
+    bundle = tmp_path / "bundle.zip"
+    made = run(owner, home, "bundle", "--index", "2,5", "--out", str(bundle))
+    assert made.exit_code == 0, made.output
+    for held in (key, now):
+        done = CliRunner().invoke(app, ["verify", str(bundle), "--key", str(held)])
+        assert done.exit_code == 0, done.output
+        assert "recovered at entry 4: test.example/log had promised 9 entries" in " ".join(
+            done.output.split()
+        )
     done = CliRunner().invoke(app, ["replay", str(export)])
     assert done.exit_code == 0, done.output
 

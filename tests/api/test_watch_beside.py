@@ -110,7 +110,7 @@ async def test_a_cosigned_checkpoint_does_not_give_way_to_an_earlier_one(
     watch = watching(logins, tmp_path / "w", vouchers=outside.vouchers)
     async with live(logins) as log:
         await vouched(log, logins, outside, 1)
-        early = await log.reader.witnessed()
+        early = await log.reader.witnessed(ORIGIN)
         await vouched(log, logins, outside, 1)
         assert (await watch.run("all")).result == "intact"
     change(owner, "UPDATE witnessed SET size = 2, note = %s", early)
@@ -123,7 +123,7 @@ async def test_fewer_cosignatures_than_the_policy_asks_for_are_found_at_first_si
 ) -> None:
     async with live(logins) as log:
         await vouched(log, logins, outside, 1)
-        note = await log.reader.witnessed()
+        note = await log.reader.witnessed(ORIGIN)
     assert note is not None
     change(owner, "UPDATE witnessed SET note = %s", note[: note.index("— witness.example/w2")])
     run = await watching(logins, tmp_path / "w", vouchers=outside.vouchers).run("head")
@@ -168,7 +168,7 @@ async def test_a_timestamp_by_an_authority_that_nobody_trusts_is_found(
         owner, "UPDATE timestamps SET token = %s, stamped_at = %s WHERE size = %s",
         token, told_time(token, second.note), second.size,
     )  # fmt: skip
-    where = f"timestamp of {second.size} entries by {outside.tsa.url}"
+    where = f"timestamp of size {second.size} by {outside.tsa.url}"
     for depth in DEPTHS:
         watch = watching(logins, tmp_path / depth, vouchers=outside.vouchers)
         assert places(await watch.run(depth)) == [("timestamp_altered", where)]
@@ -184,7 +184,7 @@ async def test_a_timestamp_that_is_gone_is_missed_until_it_is_explained(
         await vouched(log, logins, outside)
         assert (await watch.run("head")).result == "intact"
     change(owner, "DELETE FROM timestamps WHERE size = 2")
-    where = f"timestamp of 2 entries by {outside.tsa.url}"
+    where = f"timestamp of size 2 by {outside.tsa.url}"
     assert await at_every_depth(watch) == [[("timestamp_missing", where)]] * 3
     await watch.explain("the disk lost a page")
     assert await at_every_depth(watch) == [[], [], []]
@@ -205,7 +205,7 @@ async def test_a_timestamp_that_was_seen_is_read_again_by_a_look_at_everything(
         " get_byte(token, octet_length(token) - 1) # 1) WHERE size = 3",
     )
     run = await watch.run("all")
-    assert places(run) == [("timestamp_altered", f"timestamp of 3 entries by {outside.tsa.url}")]
+    assert places(run) == [("timestamp_altered", f"timestamp of size 3 by {outside.tsa.url}")]
 
 
 # --- API keys -------------------------------------------------------------------------------------

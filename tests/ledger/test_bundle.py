@@ -124,8 +124,8 @@ def test_whoever_has_any_key_of_the_log_follows_it_to_the_present_one(given: Sig
 def test_a_key_that_has_gone_or_came_from_nowhere_is_refused() -> None:
     log = rotated()
     for raw, given, words in (
-        (of_rotated(FIRST, {0, 3, 6, 8}), FIRST, "key of the rotation is"),
-        (of_rotated(THIRD, {0, 3, 8}), FIRST, "key of the rotation is"),
+        (of_rotated(FIRST, {0, 3, 6, 8}), FIRST, "key of entry 6 is"),
+        (of_rotated(THIRD, {0, 3, 8}), FIRST, "key of entry 3 is"),
         (of_rotated(THIRD, {0, 8}), FIRST, "key of the opening is"),
         (of_rotated(THIRD, {0, 6, 8}), FIRST, "must be from"),
         (of_rotated(THIRD, {0, 3, 6, 8}), THIEF, "must be the given"),

@@ -180,7 +180,7 @@ async def test_a_log_has_its_growth_cosigned(ledger: Logins) -> None:
                 await grown(log, size)
                 note = await witnessing.ask()
                 assert note is not None
-                assert note == await log.reader.witnessed()
+                assert note == await log.reader.witnessed(ORIGIN)
                 assert open_checkpoint(note, SIGNER.verifier, ORIGIN).size == size == witnessing.size
                 found = cosignatures_in(note, [server.witness for server in servers])
                 assert [one.time for one in found] == [TIME] * 3
@@ -217,7 +217,7 @@ async def test_one_of_three_is_not_enough_and_nothing_is_said_to_be_witnessed(le
         async with live(ledger) as log:
             witnessing = Witnessing(log.reader, ledger.writer, SIGNER, policy_of(*servers, needed="2"))
             assert await witnessing.ask() is None
-            assert await log.reader.witnessed() is None
+            assert await log.reader.witnessed(ORIGIN) is None
             assert witnessing.size == 0
             assert {one.error for one in witnessing.witnesses[1:]} == {
                 "HTTP 404: it does not know the origin of this log"
@@ -286,7 +286,7 @@ def test_whatever_a_witness_answers_it_is_told_and_nothing_is_kept(
             error = witnessing.witnesses[0].error
             assert error is not None
             assert words in error
-            assert await log.reader.witnessed() is None
+            assert await log.reader.witnessed(ORIGIN) is None
             await witnessing.close()
 
     with witnesses(*servers):
@@ -322,7 +322,7 @@ async def test_an_earlier_checkpoint_does_not_replace_a_later_one(ledger: Logins
             note = await witnessing.ask()
             assert note is not None
             await witnessing._keep(2, "of another process that was slow")
-            assert await log.reader.witnessed() == note
+            assert await log.reader.witnessed(ORIGIN) == note
             await witnessing.close()
 
 
