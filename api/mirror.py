@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import httpx2 as httpx
 
 from api.database import Logins
 from api.export import Advance, signer_of, store_of
 from api.settings import Settings
-from ledger.checkpoint_store import CheckpointStore
-from ledger.errors import NotFound, Unavailable, VerificationError
+from ledger.errors import NotFound, RefusesToWrite, Unavailable, VerificationError
 from ledger.folder import BUNDLE_BYTES_MAX, CHECKPOINT, Folder, Source, update
-from ledger.note import Signer, Verifier
+from ledger.note import Verifier
 from ledger.publisher import head_to_sign
 from ledger.reader import Reader
 from ledger.tiles import FULL_WIDTH, Coordinates, narrowed, tile_path
@@ -26,11 +25,27 @@ TIMEOUT_S: Final = 30
 """For each answer of a service."""
 
 
+class KeyedSource(Source, Protocol):
+    async def keys(self) -> Sequence[Verifier]:
+        """Of the log under its present name, the newest first: `checkpoint` is signed by that one."""
+        ...
+
+
 class StoredLog:
     """The log in our database, its head signed here."""
 
-    def __init__(self, reader: Reader, signer: Signer, store: CheckpointStore) -> None:
-        self._reader, self._signer, self._store = reader, signer, store
+    def __init__(self, reader: Reader, settings: Settings) -> None:
+        self._reader, self._settings = reader, settings
+        self._take_key()
+
+    def _take_key(self) -> None:
+        self._signer = signer_of(self._settings)
+        self._store = store_of(self._settings, self._signer)
+
+    async def keys(self) -> Sequence[Verifier]:
+        if (await self._reader.head()).verifier_key != str(self._signer.verifier):
+            self._take_key()  # the log has handed over, and so has the file
+        return await self._reader.keys_of(self._signer.verifier)
 
     async def checkpoint(self) -> str:
         head = await head_to_sign(self._reader, self._signer, self._store)
@@ -43,8 +58,11 @@ class StoredLog:
 class ServedLog:
     """A log that is served, by us or by anyone, below a prefix: neither database nor key are needed."""
 
-    def __init__(self, client: httpx.AsyncClient, prefix: str) -> None:
-        self._client, self._prefix = client, prefix.rstrip("/")
+    def __init__(self, client: httpx.AsyncClient, prefix: str, keys: Sequence[Verifier]) -> None:
+        self._client, self._prefix, self._keys = client, prefix.rstrip("/"), keys
+
+    async def keys(self) -> Sequence[Verifier]:
+        return self._keys
 
     async def checkpoint(self) -> str:
         try:
@@ -80,39 +98,41 @@ class ServedLog:
 
 
 @asynccontextmanager
-async def stored_log(settings: Settings, logins: Logins) -> AsyncIterator[tuple[Source, Verifier]]:
+async def stored_log(settings: Settings, logins: Logins) -> AsyncIterator[KeyedSource]:
     """The log of the database, signed with the key of the home."""
-    signer = signer_of(settings)
     reader = Reader(logins.reader)
     await reader.open()
     try:
-        yield StoredLog(reader, signer, store_of(settings, signer)), signer.verifier
+        yield StoredLog(reader, settings)
     finally:
         await reader.close()
 
 
 @asynccontextmanager
-async def served_log(prefix: str, key: str) -> AsyncIterator[tuple[Source, Verifier]]:
-    """The log below a prefix, held against its verifier key."""
-    verifier = Verifier.parse(key)
+async def served_log(prefix: str, key: str, *was: str) -> AsyncIterator[KeyedSource]:
+    """The log below a prefix, held against its verifier key; `was`: those that it had before."""
+    keys = [Verifier.parse(one) for one in (key, *was)]
     async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False) as client:
-        yield ServedLog(client, prefix), verifier
+        yield ServedLog(client, prefix, keys)
 
 
 async def keep_in_step(
-    path: Path, source: Source, verifier: Verifier, *, every_s: float | None, advance: Advance, told: Told
+    path: Path, source: KeyedSource, *, every_s: float | None, advance: Advance, told: Told
 ) -> None:
     """Bring the folder up to the log; again and again where `every_s` is given.
 
-    A log that cannot be read now is asked again. Whatever does not hold ends it.
+    A log that cannot be read now is asked again, and one whose key is just being rotated. Whatever does not
+    hold ends it.
     """
     folder = Folder(path)
     size = -1
     with folder.locked():
         while True:
             try:
-                checkpoint = await update(folder, source, verifier, progress=advance)
-            except (Unavailable, NotFound) as error:  # a replica, or a cache, may be a moment behind
+                present, *earlier = await source.keys()
+                checkpoint = await update(folder, source, present, earlier=earlier, progress=advance)
+            # A replica, a cache, or the file of a key may be a moment behind.
+            except (Unavailable, NotFound, RefusesToWrite) as error:
                 if every_s is None:
                     raise
                 told(f"{error}; asking again")

@@ -46,7 +46,7 @@ def verify_file(path: Path, held: Held, advance: Advance) -> list[str]:
     else:
         with path.open("rb") as file:
             report = verify_export(file, verifier=verifier, receipts=receipts, kept=kept, progress=advance)
-    return [*_words(report), *vouched]
+    return [*_words(report, tiles=folder is not None), *vouched]
 
 
 def _cosigned(notes: Sequence[str], held: Held) -> list[str]:
@@ -100,7 +100,7 @@ def _stamped(notes: Sequence[str], held: Held) -> list[str]:
     return words
 
 
-def _words(report: Report) -> list[str]:
+def _words(report: Report, *, tiles: bool = False) -> list[str]:
     whose = "the key you gave" if report.key_given else "the key that the file itself names"
     words = [
         f"OK {_many(report.size, 'entry', 'entries')} of {_many(report.contracts, 'contract', 'contracts')},"
@@ -114,7 +114,7 @@ def _words(report: Report) -> list[str]:
     if report.signatures:
         keys = _many(report.signing_keys, "key", "keys")
         words.append(f"{_many(report.signatures, 'signature', 'signatures')} of submitters hold, by {keys}")
-    if report.signatures_unchecked:
+    if report.signatures_unchecked and not tiles:
         words.append(f"{_many(report.signatures_unchecked, 'signature', 'signatures')} could not be checked")
     if report.receipts:
         words.append(f"honours {_many(report.receipts, 'receipt', 'receipts')}")
@@ -122,7 +122,12 @@ def _words(report: Report) -> list[str]:
         words.append(f"continues {_many(report.kept, 'checkpoint', 'checkpoints')} kept elsewhere")
     if report.erased:
         words.append(f"erased: {_many(report.erased, 'body', 'bodies')}, as entries of the log say")
-    if report.withheld:
+    if tiles:
+        words.append(
+            "headers and hashes: tiles hold no bodies, and what these say (keys, signatures, erasures) is not"
+            " looked at here; the commitments to them stand"
+        )
+    elif report.withheld:
         first = ", ".join(map(str, report.withheld_first))
         more = " and more" if report.withheld > len(report.withheld_first) else ""
         bodies = _many(report.withheld, "body", "bodies")
@@ -130,7 +135,8 @@ def _words(report: Report) -> list[str]:
             f"withheld: {bodies}, whose commitments stand: of entries {first}{more}, and no entry says that"
             " they are erased"
         )
-    words += [f"remark: entry {remark.index}: {remark.what}" for remark in report.warnings[:20]]
+    remarks = () if tiles else report.warnings[:20]
+    words += [f"remark: entry {remark.index}: {remark.what}" for remark in remarks]
     if not report.key_given:
         words.append(
             "This proves that the file is consistent in itself, and no more: give --key, obtained elsewhere."

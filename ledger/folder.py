@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -134,16 +134,25 @@ class Folder:
 
 
 async def update(
-    folder: Folder, source: Source, verifier: Verifier, *, progress: Progress | None = None
+    folder: Folder,
+    source: Source,
+    verifier: Verifier,
+    *,
+    earlier: Sequence[Verifier] = (),
+    progress: Progress | None = None,
 ) -> Checkpoint:
     """Bring a locked folder up to the source's checkpoint; gives that.
 
+    `earlier`: keys that the log had before `verifier`, one of which may have signed what lies in the folder.
     Raises VerificationError, with the folder's checkpoint left as it was, if what the source has does
     not hold or does not continue what lies there: a fork.
     """
     note = await source.checkpoint()
-    new = open_checkpoint(note, verifier, verifier.name)
-    old = _checkpoint_of(folder, verifier)
+    try:
+        new = open_checkpoint(note, verifier, verifier.name)
+    except VerificationError as error:
+        raise VerificationError(f"{error}. Where a log has rotated its key, its new one is needed") from None
+    old = _checkpoint_of(folder, verifier, *earlier)
     if new == old and folder.checkpoint() is not None:
         return new
     if new.size < old.size:
@@ -208,14 +217,23 @@ def _parent(level: int, n: int, tree_size: int) -> Coordinates:
     return Coordinates(level + 1, above, tiles.width_at(level + 1, above, tree_size))
 
 
-def _checkpoint_of(folder: Folder, verifier: Verifier) -> Checkpoint:
+def _checkpoint_of(folder: Folder, present: Verifier, *earlier: Verifier) -> Checkpoint:
     note = folder.checkpoint()
     if note is None:
-        return Checkpoint(verifier.name, 0, merkle.EMPTY_ROOT)
+        return Checkpoint(present.name, 0, merkle.EMPTY_ROOT)
     try:
-        return open_checkpoint(note, verifier, verifier.name)
+        return open_checkpoint(note, [present, *earlier], present.name)
     except VerificationError as error:
-        raise VerificationError(f"{folder.path / CHECKPOINT} is not of this log: {error}") from None
+        origin = note.partition("\n")[0]
+        hint = "where the log has rotated its key, the one before is needed too"
+        if origin != present.name:
+            hint = (
+                f"it is of {origin[:200]!r}. A log that was recovered has another name, and needs another"
+                " folder: leave this one as it is, for it proves what was promised under that name"
+            )
+        raise VerificationError(
+            f"{folder.path / CHECKPOINT} is not of {present.name}: {error}; {hint}"
+        ) from None
 
 
 async def _check_continues(old: Checkpoint, new: Checkpoint, source: Source) -> None:

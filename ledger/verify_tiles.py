@@ -41,7 +41,8 @@ def verify_folder(
     try:
         checkpoint = open_checkpoint(note, verifier, verifier.name)
     except LedgerError as error:
-        raise Tampered(f"{CHECKPOINT}: {error}") from None
+        hint = "tiles show no rotation of the log's key, so its newest one is needed"
+        raise Tampered(f"{CHECKPOINT}: {error}; {hint}") from None
     if not checkpoint.size:
         raise Tampered(f"{CHECKPOINT}: size is 0, must be 1 at least: a log begins with ledger.opened")
     lines = _Bundles(folder, checkpoint.size)

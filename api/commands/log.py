@@ -68,7 +68,11 @@ def tiles(
         str | None,
         typer.Option(help="Prefix of a log that is served, such as https://ledger.example/log: mirror that."),
     ] = None,
-    key: Annotated[str | None, typer.Option(help="With --url: verifier key of the log.")] = None,
+    key: Annotated[str | None, typer.Option(help="With --url: verifier key of the log, the newest.")] = None,
+    was: Annotated[
+        list[str] | None,
+        typer.Option(help="With --url: a key before it, where the folder is signed by that; repeatable."),
+    ] = None,
     follow: Annotated[bool, typer.Option(help="Go on as the log grows.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1, max=86_400)] = 5.0,
     home: Home = None,
@@ -84,12 +88,12 @@ def tiles(
         if logins is not None:
             opened = stored_log(settings, logins)
         elif url is not None and key is not None:
-            opened = served_log(url, key)
+            opened = served_log(url, key, *(was or ()))
         else:
             raise UnusableInput("a log that is served is checked by its key: --url and --key go together")
-        async with opened as (source, verifier):
+        async with opened as source:
             await keep_in_step(
-                folder, source, verifier, every_s=every if follow else None, advance=advance,
+                folder, source, every_s=every if follow else None, advance=advance,
                 told=lambda words: errors.print(printable(words), soft_wrap=True),
             )  # fmt: skip
 
