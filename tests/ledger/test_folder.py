@@ -400,7 +400,7 @@ def test_the_checkpoint_of_another_log_or_key_is_refused(tmp_path: Path) -> None
     for other in (signer_of(2), signer_of(1, "other.example/log")):
         with pytest.raises(VerificationError, match="no known key signed the note"):
             asyncio.run(update(Folder(tmp_path), Served(SampleLog.of(9, signer=other), 9), SIGNER.verifier))
-        with pytest.raises(VerificationError, match="checkpoint is not of ledger.example"):
+        with pytest.raises(VerificationError, match=f"checkpoint is not of {other.name}"):
             asyncio.run(update(Folder(tmp_path), Served(SampleLog.of(9, signer=other), 9), other.verifier))
 
 
