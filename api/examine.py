@@ -46,12 +46,16 @@ class Pace:
     def __init__(self, *, slice_entries: int = 256, rest: float = 0.0) -> None:
         self.slice_entries = slice_entries
         self._rest = rest
+        self.begin()
+
+    def begin(self) -> None:
+        """Work begins now: what was not work before it earns no rest."""
         self._since_s = time.monotonic()
 
     async def give_way(self) -> None:
         took_s = time.monotonic() - self._since_s
         await asyncio.sleep(took_s * self._rest)
-        self._since_s = time.monotonic()
+        self.begin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class Examiner:
         known: Known,
         progress: Progress | None = None,
     ) -> Examined:
+        self._pace.begin()
         found = Examined(first=0)
         lineage = await rows.lineage(self._verifier)
         look = _Look(self, rows, lineage, known, found.findings, progress)

@@ -81,10 +81,14 @@ class Intervals:
             settings.integrity_head_seconds, settings.integrity_tail_seconds, settings.integrity_all_seconds
         )
 
+    def of_depth(self, depth: Depth) -> float:
+        seconds: float = getattr(self, depth)
+        return seconds
+
     def due(self, memory: Memory, now: datetime) -> Depth | None:
         """The deepest look whose time has come: it does what the others would."""
         for depth in reversed(DEPTHS):
-            every = getattr(self, depth)
+            every = self.of_depth(depth)
             ran = memory.ran.get(depth)
             if every and (ran is None or (now - parse_timestamp(ran)).total_seconds() >= every):
                 return depth

@@ -34,6 +34,7 @@ from ledger.values import format_timestamp, parse_timestamp
 from ledger.watch_memory import Failure, Memory, MemoryFile
 
 TICK_S = 1.0
+AT_START: tuple[Depth, ...] = ("head", "all")
 SUMMARY_EVERY = timedelta(hours=24)
 log = structlog.get_logger(__name__)
 
@@ -95,6 +96,8 @@ class Watchman:
         self._intervals = intervals
         self._task: asyncio.Task[None] | None = None
         self._asked: set[Depth] = set()
+        # What is wrong now first; and then all, for facts are folded anew by each process.
+        self._at_start: list[Depth] = [depth for depth in AT_START if intervals.of_depth(depth)]
         self._wake = asyncio.Event()
 
     def open(self) -> None:
@@ -168,30 +171,30 @@ class Watchman:
     # --- the task ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        begun = datetime.now(UTC)
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._wake.wait()
             self._wake.clear()
             try:
-                depth = await self._next(begun)
+                depth = await self._next()
                 if depth is not None:
                     self._asked -= set(DEPTHS[: DEPTHS.index(depth) + 1])  # the deeper does their work
                     await self.look(depth)
+                    self._at_start = [one for one in self._at_start if one != depth]
             except LedgerError as error:
                 log.warning("watchman_waits", error=type(error).__name__, detail=str(error))
             except Exception:
                 log.exception("watchman_failed")
 
-    async def _next(self, begun: datetime) -> Depth | None:
+    async def _next(self) -> Depth | None:
         if self._asked:
             return max(self._asked, key=DEPTHS.index)
-        # A process that has just started has better things to do.
-        now = datetime.now(UTC)
-        if now - begun < timedelta(seconds=self._intervals.head) or not self._memory.hold():
+        if not self._memory.hold():
             return None
-        return self._intervals.due(await self._watch.remember(), now)
+        if self._at_start:
+            return self._at_start[0]
+        return self._intervals.due(await self._watch.remember(), datetime.now(UTC))
 
     def _hold(self) -> None:
         if not self._memory.hold():

@@ -69,6 +69,8 @@ def settings_for(owner: str, home: Path, *, clock: Literal["system", "simulated"
     return Settings(
         home=home, database_url=SecretStr(owner), origin="test.example/log", clock=clock,
         log_level="error", webhook_hosts="127.0.0.1",
+        # What looks at the log is what a test is about, or nothing is.
+        integrity_head_seconds=0, integrity_tail_seconds=0, integrity_all_seconds=0,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,14 +16,13 @@ from tests.api.test_watch import damage
 from tests.ledger.live_log import denied
 from tests.ledger.witness_server import authority
 from tests.service import Service, running, settings_for
-
-NEVER = {f"integrity_{depth}_seconds": 0.0 for depth in ("head", "tail", "all")}
+from tests.workbench import wire
 
 
 @pytest.fixture
 def watched(owner: str, tmp_path: Path) -> Iterator[Service]:
     """A service that looks when it is asked, and not by itself."""
-    settings = settings_for(owner, tmp_path, clock="simulated").model_copy(update=NEVER)
+    settings = settings_for(owner, tmp_path, clock="simulated")
     with running(settings, owner) as service:
         service.set_clock("2027-03-02T12:00:00Z")
         with service.client("operator") as client:
@@ -133,7 +133,7 @@ def test_damage_is_reported_said_in_the_log_and_not_passed_over(watched: Service
 def test_a_timestamp_that_was_exchanged_is_reported_like_any_damage(owner: str, tmp_path: Path) -> None:
     with authority(tmp_path) as tsa:
         settings = settings_for(owner, tmp_path / "home").model_copy(
-            update={**NEVER, "timestamp_url": tsa.url, "timestamp_roots": tsa.roots}
+            update={"timestamp_url": tsa.url, "timestamp_roots": tsa.roots}
         )
         with running(settings, owner) as service:
             with service.client("auditor") as auditor:
@@ -194,3 +194,29 @@ def test_it_looks_by_itself_and_summarises_once_a_day(
         assert (data["damaged"], data["unexplained"], data["result"]) == (0, 0, "intact")
         assert data["runs"] >= 1
         service.audit()
+
+
+def test_a_process_looks_at_everything_as_it_starts_and_then_knows_the_facts(
+    owner: str, tmp_path: Path
+) -> None:
+    settings = settings_for(owner, tmp_path).model_copy(
+        update={"integrity_head_seconds": 0.2, "integrity_all_seconds": 86_400}
+    )
+    pause, before = threading.Event(), None
+    for _ in range(2):  # the second finds that the day is not over
+        with running(settings, owner) as service:
+            opened = wire("contract.opened", contract=str(uuid4()), occurred_at="2026-01-15T05:00:00Z")
+            assert service.submit(opened).status_code == 201
+            for _ in range(600):
+                report = seen(service)["looks"]["all"]
+                if report not in (None, before):
+                    break
+                pause.wait(0.05)
+            assert report["result"] == "intact"
+            assert report["facts"] > 0
+            if before is not None:
+                damage(owner, "UPDATE facts SET data = '{}' WHERE name = 'chain' AND key <> '_ledger'")
+                entry = of_kind(service, "integrity.failed", 1)[0]
+                assert entry["event"]["value"]["data"]["damage"] == "fact_altered"
+                assert seen(service)["looks"]["all"] == report
+            before = report

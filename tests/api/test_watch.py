@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
+from api import examine
 from api.database import Logins
-from api.examine import Examiner
+from api.examine import Examiner, Pace
 from api.watch import Run, Watch
 from ledger.beside import Vouchers
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import NotFound
-from ledger.integrity import Depth
+from ledger.integrity import DEPTHS, Depth
 from ledger.note import Signer
 from ledger.watch_memory import MemoryFile
 from tests.ledger.erased_log import erase, said_and_undone
@@ -254,3 +256,53 @@ async def test_a_log_that_is_written_to_meanwhile_is_sound(logins: Logins, tmp_p
 
 def _edit(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new) if old else new)
+
+
+def test_a_look_rests_for_its_own_work_and_not_for_the_time_since_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s, rests_s = 0.0, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        rests_s.append(seconds)
+
+    monkeypatch.setattr(examine, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(examine.asyncio, "sleep", sleep)
+    pace = Pace(rest=4.0)
+    now_s = 60.0
+    pace.begin()
+    for took_s in (1.0, 2.0):
+        now_s += took_s
+        asyncio.run(pace.give_way())
+    assert rests_s == [4.0, 8.0]
+
+
+class Timed(Pace):
+    """Tells where each look begins to work, and where it first rests."""
+
+    def __init__(self) -> None:
+        self.acts: list[str] = []
+        super().__init__()
+
+    def begin(self) -> None:
+        self.acts.append("begin")
+        super().begin()
+
+    async def give_way(self) -> None:
+        self.acts.append("rest")
+
+
+@in_loop
+async def test_every_look_begins_before_it_rests(logins: Logins, tmp_path: Path) -> None:
+    pace, memory = Timed(), MemoryFile(tmp_path, ORIGIN)
+    watch = Watch(
+        logins.reader, SIGNER.verifier, CheckpointStore(tmp_path, ORIGIN), memory,
+        Examiner(SIGNER.verifier, pace=pace),
+    )  # fmt: skip
+    async with live(logins) as log:
+        await log.append(denied())
+        for depth in DEPTHS:
+            await log.append(denied())
+            pace.acts.clear()
+            await watch.run(depth)
+            assert pace.acts[0] == "begin", depth
