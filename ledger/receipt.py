@@ -8,10 +8,10 @@ shows no entry: it proves, to whoever has the header or its leaf hash, where tha
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ledger.canonical import canonical, encode, parse
 from ledger.checkpoint import Checkpoint, open_checkpoint
@@ -21,6 +21,7 @@ from ledger.merkle import check_inclusion, leaf_hash
 from ledger.note import Verifier, decode_base64, parse_note
 
 RECEIPT = 1
+_BODIES: Final = ("event", "decision", "signatures")
 
 _TLOG_PROOF = "c2sp.org/tlog-proof@v1\n"
 _PROOF = re.compile(
@@ -145,20 +146,20 @@ class Receipt(NamedTuple):
             value = parse(raw)
             # A problem answer (a denial) and a replay carry the receipt as a member.
             value = value.get("receipt") if isinstance(value.get("receipt"), dict) else value
-            inclusion = value["inclusion"]
+            number, inclusion = value["receipt"], value["inclusion"]
             receipt = cls(
                 index=_whole(inclusion["index"]),
                 header=canonical(value["header"]),
                 decision=canonical(value["decision"]),
-                salts={name: bytes.fromhex(salt) for name, salt in value["salts"].items()},
+                salts={name: _salt(name, salt) for name, salt in value["salts"].items()},
                 tree_size=_whole(inclusion["tree_size"]),
-                hashes=[b64decode(one, validate=True) for one in inclusion["hashes"]],
+                hashes=[decode_base64(one) for one in inclusion["hashes"]],
                 checkpoint=str(value["checkpoint"]),
             )
         except (LedgerError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise UnusableInput(f"this is not a receipt: {error}") from None
-        if value["receipt"] != RECEIPT:
-            raise UnusableInput(f"receipt is {value['receipt']!r}, must be {RECEIPT}")
+        if number != RECEIPT:
+            raise UnusableInput(f"receipt is {number!r}, must be {RECEIPT}")
         return receipt
 
     def check(self, verifier: Verifier, *, event: bytes | None = None) -> Checkpoint:
@@ -182,6 +183,14 @@ class Receipt(NamedTuple):
     def _check_body(self, name: str, body: bytes, committed: bytes) -> None:
         if commitment(self.salts.get(name, b""), body) != committed:
             raise VerificationError(f"the {name} is not the one that entry {self.index} commits to")
+
+
+def _salt(name: str, text: str) -> bytes:
+    """Raises ValueError unless it is of a body, in the one spelling."""
+    salt = bytes.fromhex(text)
+    if name not in _BODIES or salt.hex() != text:
+        raise ValueError(f"the salt of {name[:40]!r} is not one of {', '.join(_BODIES)} in lower-case hex")
+    return salt
 
 
 def parse_receipt(raw: bytes) -> Receipt | TlogProof:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -115,3 +116,21 @@ def test_a_proof_for_another_tree_key_or_place_is_refused() -> None:
     ):
         with pytest.raises(VerificationError, match=words):
             forged.check(SIGNER.verifier, leaf=leaf)
+
+
+@pytest.mark.parametrize("form", ["json", "tlog-proof"])
+def test_every_byte_of_a_receipt_matters(form: str) -> None:
+    receipt = LOG.receipt(3)
+    raw = receipt.encode() if form == "json" else TEXT.encode()
+    random = Random(7)
+    for at in range(len(raw)):
+        altered = raw[:at] + bytes([raw[at] ^ 1 << random.randrange(8)]) + raw[at + 1 :]
+        with pytest.raises((UnusableInput, VerificationError)):
+            told = parse_receipt(altered)
+            if isinstance(told, Receipt):
+                told.check(SIGNER.verifier)
+                assert told.header == receipt.header
+                if told.salts != receipt.salts:  # what an export holds them against
+                    raise VerificationError("another salt")
+            else:
+                told.check(SIGNER.verifier, leaf=LOG.leaves[3])
