@@ -15,9 +15,9 @@ import orjson
 from api import database
 from api.settings import Settings
 from ledger.entry import line_of
+from ledger.export_file import EXPORT
 from ledger.reader import Reader
 from ledger.rebuild import Difference, differences
-from ledger.verify import EXPORT
 from policies.engine import Engine
 from policies.replay import Export, Outcome, Replay, line_from, replay_export
 

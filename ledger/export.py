@@ -9,9 +9,10 @@ from ledger.canonical import canonical
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.entry import line_of
 from ledger.errors import VerificationError
+from ledger.export_file import EXPORT
 from ledger.note import Verifier, parse_note
 from ledger.reader import StoredEntry
-from ledger.verify import EXPORT, Progress
+from ledger.verified import Progress
 from ledger.withheld import Withheld
 
 CHUNK_BYTES = 256 << 10

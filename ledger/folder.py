@@ -27,7 +27,7 @@ from ledger.errors import NotFound, UnusableInput, VerificationError
 from ledger.merkle import HASH_BYTES
 from ledger.note import Verifier
 from ledger.tiles import ENTRIES, FULL_WIDTH, Coordinates, tile_path
-from ledger.verify import Progress
+from ledger.verified import Progress
 
 CHECKPOINT: Final = "checkpoint"
 CHECKPOINT_BYTES_MAX: Final = 64 << 10

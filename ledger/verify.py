@@ -17,34 +17,28 @@ from __future__ import annotations
 
 import re
 from binascii import unhexlify
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from itertools import islice
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol
+from typing import BinaryIO, Final
 
-from ledger.canonical import canonical, parse
-from ledger.checkpoint import Checkpoint, open_checkpoint
-from ledger.entry import FORMAT, SALT_BYTES, ZERO_HASH, Header, spell
-from ledger.errors import LedgerError, NotJSON, UnusableInput, VerificationError
-from ledger.merkle import EMPTY_ROOT, Frontier, Growth, leaf_hash
-from ledger.note import Verifier, parse_note
+from ledger.checkpoint import Checkpoint
+from ledger.entry import SALT_BYTES, ZERO_HASH, Header, spell
+from ledger.errors import VerificationError
+from ledger.export_file import LINE_BYTES_MAX, FileLines, Lines, Title, read_title
+from ledger.merkle import Frontier, Growth, leaf_hash
+from ledger.note import Verifier
 from ledger.receipt import Receipt, TlogProof
 from ledger.signatories import Signatories
 from ledger.succession import Succession
-from ledger.summary import Tail, root_of
-
-EXPORT: Final = 1
-"""The format of the file; that of its entries is `ledger.entry.FORMAT`."""
-LINE_BYTES_MAX: Final = 8 << 20
-"""An event is at most 1 MiB; no line of ours comes near."""
-CHUNK_BYTES = 256 << 10
+from ledger.summary import Tail
+from ledger.verified import Progress, Remark, Report, Tampered
+from ledger.verify_held import Seen, Walked, check_kept, check_receipt, seen
+from ledger.verify_own import OwnWords, erased_in
 
 _OURS = "_ledger"
-_ROTATED = "checkpoint_key.rotated"
-_RECOVERED = "ledger.recovered"
-_KEYS = {"export", "origin", "size", "key", "checkpoint"}
 _SALT_HEX: Final = 2 * SALT_BYTES
 _ZERO_HEX: Final = ZERO_HASH.hex()
 
@@ -60,63 +54,6 @@ _ERASED: Final = b'"kind":"value.erased"'
 SHOWN_MAX: Final = 20
 """Entries with a withheld body that are named."""
 
-Progress = Callable[[int, int], object]
-"""Called with how many entries are done, and how many there are."""
-
-
-class Tampered(VerificationError):
-    """The export, or a receipt, is not what was committed."""
-
-    def __init__(self, what: str, index: int | None = None, *, where: str | None = None) -> None:
-        self.what = what
-        self.index = index
-        """The first entry found bad; None where it is the header line, or the end of the file."""
-        where = where or f"line {index + 2 if index is not None else 1}"
-        super().__init__(what if index is None else f"entry {index} ({where}): {what}")
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """Not tampering, but to be known."""
-
-    index: int
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """An export that holds."""
-
-    origin: str
-    size: int
-    root: bytes
-    key: Verifier
-    """The one that signed the checkpoint: the given one, or one that it was rotated to or from."""
-    rotations: int
-    key_given: bool
-    """False: the key is the file's own word, and so is everything else."""
-    contracts: int
-    """Not counting the ledger's own."""
-    withheld: int
-    """Bodies that are not in the file and that no entry says are erased: nobody could check their
-    commitments."""
-    withheld_first: tuple[int, ...]
-    """Of which entries, the first."""
-    erased: int
-    """Bodies that are not in the file, and of which the log itself says that they are erased."""
-    receipts: int
-    kept: int
-    """Checkpoints kept elsewhere that the log continues."""
-    signatures: int
-    """Submitters' signatures that hold."""
-    signing_keys: int
-    """How many keys these are of."""
-    signatures_unchecked: int
-    """For something is withheld that this takes, or their event was refused and its key is unknown."""
-    recorded_until: str
-    """`recorded_at` of the last entry."""
-    warnings: tuple[Remark, ...]
-
 
 def verify_export(
     file: BinaryIO,
@@ -130,8 +67,8 @@ def verify_export(
 
     Raises Tampered, with the index where it can be told, and UnusableInput if this is no export.
     """
-    lines = _Lines(file)
-    title, batch = _read_title(lines, verifier)
+    lines = FileLines(file)
+    title, batch = read_title(lines, verifier)
     return verify_lines(title, lines, batch, given=verifier, receipts=receipts, kept=kept, progress=progress)
 
 
@@ -163,10 +100,11 @@ def verify_lines(
     walk.finish(given)
     if more or lines.tail:
         raise Tampered(f"the file goes on after entry {size - 1}, the last one of its checkpoint")
+    walked = Walked(title, walk.keys, walk.seen, walk.roots)
     for receipt in receipts:
-        _check_receipt(receipt, title, walk)
+        check_receipt(receipt, walked)
     for checkpoint in kept:
-        _check_kept(checkpoint, size, walk)
+        check_kept(checkpoint, walked)
     return Report(
         origin=title.checkpoint.origin,
         size=size,
@@ -188,108 +126,7 @@ def verify_lines(
     )
 
 
-# --- lines ----------------------------------------------------------------------------------------
-
-
-class Lines(Protocol):
-    """Entries as lines of an export, some at a time."""
-
-    tail: bytes
-    """What follows the last whole line that was read."""
-
-    def __iter__(self) -> Iterator[list[bytes]]: ...
-    def __next__(self) -> list[bytes]: ...
-
-
-class _Lines(Iterator[list[bytes]]):
-    """The whole lines of a file, some at a time, without their newlines."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.tail = b""
-
-    def __next__(self) -> list[bytes]:
-        while len(self.tail) <= LINE_BYTES_MAX and (chunk := self._file.read(CHUNK_BYTES)):
-            *lines, self.tail = (self.tail + chunk).split(b"\n")
-            if lines:
-                return lines
-        raise StopIteration
-
-
-# --- line 1 ---------------------------------------------------------------------------------------
-
-
-class Title(NamedTuple):
-    """What the entries are held against."""
-
-    verifier: Verifier
-    checkpoint: Checkpoint
-
-
-def _read_title(lines: _Lines, verifier: Verifier | None) -> tuple[Title, list[bytes]]:
-    """Line 1, and the first lines after it; [] if there are none."""
-    batch: list[bytes] = []
-    while len(batch) < 4 and (more := next(lines, [])):  # a read may be short
-        batch += more
-    first, following = (batch[0], batch[1:]) if batch else (lines.tail, [])
-    try:
-        value = parse(first)
-    except NotJSON:
-        value = None
-    # The number of the format is damaged as easily as anything: it is believed where no entry of
-    # this format follows.
-    entries = any(map(_holds_entry, [first, *following[:3]]))
-    if not entries:
-        if not isinstance(value, dict) or "export" not in value:
-            raise UnusableInput("this is not an export of a ledger")
-        if type(value["export"]) is int and value["export"] != EXPORT:
-            raise UnusableInput(f"the export is of format {value['export']}, must be {EXPORT}")
-    try:
-        return _open_title(first, value, verifier), following
-    except LedgerError as error:
-        raise Tampered(f"header line: {error}") from None
-
-
-def _holds_entry(line: bytes) -> bool:
-    """Whether an entry stands in the line, though behind a newline that was damaged."""
-    try:
-        Header.parse(line[line.find(b'{"bodies":{') :].partition(b"\t")[0])
-    except VerificationError:
-        return False
-    return True
-
-
-def _open_title(raw: bytes, value: Any, verifier: Verifier | None) -> Title:
-    if not isinstance(value, dict) or value.keys() != _KEYS or canonical(value) != raw:
-        raise VerificationError(f"it must be a canonical JSON object of {', '.join(sorted(_KEYS))}")
-    if type(value["export"]) is not int or value["export"] != EXPORT:
-        raise VerificationError(f"export is {value['export']!r}, must be {EXPORT}")
-    for name in ("origin", "key", "checkpoint"):
-        if not isinstance(value[name], str):
-            raise VerificationError(f"{name} is {value[name]!r}, must be a string")
-    origin, key, note = value["origin"], value["key"], value["checkpoint"]
-    known = Verifier.parse(key)
-    if origin != known.name:
-        raise VerificationError(f"origin is {origin!r}, must be {known.name!r} as in the key")
-    checkpoint = open_checkpoint(note, known, origin)
-    # Of another key's signature no byte could be checked, and this file has no such byte.
-    if len(parse_note(note)[1]) != 1:
-        raise VerificationError("the checkpoint must have one signature, that of the log")
-    if type(value["size"]) is not int or value["size"] != checkpoint.size:
-        raise VerificationError(f"size is {value['size']!r}, the checkpoint's is {checkpoint.size}")
-    if not checkpoint.size:
-        raise VerificationError("size is 0, must be 1 at least: a log begins with ledger.opened")
-    return Title(known, checkpoint)
-
-
 # --- entries --------------------------------------------------------------------------------------
-
-
-class _Seen(NamedTuple):
-    """What a receipt's entry is in this file."""
-
-    header: bytes
-    salts: dict[str, bytes]
 
 
 @dataclass(slots=True)
@@ -332,19 +169,29 @@ class _Walk:
         """Of each entry: how many of its bodies are not here, and not erased either."""
         self.erased = 0
         self.signatories = Signatories()
-        self.keys = Succession(title.verifier.name)
-        self.rotations = 0
-        self.warnings: list[Remark] = []
+        self._own = OwnWords(title.verifier.name)
         # What the receipts will be held against, largest first.
         self._indexes = sorted({receipt.index for receipt in receipts}, reverse=True)
         sizes = {receipt.tree_size for receipt in receipts} | {checkpoint.size for checkpoint in kept}
         self._sizes = sorted(sizes, reverse=True)
-        self.seen: dict[int, _Seen] = {}
+        self.seen: dict[int, Seen] = {}
         self.roots: dict[int, bytes] = {}
 
     @property
     def contracts(self) -> int:
         return len(self._chains) - 1
+
+    @property
+    def keys(self) -> Succession:
+        return self._own.keys
+
+    @property
+    def rotations(self) -> int:
+        return self._own.rotations
+
+    @property
+    def warnings(self) -> Sequence[Remark]:
+        return self._own.warnings
 
     def take(self, batch: list[bytes]) -> None:
         """Check the next lines."""
@@ -357,7 +204,7 @@ class _Walk:
         while self._indexes and self._indexes[-1] < self.index:
             index = self._indexes.pop()
             if index >= self._start:
-                self.seen[index] = _seen(batch[index - self._start])
+                self.seen[index] = seen(batch[index - self._start])
         if self._leaves:
             last = self._leaves.pop()
             self._grow(self._leaves)
@@ -491,10 +338,9 @@ class _Walk:
         for name, committed, salt, body in zip(names, commitments, fields[::2], fields[1::2], strict=False):
             self._check_body(name, committed, salt, body)
         if self.index == 0:
-            self._check_genesis(fields[1])
+            self._own.open(fields[1])
         elif header.contract == _OURS:
-            self._check_summary(fields[1])
-            self._follow_key(fields[1])
+            self._own.take(self.index, fields[1], self._tails)
         signatures = fields[5] if len(fields) == 6 else None
         try:
             self.signatories.take(self.index, header.contract, fields[1], fields[3], signatures)
@@ -582,111 +428,15 @@ class _Walk:
         if sha256(raw + body).digest() != committed:
             raise Tampered(f"the {name} is not the one that the header commits to", self.index)
 
-    def _check_summary(self, event: bytes) -> None:
-        """Where the log says how every chain ends, that is how they end here."""
-        if b'"kind":"contracts.summarised"' not in event:
-            return
-        data = _value_of(event, "data")
-        tails = [Tail(c.contract, c.count, c.leaf) for c in self._chains.values()]
-        must_be = {"contracts": len(tails), "root": root_of(tails).hex()}
-        for name, value in must_be.items():
-            if (found := data.get(name)) != value:
-                raise Tampered(
-                    f"{name} of the summary is {str(found)[:80]}, and the chains before it make {value}:"
-                    " entries of some contract are missing, or too many",
-                    self.index,
-                )
+    def _tails(self) -> Iterator[Tail]:
+        return (Tail(chain.contract, chain.count, chain.leaf) for chain in self._chains.values())
 
     def _note_erased(self, line: bytes) -> None:
         """The log says that the bodies of an entry before this one are erased."""
-        try:
-            event = parse(line.split(b"\t")[2])
-            index = event["data"]["index"]
-            said = (event["kind"], event["actor"]["party"]) == ("value.erased", _OURS)
-        except (NotJSON, LookupError, TypeError):
-            return
-        if said and type(index) is int and 0 <= index < min(len(self.absent), self.index - 1):
+        index = erased_in(line)
+        if index is not None and 0 <= index < min(len(self.absent), self.index - 1):
             self.erased += self.absent[index]
             self.absent[index] = 0
-
-    def _check_genesis(self, event: bytes) -> None:
-        """Entry 0 opens this log, and no other."""
-        if not event:
-            self.warnings.append(
-                Remark(0, "the event is withheld: origin, key and clock of the opening are unknown")
-            )
-            return
-        try:
-            opened = parse(event)
-            data = opened["data"]
-            found = {
-                "kind": opened["kind"],
-                "contract": opened["contract"],
-                "format": data["versions"]["format"],
-                "origin": data["origin"],
-                "key": data["key"],
-            }
-            clock = data["clock"]
-        except (NotJSON, KeyError, TypeError):
-            raise Tampered("the event is not ledger.opened", 0) from None
-        must_be = {
-            "kind": "ledger.opened",
-            "contract": _OURS,
-            "format": FORMAT,
-        }
-        for name, value in must_be.items():
-            if type(found[name]) is not type(value) or found[name] != value:
-                raise Tampered(f"{name} of the opening is {found[name]!r}, must be {value!r}", 0)
-        try:
-            key = Verifier.parse(str(found["key"]))
-        except UnusableInput as error:
-            raise Tampered(f"key of the opening: {error}", 0) from None
-        if found["origin"] != key.name:
-            raise Tampered(f"origin of the opening is {found['origin']!r}, must be {key.name!r}", 0)
-        self.keys.open(key)
-        if clock != "system":
-            self.warnings.append(
-                Remark(0, f"the clock is {str(clock)[:80]!r}, not the system's: a simulation")
-            )
-
-    def _follow_key(self, event: bytes) -> None:
-        """Of what the ledger says, the rotations of its key."""
-        try:
-            said = parse(event or b"null")
-            if not isinstance(said, dict) or said["kind"] not in (_ROTATED, _RECOVERED):
-                return
-            key, note = said["data"]["key"], said["data"]["note"]
-            if said["kind"] == _ROTATED:
-                self.keys.rotate(note, index=self.index)
-            else:
-                self.keys.recover(note, index=self.index)
-        except (NotJSON, KeyError, TypeError, AttributeError):
-            raise Tampered("the event is not one of the ledger", self.index) from None
-        except VerificationError as error:
-            raise Tampered(str(error), self.index) from None
-        if key != str(self.keys.at(self.index + 1)):
-            raise Tampered("the new key is not the one that was signed for", self.index)
-        if said["kind"] == _RECOVERED:
-            _, lost = self.keys.lost[-1]
-            self.warnings.append(
-                Remark(
-                    self.index,
-                    f"the log was recovered here: {lost.origin} had promised {lost.size} entries, and"
-                    f" {lost.size - self.index} of them are lost",
-                )
-            )
-            return
-        self.rotations += 1
-
-
-def _value_of(event: bytes, name: str) -> dict[str, Any]:
-    """An object in an event, empty where it is none."""
-    try:
-        value = parse(event)
-    except NotJSON:
-        return {}
-    found = value.get(name) if isinstance(value, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _is_time(text: str) -> bool:
@@ -695,73 +445,3 @@ def _is_time(text: str) -> bool:
         return f"{datetime.fromisoformat(text[:-1]).isoformat(timespec='microseconds')}Z" == text
     except ValueError:
         return False
-
-
-# --- receipts -------------------------------------------------------------------------------------
-
-
-def _seen(line: bytes) -> _Seen:
-    header, *fields = line.split(b"\t")
-    salts = zip(("event", "decision", "signatures"), fields[::2], strict=False)
-    return _Seen(header, {name: unhexlify(salt) for name, salt in salts if salt})
-
-
-def _check_receipt(receipt: Receipt | TlogProof, title: Title, walk: _Walk) -> None:
-    """Raise Tampered unless the receipt holds by itself, and the log of the export honours it."""
-    index, size = receipt.index, title.checkpoint.size
-    seen = walk.seen.get(index)
-    try:
-        key = walk.keys.at(receipt.tree_size) or title.verifier
-        if isinstance(receipt, Receipt):
-            checkpoint = receipt.check(key)
-        elif seen is not None:
-            # It shows no entry: whether it is of this one, its proof tells.
-            checkpoint = receipt.check(key, leaf=leaf_hash(seen.header))
-        else:
-            checkpoint = receipt.open(key)
-    except VerificationError as error:
-        for recovered, lost in walk.keys.lost:
-            if recovered < receipt.tree_size <= lost.size:
-                raise Tampered(
-                    f"the receipt is of {lost.origin}, which lost what it is for: the log was recovered"
-                    f" without it at entry {recovered}",
-                    index,
-                ) from None
-        raise Tampered(f"the receipt does not hold: {error}", index) from None
-    if checkpoint.size > size:
-        raise Tampered(
-            f"the receipt is of a log of {checkpoint.size} entries, the export has {size}: "
-            "the log was truncated, or the export is older than the receipt",
-            index,
-        )
-    if isinstance(receipt, Receipt):
-        _check_header(receipt, walk.seen[index])
-    if walk.roots[checkpoint.size] != checkpoint.root:
-        raise Tampered(
-            f"the receipt's checkpoint has root {checkpoint.root.hex()}, this log had "
-            f"{walk.roots[checkpoint.size].hex()} at size {checkpoint.size}: it was rewritten",
-            index,
-        )
-
-
-def _check_kept(checkpoint: Checkpoint, size: int, walk: _Walk) -> None:
-    """Raise Tampered unless the log continues a checkpoint that was kept elsewhere."""
-    if checkpoint.size > size:
-        raise Tampered(
-            f"a checkpoint that was kept is of {checkpoint.size} entries, this log has {size}: "
-            "it was truncated, or what is checked is older"
-        )
-    found = walk.roots[checkpoint.size] if checkpoint.size else EMPTY_ROOT
-    if found != checkpoint.root:
-        raise Tampered(
-            f"a checkpoint that was kept has root {checkpoint.root.hex()} at size {checkpoint.size}, "
-            f"this log has {found.hex()}: it was rewritten"
-        )
-
-
-def _check_header(receipt: Receipt, seen: _Seen) -> None:
-    if receipt.header != seen.header:
-        raise Tampered("the receipt is for another header: the log was rewritten", receipt.index)
-    for name, salt in seen.salts.items():
-        if receipt.salts.get(name, salt) != salt:
-            raise Tampered(f"the receipt has another salt of the {name}", receipt.index)

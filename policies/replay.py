@@ -28,13 +28,13 @@ from ledger.entry import FORMAT, Entry
 from ledger.erasure import Kept, kept_in
 from ledger.errors import LedgerError, UnusableInput
 from ledger.event import LEDGER_PARTY, Event, Submission, committed_event
+from ledger.export_file import EXPORT, LINE_BYTES_MAX
 from ledger.facts import Duty, Erasure, Facts, erasure_key
 from ledger.fold import extend_chain
 from ledger.kinds.contract import DeclaredInError
 from ledger.kinds.records import ValueErased
 from ledger.merkle import leaf_hash
 from ledger.values import parse_timestamp
-from ledger.verify import EXPORT, LINE_BYTES_MAX
 from policies.conditions.cel.program import LIBRARY
 from policies.explain import explain
 from policies.history import History

@@ -28,11 +28,12 @@ from ledger.canonical import encode
 from ledger.checkpoint import Checkpoint, sign
 from ledger.entry import ZERO_HASH, Body, Entry, Header
 from ledger.export import write
+from ledger.export_file import CHUNK_BYTES
 from ledger.merkle import Frontier
 from ledger.note import Signer
 from ledger.reader import StoredEntry
 from ledger.values import format_timestamp
-from ledger.verify import CHUNK_BYTES, verify_export
+from ledger.verify import verify_export
 
 ENTRIES = 50_000
 CONTRACTS = 50

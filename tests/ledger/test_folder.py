@@ -20,7 +20,7 @@ from ledger.errors import UnusableInput, VerificationError
 from ledger.folder import Folder, update
 from ledger.receipt import TlogProof, parse_receipt
 from ledger.tiles import ENTRIES, Coordinates, tile_path
-from ledger.verify import Report, Tampered
+from ledger.verified import Report, Tampered
 from ledger.verify_tiles import verify_folder
 from tests.ledger.sample_log import CONTRACTS, SIGNER, SampleLog, signer_of
 from tests.ledger.test_export import golden_log

@@ -126,11 +126,13 @@ def test_every_byte_of_a_receipt_matters(form: str) -> None:
     for at in range(len(raw)):
         altered = raw[:at] + bytes([raw[at] ^ 1 << random.randrange(8)]) + raw[at + 1 :]
         with pytest.raises((UnusableInput, VerificationError)):
-            told = parse_receipt(altered)
-            if isinstance(told, Receipt):
-                told.check(SIGNER.verifier)
-                assert told.header == receipt.header
-                if told.salts != receipt.salts:  # what an export holds them against
-                    raise VerificationError("another salt")
-            else:
-                told.check(SIGNER.verifier, leaf=LOG.leaves[3])
+            _check(parse_receipt(altered), receipt)
+
+
+def _check(told: Receipt | TlogProof, receipt: Receipt) -> None:
+    if isinstance(told, TlogProof):
+        told.check(SIGNER.verifier, leaf=LOG.leaves[3])
+        return
+    told.check(SIGNER.verifier)
+    if told.salts != receipt.salts:  # an export holds them against its own
+        raise VerificationError("another salt")

@@ -31,7 +31,8 @@ from ledger.rebuild import compare
 from ledger.receipt import Receipt
 from ledger.rotation import rotate
 from ledger.succession import Lineage
-from ledger.verify import Report, Tampered, verify_export
+from ledger.verified import Report, Tampered
+from ledger.verify import verify_export
 from policies.engine import Engine
 from policies.replay import replay_export
 from tests.ledger.live_log import audit, denied, in_loop, live, quiet

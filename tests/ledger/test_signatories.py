@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from api.verify import _words
 from ledger import dsse
 from ledger.canonical import canonical
-from ledger.verify import Report, Tampered, verify_export
+from ledger.verified import Report, Tampered
+from ledger.verify import verify_export
 from tests.ledger.sample_log import CONTRACTS, KEY, SIGNER, SUBMITTER, SampleLog, registration
 
 CONTRACT, ELSEWHERE, _ = CONTRACTS

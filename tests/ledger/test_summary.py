@@ -21,7 +21,8 @@ from ledger.reader import Filter
 from ledger.scheduler import Scheduler
 from ledger.summary import Tail, prove, root_of
 from ledger.values import parse_timestamp
-from ledger.verify import Tampered, verify_export
+from ledger.verified import Tampered
+from ledger.verify import verify_export
 from tests.ledger.live_log import LiveLog, denied, in_loop, live, simulated
 from tests.ledger.rfc9162 import mth
 from tests.ledger.sample_log import CONTRACTS, SampleLog

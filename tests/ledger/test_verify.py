@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ledger import note, verify
+from ledger import export_file, note, verify
 from ledger.canonical import canonical
 from ledger.checkpoint import Checkpoint, sign
 from ledger.entry import Body, Entry, line_of
@@ -24,7 +24,8 @@ from ledger.merkle import root
 from ledger.note import Signer, Verifier
 from ledger.receipt import Receipt, TlogProof
 from ledger.values import format_timestamp
-from ledger.verify import Remark, Report, Tampered, verify_export
+from ledger.verified import Remark, Report, Tampered
+from ledger.verify import verify_export
 from tests.ledger.sample_log import (
     CONTRACTS,
     ORIGIN,
@@ -177,7 +178,7 @@ def test_a_withheld_opening_and_a_simulated_clock_are_remarked() -> None:
 
 
 def test_progress_grows_to_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "CHUNK_BYTES", 2_000)
+    monkeypatch.setattr(export_file, "CHUNK_BYTES", 2_000)
     seen: list[tuple[int, int]] = []
     check(EXPORT, progress=lambda done, size: seen.append((done, size)))
     assert seen == sorted(seen)
@@ -189,7 +190,7 @@ def test_progress_grows_to_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_a_read_ends_changes_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = check(EXPORT, LOG.receipt(4, 6))
     damaged = EXPORT.replace(b'"outcome":"accepted"', b'"outcome":"denied!!"')
-    monkeypatch.setattr(verify, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(export_file, "CHUNK_BYTES", chunk)
     assert check(EXPORT, LOG.receipt(4, 6)) == whole
     assert refusal(damaged).index == 0
     for index in (0, 5, LAST - 1, LAST):
@@ -281,7 +282,7 @@ def test_a_bit_of_every_byte_is_found_and_located() -> None:
 
 @both_ways
 def test_a_flipped_bit_is_located_wherever_reads_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(export_file, "CHUNK_BYTES", 300)
     find_every_flip(EXPORT, some(2, of=4))
 
 
@@ -492,8 +493,9 @@ def test_bytes_after_the_last_line_are_found() -> None:
 
 @pytest.mark.parametrize("length", [1_500, 100_000])
 def test_a_line_without_end_is_not_read_to_its_end(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "LINE_BYTES_MAX", length)
-    monkeypatch.setattr(verify, "CHUNK_BYTES", 1_000)
+    for module in (export_file, verify):
+        monkeypatch.setattr(module, "LINE_BYTES_MAX", length)
+    monkeypatch.setattr(export_file, "CHUNK_BYTES", 1_000)
 
     class Endless(io.BytesIO):
         given = 0
@@ -519,11 +521,13 @@ def test_a_line_that_is_too_long_is_refused_wherever_reads_end(
     export = log.export()
     assert check(export).size == 6
     for length in (5_000, max(map(len, export.split(b"\n"))) - 1):
-        monkeypatch.setattr(verify, "LINE_BYTES_MAX", length)
+        for module in (export_file, verify):
+            monkeypatch.setattr(module, "LINE_BYTES_MAX", length)
         for chunk in (1_000, 1 << 20):
-            monkeypatch.setattr(verify, "CHUNK_BYTES", chunk)
+            monkeypatch.setattr(export_file, "CHUNK_BYTES", chunk)
             assert refusal(export).index == 5
-    monkeypatch.setattr(verify, "LINE_BYTES_MAX", length + 1)
+    for module in (export_file, verify):
+        monkeypatch.setattr(module, "LINE_BYTES_MAX", length + 1)
     assert check(export).size == 6
 
 
