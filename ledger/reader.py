@@ -272,7 +272,8 @@ class Reader:
     async def last_timestamp(self, authority: str) -> tuple[int, datetime] | None:
         """Size and time of the last checkpoint that the authority has stamped."""
         rows = await self._rows(
-            "SELECT size, stamped_at FROM timestamps WHERE authority = %s ORDER BY stamped_at DESC LIMIT 1",
+            "SELECT size, stamped_at FROM timestamps WHERE authority = %s"
+            " ORDER BY stamped_at DESC, size DESC LIMIT 1",
             [authority],
         )
         return (rows[0][0], rows[0][1]) if rows else None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import stat
 import threading
 from pathlib import Path
 
@@ -9,8 +13,9 @@ import psycopg
 import pytest
 
 from api.database import Logins
+from ledger import checkpoint_store
 from ledger.checkpoint import Checkpoint, sign
-from ledger.checkpoint_store import CheckpointStore
+from ledger.checkpoint_store import CheckpointStore, replace_durably
 from ledger.errors import RefusesToWrite, StoreFailed, Unavailable
 from ledger.merkle import Frontier, Growth
 from ledger.note import Signer
@@ -238,3 +243,37 @@ async def test_a_head_behind_what_was_signed_for_is_not_signed(
         _roll_back(owner, to=3)
         with pytest.raises(Unavailable, match=r"has 3 entries, and .* is of 6"):
             await head_to_sign(log.reader, SIGNER, store)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_the_name_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acts: list[str] = []
+    flush, replace = os.fsync, Path.replace
+
+    def flushed(handle: int) -> None:
+        acts.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        flush(handle)
+
+    def replaced(path: Path, target: Path) -> Path:
+        acts.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", replaced)
+    replace_durably(tmp_path / "kept", b"what was signed for")
+    assert acts == ["file", "name", "folder"]
+
+
+def test_two_who_keep_a_checkpoint_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the earlier of two could be put in place last."""
+    held: list[bool] = []
+
+    def looked(path: Path, content: bytes) -> None:
+        with path.with_suffix(".lock").open("ab") as lock, contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.append(False)
+
+    monkeypatch.setattr(checkpoint_store, "replace_durably", looked)
+    CheckpointStore(tmp_path, ORIGIN).advance(note(3), SIGNER.verifier)
+    assert held == []

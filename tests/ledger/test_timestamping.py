@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +15,9 @@ from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 from api.database import Logins
 from ledger.checkpoint import open_checkpoint
 from ledger.errors import Unavailable, VerificationError
-from ledger.timestamp import check_timestamp
+from ledger.timestamp import check_timestamp, told_time
 from ledger.timestamping import Authority, Timestamping
-from tests.ledger.live_log import denied, in_loop, live
+from tests.ledger.live_log import LiveLog, denied, in_loop, live
 from tests.ledger.sample_log import ORIGIN, SIGNER, SampleLog
 from tests.ledger.witness_server import AuthorityServer, authority, served
 
@@ -45,6 +46,7 @@ def test_a_checkpoint_is_stamped_kept_and_checked_by_others(ledger: Logins, tsa:
             assert not await stamping.stamp(), "the day is not over"
             often = Timestamping(log.reader, ledger.writer, SIGNER, trusted(tsa), every=timedelta(0))
             assert await often.stamp()
+            assert not await often.stamp(), "the log has not grown"
             first, second = await log.reader.timestamps()
             assert (first.size, second.size) == (2, 3)
             assert open_checkpoint(first.note, SIGNER.verifier, ORIGIN).size == 2
@@ -107,6 +109,69 @@ def test_an_authority_that_fails_is_told_and_nothing_is_kept(
 
     with served(lambda _, __: (status, "application/timestamp-reply", content)) as url:
         asked(url)
+
+
+@pytest.mark.parametrize("lie", ["another request's", "an unknown authority's", "a refusal", "no response"])
+def test_an_answer_that_does_not_hold_is_not_kept(
+    ledger: Logins, tsa: AuthorityServer, tmp_path: Path, lie: str
+) -> None:
+    stranger, asked = AuthorityServer(tmp_path), list[bytes]()
+    stranger.prepare()
+
+    def answer(_: str, query: bytes) -> tuple[int, str, bytes]:
+        asked.append(query)
+        told = {
+            "another request's": lambda: tsa.reply(asked[0]),  # of the same checkpoint: an old token again
+            "an unknown authority's": lambda: stranger.reply(query),
+            "a refusal": lambda: tsa.reply(b"what is this?"),
+            "no response": lambda: b"\x30\x03\x02\x01",
+        }
+        return 200, "application/timestamp-reply", told[lie]()
+
+    @in_loop
+    async def stamped(url: str) -> None:
+        async with live(ledger) as log:
+            stamping = Timestamping(log.reader, ledger.writer, SIGNER, Authority(url, trusted(tsa).roots))
+            if lie == "another request's":
+                asked.append(_query(await checkpoint_of(log)))
+            with pytest.raises(VerificationError):
+                await stamping.stamp()
+            assert await log.reader.timestamps() == []
+            await stamping.close()
+
+    with served(answer) as url:
+        stamped(url)
+
+
+async def checkpoint_of(log: LiveLog) -> str:
+    return (await log.reader.head()).checkpoint(SIGNER)
+
+
+def _query(note: str) -> bytes:
+    builder = TimestampRequestBuilder().data(note.encode()).hash_algorithm(HashAlgorithm.SHA256)
+    return builder.cert_request(cert_request=True).build().as_bytes()
+
+
+def test_what_the_authority_refused_is_no_timestamp(tsa: AuthorityServer) -> None:
+    refusal = tsa.reply(b"what is this?")
+    for check in (
+        lambda: check_timestamp(refusal, "note", trusted(tsa).roots),
+        lambda: told_time(refusal, ""),
+    ):
+        with pytest.raises(VerificationError, match="did not grant"):
+            check()
+
+
+def test_without_roots_a_timestamp_tells_of_its_checkpoint_alone(tsa: AuthorityServer) -> None:
+    note, other = SampleLog.of(5).checkpoint(), SampleLog.of(6).checkpoint()
+    token = tsa.reply(_query(note))
+    assert told_time(token, note) == check_timestamp(token, note, trusted(tsa).roots)
+    with pytest.raises(VerificationError, match="of something else"):
+        told_time(token, other)
+    for place in range(len(token)):  # whatever is broken in it, it is told in words
+        altered = token[:place] + bytes([token[place] ^ 1]) + token[place + 1 :]
+        with contextlib.suppress(VerificationError):
+            told_time(altered, note)
 
 
 def test_a_timestamp_that_was_kept_cannot_be_changed(

@@ -6,6 +6,7 @@ import threading
 from base64 import b64decode, b64encode
 from typing import Any
 
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -321,7 +322,7 @@ async def test_an_earlier_checkpoint_does_not_replace_a_later_one(ledger: Logins
             await grown(log, 3)
             note = await witnessing.ask()
             assert note is not None
-            await witnessing._keep(2, "of another process that was slow")
+            await witnessing._keep(2, f"{ORIGIN}\nof another process that was slow")
             assert await log.reader.witnessed(ORIGIN) == note
             await witnessing.close()
 
@@ -333,3 +334,22 @@ def test_a_witness_is_asked_over_https_or_on_this_machine(url: str) -> None:
     policy = TrustPolicy.parse(f"witness A {ONE} {url}\nquorum A\n")
     with pytest.raises(UnusableInput, match="must be https"):
         Witnessing(None, "", signer_of(1), policy)  # type: ignore[arg-type]
+
+
+@in_loop
+async def test_what_was_cosigned_under_another_name_gives_way_whatever_its_size(
+    ledger: Logins, owner: str
+) -> None:
+    """The log was recovered: what its witnesses had seen before is of another log."""
+    old = sign(Checkpoint("ledger.example/before", 99, bytes([1]) * 32), SIGNER)
+    with psycopg.connect(owner) as connection:
+        connection.execute("INSERT INTO witnessed (id, size, note) VALUES (1, 99, %s)", [old])
+    servers = three()
+    with witnesses(*servers):
+        async with live(ledger) as log:
+            assert await log.reader.witnessed(ORIGIN) is None
+            witnessing = Witnessing(log.reader, ledger.writer, SIGNER, policy_of(*servers))
+            note = await witnessing.ask()
+            await witnessing.close()
+            assert note is not None
+            assert await log.reader.witnessed(ORIGIN) == note
