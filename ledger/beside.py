@@ -127,7 +127,9 @@ class Beside:
     def _follows(self, mark: str, before: str) -> bool:
         """Whether a cosigned checkpoint may stand where another one stood."""
         (size, _, origin), (old_size, _, old_origin) = mark.split(" ", 2), before.split(" ", 2)
-        return int(size) > int(old_size) or (origin != old_origin and origin == self.lineage.present.name)
+        if origin != old_origin:
+            return origin == self.lineage.present.name
+        return int(size) > int(old_size)
 
     def _check_cosignatures(self, note: str, *, known: bool) -> None:
         assert self.vouchers.witnesses is not None

@@ -192,6 +192,20 @@ def test_a_forged_rotation_is_found_and_located(name: str) -> None:
     assert words in error.what
 
 
+def test_a_recovery_by_a_key_that_is_not_the_logs_is_found_and_located() -> None:
+    """Or whoever rewrites a log from an entry on could hand it over to itself."""
+    new, lost = signer_of(4, "ledger.example/h200/b"), Checkpoint(ORIGIN, 9, bytes([7]) * 32)
+    for old, holds in ((FIRST, True), (THIEF, False)):
+        data = {"key": str(new.verifier), "note": sign_recovery(3, lost, old, new)}
+        log = fill(SampleLog(FIRST), 3)
+        log.append(LEDGER_CONTRACT, canonical({"kind": "ledger.recovered", "data": data}))
+        raw = export(log, new)
+        if holds:
+            check(raw, FIRST)
+        else:
+            assert "must be from" in refusal(raw, FIRST).what
+
+
 def test_a_withheld_rotation_cannot_be_followed() -> None:
     log = rotated()
     log.withhold(6, "event")
