@@ -13,7 +13,8 @@ from ledger.errors import UnusableInput, VerificationError
 from ledger.folder import Folder
 from ledger.note import Verifier, parse_note
 from ledger.receipt import parse_receipt
-from ledger.verify import Report, verify_export
+from ledger.verified import Report
+from ledger.verify import verify_export
 from ledger.verify_tiles import verify_folder
 
 Advance = Callable[[int, int], None]
