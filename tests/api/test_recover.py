@@ -21,6 +21,7 @@ from ledger.checkpoint import Checkpoint, open_recovery, sign_recovery
 from ledger.errors import VerificationError
 from ledger.note import sign as sign_note
 from ledger.rebuild import compare
+from tests.api.test_integrity import look
 from tests.api.test_start import start
 from tests.conftest import copied
 from tests.ledger.sample_log import signer_of
@@ -65,6 +66,7 @@ def test_back_up_write_on_restore_be_refused_recover(
     database = urlsplit(owner).path[1:]
     with running(settings, owner) as service:
         early = submit(service, 3)
+        assert look(service)["result"] == "intact"
         key = keys.load(settings.key_path, passphrase=None).verifier
     copy_of(server, database, f"{database}_backup")
     with running(settings, owner) as service:
@@ -93,6 +95,13 @@ def test_back_up_write_on_restore_be_refused_recover(
     with running(settings, owner) as service:
         submit(service, 2)
         service = replace(service, settings=settings)
+        # The watch knew of what is lost: it says so once, and goes on when that is explained.
+        assert [(f["damage"], f["where"]) for f in look(service)["findings"]] == [
+            ("entries_lost", "entries 4 to 8")
+        ]
+        with service.client("operator") as operator:
+            assert operator.post("/v1/integrity:explain", json={"words": "a drill"}).status_code == 200
+        assert (look(service)["result"], look(service, "head")["result"]) == ("intact", "intact")
         export = service.export(tmp_path / "log.export")
         with service.client("auditor") as auditor:
             said = auditor.get("/v1/entries/4").json()
