@@ -217,9 +217,9 @@ class Beside:
 
 def owned_up(told: Checkpoint, lost: Checkpoint | None) -> bool:
     """Whether a recovery says that at least as much is lost as a checkpoint had promised."""
-    if lost is None or told.size > lost.size:
+    if lost is None:
         return False
-    return told.size < lost.size or told.root == lost.root
+    return told.size < lost.size or (told.size, told.root) == (lost.size, lost.root)
 
 
 def _digest(value: Any) -> str:
