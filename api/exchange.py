@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 from starlette.requests import Request
 from starlette.types import Scope
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from ledger.errors import TooLarge
 
@@ -104,20 +103,6 @@ class Direct(Protocol):
     async def exchange(self, exchange: Exchange, handler: Handler) -> None:
         """Answers in any case."""
         ...
-
-
-class DirectProtocol(HttpToolsProtocol):
-    """uvicorn's protocol for an application that is `Direct`."""
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        direct: Direct = self.config.app  # type: ignore[assignment] # what `config_of` was given
-        handler = direct.handler(cast(Scope, cycle.scope))
-        if handler is None:
-            super()._start_asgi_task(cycle, app)
-            return
-        task = self.loop.create_task(direct.exchange(Exchange(cycle), handler))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -58,6 +58,13 @@ MEDIA = Problem(
     "Send application/json; a batch may also be application/x-ndjson.",
 )  # fmt: skip
 BAD_REQUEST = Problem("bad-request", 400, "Bad request", "The request itself cannot be read.")
+REQUEST_TIMEOUT = Problem(
+    "request-timeout", 408, "The request took too long",
+    "Its head must be there within 30 s, its body within 300 s. Nothing was taken: send it again.",
+)  # fmt: skip
+HEAD_TOO_LARGE = Problem(
+    "head-too-large", 431, "Request line and headers too large", "They are at most 64 KiB together."
+)
 PARAMETER = Problem(
     "bad-parameter", 422, "Bad parameter", "A query or path parameter is not what it must be."
 )
@@ -154,7 +161,17 @@ PROBLEMS: dict[type[LedgerError], Problem] = {
 
 CATALOGUE = {
     problem.name: problem
-    for problem in (*PROBLEMS.values(), DENIED, INTERNAL, METHOD, MEDIA, BAD_REQUEST, PARAMETER)
+    for problem in (
+        *PROBLEMS.values(),
+        DENIED,
+        INTERNAL,
+        METHOD,
+        MEDIA,
+        BAD_REQUEST,
+        PARAMETER,
+        REQUEST_TIMEOUT,
+        HEAD_TOO_LARGE,
+    )
 }
 
 

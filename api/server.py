@@ -13,7 +13,7 @@ import uvicorn
 
 from api import database
 from api.app import build
-from api.exchange import DirectProtocol
+from api.connection import DirectProtocol
 from api.settings import Settings
 from api.telemetry import Edge, configure_logging
 
@@ -62,5 +62,4 @@ def config_of(settings: Settings, app: Edge) -> uvicorn.Config:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S,
         limit_concurrency=None,
-        h11_max_incomplete_event_size=65_536,
     )
