@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 from alembic import command
 from alembic.config import Config
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import NullPool, create_engine, text
 
 import migrations
@@ -102,6 +102,43 @@ def logins_of(url: str) -> Logins:
     return Logins(_login_url(url, WRITER), _login_url(url, READER))
 
 
+def refuse_unfit(logins: Logins) -> None:
+    """Raise UnusableInput if what the service reads is not there, or not for the login that reads.
+
+    A replica that is away is none of that: it may come back.
+    """
+    from ledger import tables  # the service itself speaks SQL, and has no use for models
+
+    with (
+        suppress(psycopg.OperationalError),
+        psycopg.connect(logins.reader, connect_timeout=10) as connection,
+    ):
+        found = connection.execute(
+            "SELECT current_user, name, to_regclass(name) IS NULL FROM unnest(%s::text[]) AS name"
+            " WHERE to_regclass(name) IS NULL"
+            " OR name = 'api_keys' AND NOT has_table_privilege(to_regclass(name), 'SELECT')",
+            [sorted(tables.EntryRow.metadata.tables)],
+        ).fetchone()
+        if found is not None and found[2]:
+            raise UnusableInput(
+                f"the database has no table {found[1]}: run `chipledger db upgrade` with the owner's URL"
+            )
+        if found is not None:
+            raise UnusableInput(
+                f"{found[0]} may not read {found[1]}: give CHIPLEDGER_READER_URL, the login of a member of"
+                f" {READER}"
+            )
+        (whose,) = connection.execute(
+            "SELECT CASE WHEN rolsuper OR pg_has_role(current_user, 'chipledger_owner', 'MEMBER')"
+            " THEN current_user END FROM pg_roles WHERE rolname = current_user"
+        ).fetchone() or ("nobody",)
+        if whose is not None:
+            raise UnusableInput(
+                f"CHIPLEDGER_READER_URL is the login of {whose}, an owner or a superuser; it must be that of"
+                f" a member of {READER}"
+            )
+
+
 def upgrade(url: str) -> None:
     """Bring the schema to the newest version. `url` is an owner's."""
     config = Config()
@@ -150,26 +187,35 @@ def _login_url(url: str, role: str) -> str:
 
     Derived, so that every process that is given the owner's URL arrives at the same one.
     """
-    parts = urlsplit(url)
-    password = ""
-    if parts.password:
-        secret = hmac.new(parts.password.encode(), role.encode(), hashlib.sha256).hexdigest()
-        password = f":{quote(secret, safe='')}"
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{role}{password}@{host}"))
+    given = conninfo_to_dict(url).get("password")  # wherever in the URL it stands
+    password = hmac.new(str(given).encode(), role.encode(), hashlib.sha256).hexdigest() if given else None
+    return make_conninfo(url, user=role, password=password)
 
 
 def _let_in(url: str, role: str, login: str) -> None:
-    """Let `role` log in with the password of `login`, unless it already can."""
-    try:
+    """Let `role` log in with the password of `login`, unless it already can.
+
+    Raises UnusableInput where `login` has none and the server asks for one.
+    """
+    with suppress(psycopg.OperationalError):
         psycopg.connect(login, connect_timeout=10).close()
-    except psycopg.OperationalError:
-        password: Any = urlsplit(login).password
-        with psycopg.connect(url, autocommit=True) as connection:
-            statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
-                sql.Identifier(role), sql.Literal(password)
-            )
-            _alter_role(connection, statement)
+        return
+    password = conninfo_to_dict(login).get("password")
+    statement = sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(role))
+    with psycopg.connect(url, autocommit=True) as connection:
+        if password is not None:
+            # What the server keeps, made here: it logs statements, and must not be told the password.
+            kept = connection.pgconn.encrypt_password(str(password).encode(), role.encode(), b"scram-sha-256")
+            statement += sql.SQL(" PASSWORD {}").format(sql.Literal(kept.decode()))
+        _alter_role(connection, statement)
+    if password is None:
+        try:
+            psycopg.connect(login, connect_timeout=10).close()
+        except psycopg.OperationalError:
+            raise UnusableInput(
+                f"DATABASE_URL holds no password, so none follows for {role}, and the server asks for one:"
+                " put the owner's into the URL, or give the service logins of its own"
+            ) from None
 
 
 def _alter_role(connection: psycopg.Connection[Any], statement: sql.Composed) -> None:

@@ -29,6 +29,7 @@ def serve(settings: Settings) -> None:
     # the process right there: with a status that says failure, and the embedded server still running.
     signal.signal(signal.SIGTERM, _end)
     with database.opened(settings) as logins:
+        database.refuse_unfit(logins)
         _tune_collector()
         server = uvicorn.Server(config_of(settings, build(settings, logins)))
         log.info("listening", address=f"http://{settings.host}:{settings.port}")
