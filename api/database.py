@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from alembic import command
@@ -187,9 +188,15 @@ def _login_url(url: str, role: str) -> str:
 
     Derived, so that every process that is given the owner's URL arrives at the same one.
     """
-    given = conninfo_to_dict(url).get("password")  # wherever in the URL it stands
+    given = conninfo_to_dict(url).get("password")  # wherever it stands
     password = hmac.new(str(given).encode(), role.encode(), hashlib.sha256).hexdigest() if given else None
-    return make_conninfo(url, user=role, password=password)
+    if "://" not in url:
+        return make_conninfo(url, user=role, password=password)
+    parts = urlsplit(url)
+    user = role if password is None else f"{role}:{password}"
+    options = [one for one in parts.query.split("&") if one.partition("=")[0] not in ("user", "password")]
+    netloc = f"{user}@{parts.netloc.rpartition('@')[2]}"
+    return urlunsplit(parts._replace(netloc=netloc, query="&".join(options)))
 
 
 def _let_in(url: str, role: str, login: str) -> None:

@@ -67,6 +67,9 @@ CACHED_FACTS_MAX = 200_000
 TRANSACTION_S_MAX = 30.0
 """After the database's own limits, which are shorter: for when it does not keep them."""
 CLOCK_STEP_BACK_MAX = timedelta(minutes=5)
+CLOCK_SKEW_MAX = timedelta(minutes=5)
+"""Between the database's clock and ours. An entry from the future stands for ever, makes duties late that
+are not, and stops the log until that time has come."""
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 """Time of the empty log: the first entry takes its time from the clock, under the lock."""
 
@@ -415,6 +418,11 @@ class Sequencer:
         """`recorded_at` of the batch: read under the lock, never earlier than the last entry's."""
         now = self._clock() if self._clock is not None else locked.now
         last = locked.head.recorded_at
+        if self._clock is None and abs(skew := now - datetime.now(UTC)) > CLOCK_SKEW_MAX:
+            raise Unavailable(
+                f"the database's clock is {abs(skew)} {'behind' if skew < timedelta() else 'ahead of'} this"
+                f" machine's, must not differ by more than {CLOCK_SKEW_MAX}; set right which of them is wrong"
+            )
         if self._clock is None and last - now > CLOCK_STEP_BACK_MAX:
             raise Unavailable(
                 f"the database's clock is {last - now} behind the last entry, must not be more than"

@@ -806,6 +806,34 @@ async def test_a_database_clock_that_is_far_behind_stops_the_log(ledger: Logins,
         assert not (await log.commit(event)).replayed
 
 
+@pytest.mark.parametrize("jump", ["1 hour", "-1 hour", "1 day", "-1 day"])
+@in_loop
+async def test_a_database_clock_that_jumps_stops_the_log_until_it_is_right(
+    ledger: Logins, owner: str, jump: str
+) -> None:
+    """Ahead too: what is recorded tomorrow would stand for ever, and stop the log until tomorrow."""
+    event = denied()
+    async with live(ledger) as log:
+        await log.commit(denied())
+    base = psycopg.conninfo.conninfo_to_dict(owner)["dbname"]
+    alter(owner, "CREATE SCHEMA wrong; GRANT USAGE ON SCHEMA wrong TO PUBLIC")
+    alter(
+        owner,
+        "CREATE FUNCTION wrong.clock_timestamp() RETURNS timestamptz LANGUAGE sql"
+        f" AS $$ SELECT pg_catalog.clock_timestamp() + interval '{jump}' $$",
+    )
+    alter(owner, f"ALTER DATABASE {base} SET search_path = wrong, pg_catalog, public")
+    direction = "behind" if jump.startswith("-") else "ahead of"
+    async with live(ledger) as log:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=rf"the database's clock is .* {direction} this machine's"):
+                await log.append(event)
+        assert len(await stands(log)) == 2
+    alter(owner, f"ALTER DATABASE {base} RESET search_path")
+    async with live(ledger) as log:
+        assert not (await log.commit(event)).replayed
+
+
 # --- the tree -------------------------------------------------------------------------------------
 
 
