@@ -70,7 +70,11 @@ def build(settings: Settings, logins: Logins) -> Edge:
     sequencer = Sequencer(logins.writer, judge=Engine(), signer=signer, clock=clock, store=store)
     keyring = Keyring(reader)
     uses = KeyUses(logins.writer, keyring)
-    quotas = Quotas(events_per_minute=settings.events_per_minute, denials_per_hour=settings.denials_per_hour)
+    quotas = Quotas(
+        events_per_minute=settings.events_per_minute,
+        denials_per_hour=settings.denials_per_hour,
+        reads_per_minute=settings.reads_per_minute,
+    )
     service = Service(
         reader=reader,
         sequencer=sequencer,
@@ -88,6 +92,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
             told=metrics.webhook,
         ),
         keyring=keyring,
+        quotas=quotas,
         signer=signer,
         metrics=metrics,
         clock=clock,

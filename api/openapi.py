@@ -53,6 +53,7 @@ _READ_PROBLEMS = {
     "403": "The key's role or party may not do this.",
     "404": "There is no such thing, or the key may not see it.",
     "422": "A parameter is not what it must be; `errors` names each.",
+    "429": "The key has used its quota; see Retry-After.",
     "503": "The database is away; see Retry-After.",
 }
 
@@ -125,7 +126,7 @@ def _complete(operation: dict[str, Any], path: str) -> None:
     if not open_to_all:
         operation["security"] = [{"key": []}]
     for status, words in _READ_PROBLEMS.items():
-        if not open_to_all or status not in ("400", "401", "403"):
+        if not open_to_all or status not in ("400", "401", "403", "429"):
             responses.setdefault(status, _problem(words))
     if path == "/v1/bundles":
         responses["413"] = _problem("The bundle would be larger than the limits that it names.")

@@ -1,4 +1,4 @@
-"""How much a key may send: events by the minute, refusals by the hour.
+"""How much a key may ask: events and reads by the minute, refusals by the hour.
 
 A refusal is an entry for ever, so a party could fill the log with them. Counted in this process, in
 memory: `limits` asks before it counts, and what an event will be decided is known only afterwards; it
@@ -14,17 +14,17 @@ from collections.abc import Callable
 from api.auth import Caller
 from ledger.errors import LedgerError
 
-EVENTS_WINDOW_S = 60
+EVENTS_WINDOW_S = READS_WINDOW_S = 60
 DENIALS_WINDOW_S = 3_600
 
 
 class QuotaExceeded(LedgerError):
-    """The key has sent as much as it may for now; nothing was taken."""
+    """The key has asked as much as it may for now; nothing was taken."""
 
     def __init__(self, quota: str, limit: int, window_s: int, retry_after_s: int) -> None:
         self.quota, self.limit, self.window_s, self.retry_after_s = quota, limit, window_s, retry_after_s
         super().__init__(
-            f"the key has used its {limit:,} {quota} in {window_s} s; send again in {retry_after_s} s"
+            f"the key has used its {limit:,} {quota} in {window_s} s; ask again in {retry_after_s} s"
         )
 
 
@@ -55,11 +55,15 @@ class Quotas:
         *,
         events_per_minute: int,
         denials_per_hour: int,
+        reads_per_minute: int = 1 << 53,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._events_per_minute = events_per_minute
         self._denials_per_hour = denials_per_hour
+        self._reads_per_minute = reads_per_minute
         self._monotonic = monotonic
+        self._reads: dict[str, _Bucket] = {}
+        """By id of the key."""
         self._buckets: dict[str, tuple[_Bucket, _Bucket]] = {}
         """Events and denials, by id of the key: of keys that have shown their secret, and so few."""
 
@@ -79,6 +83,15 @@ class Quotas:
         """Of what was sent, so much was refused and stands in the log."""
         if events > 0:
             self._of(caller)[1].left -= events
+
+    def read(self, caller: Caller) -> None:
+        """A request to any other route. Raises QuotaExceeded: a stolen key does not copy the log at once."""
+        at = self._monotonic()
+        reads = self._reads.get(caller.key_id)
+        if reads is None:
+            reads = _Bucket("reads", self._reads_per_minute, READS_WINDOW_S, at)
+            self._reads[caller.key_id] = reads
+        reads.draw(1, at, least=1)
 
     def _of(self, caller: Caller) -> tuple[_Bucket, _Bucket]:
         buckets = self._buckets.get(caller.key_id)

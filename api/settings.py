@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """That one key may send to one process; a key may have a quota of its own."""
     denials_per_hour: int = Field(default=10_000, ge=1)
     """That one key may cause: a refusal is an entry for ever."""
+    reads_per_minute: int = Field(default=6_000, ge=1)
+    """That one key may ask of one process, everything but events."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

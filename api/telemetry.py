@@ -32,6 +32,8 @@ from ledger.witnessing import Witnessing, failing
 
 log = structlog.get_logger("api")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_KEY = re.compile(r"clk_[\w-]+")
+QUERY_CHARS_MAX = 500
 _ENCODER = json.JSONEncoder(default=repr, separators=(",", ":"))
 
 
@@ -245,14 +247,16 @@ class Edge:
         except ClientDisconnect:
             status = GONE
         except Exception:
-            log.exception("request_failed", request_id=request_id, path=scope["path"][:200])
+            log.exception("request_failed", request_id=request_id, path=_shown(scope["path"], 200))
             if not begun:
                 body = problems.body_of(problems.INTERNAL, request_id=request_id)
                 await problems.render(body)(scope, receive, answer)
         finally:
             route = scope["path"] if direct else getattr(scope.get("route"), "path", "other")
             key_id = scope["state"].get("key_id")
-            self._record(started, route, method, scope["path"], status, request_id, key_id)
+            # What a key was shown, and not only where: of what was refused, nothing is known to be harmless.
+            query = scope["query_string"].decode("latin-1") if key_id is not None and status < 400 else ""
+            self._record(started, route, method, scope["path"], status, request_id, key_id, query)
 
     def handler(self, scope: Scope) -> Handler | None:
         """Implements `Direct`."""
@@ -283,6 +287,7 @@ class Edge:
         status: int,
         request_id: str,
         key_id: str | None,
+        query: str = "",
     ) -> None:
         seconds = time.perf_counter() - started
         known = method if method in ("GET", "POST", "PUT", "HEAD", "OPTIONS") else "other"
@@ -295,7 +300,8 @@ class Edge:
             _log_request(
                 request_id=request_id,
                 method=method,
-                path=path[:200],
+                path=_shown(path, 200),
+                **({"query": _shown(query, QUERY_CHARS_MAX)} if query else {}),
                 status=status,
                 ms=round(seconds * 1000, 2),
                 key=key_id,
@@ -333,7 +339,7 @@ async def _answered(handler: Handler, exchange: Exchange) -> Answer:
         raise
     except Exception:
         request_id = exchange.request_id
-        log.exception("request_failed", request_id=request_id, path=exchange.path[:200])
+        log.exception("request_failed", request_id=request_id, path=_shown(exchange.path, 200))
         return problems.answer(problems.body_of(problems.INTERNAL, request_id=request_id))
 
 
@@ -343,6 +349,11 @@ def _log_request(**values: Any) -> None:
     out = sys.stderr.buffer
     out.write(_dump({**values, "event": "request", "level": "info", "timestamp": timestamp}) + b"\n")
     out.flush()
+
+
+def _shown(text: str, chars_max: int) -> str:
+    """The beginning of it, and no API key that somebody put there."""
+    return (_KEY.sub("clk_...", text) if "clk_" in text else text)[:chars_max]
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:

@@ -10,6 +10,7 @@ from typing import cast
 from fastapi import Request
 
 from api.auth import Caller, Keyring
+from api.quotas import Quotas
 from api.telemetry import Metrics
 from api.watchman import Watchman
 from api.webhooks.lanes import Webhooks
@@ -50,6 +51,7 @@ class Service:
     timestamping: Timestamping | None
     webhooks: Webhooks
     keyring: Keyring
+    quotas: Quotas
     signer: Signer
     metrics: Metrics
     clock: SimulatedClock | None
@@ -62,6 +64,7 @@ class Service:
     async def caller(self, request: Request) -> Caller:
         caller = await self.keyring.caller(request.headers.get("authorization", ""))
         request.state.key_id = caller.key_id
+        self.quotas.read(caller)
         return caller
 
 

@@ -111,6 +111,9 @@ def story(service: Logged) -> set[str]:
             client.post("/v1/events:batch", json=[marked("contract.opened", title=MARK), {"id": MARK}]),
             client.get(f"/v1/entries?party={MARK.lower()}"),
             auditor.get("/v1/entries?limit=1000"),
+            auditor.get("/v1/entries?token=" + service.tokens["auditor"]),
+            auditor.get("/v1/webhooks?token=" + service.tokens["auditor"]),
+            auditor.get("/v1/entries/" + service.tokens["auditor"]),
             auditor.get(f"/v1/entries/{quote(UNFRIENDLY)}"),
             auditor.get(f"/{quote(UNFRIENDLY)}", headers={b"user-agent": b"\xe2\x80\xae\x9b31m"}),
             auditor.get("/v1/entries/0", headers={b"x-request-id": b"\xe2\x80\xae" + b"x" * 30}),
@@ -164,6 +167,12 @@ def test_every_request_has_a_line_under_the_id_of_its_answer(service: Logged, id
     assert (mine["method"], mine["path"], mine["status"]) == ("GET", "/v1/entries/0", 200)
     assert mine["key"] == service.tokens["auditor"].split("_")[1]
     assert mine["ms"] > 0
+
+
+def test_a_read_is_logged_with_what_was_asked_for(service: Logged, ids: set[str]) -> None:
+    reads = service.told(event="request", key=service.tokens["auditor"].split("_")[1], path="/v1/entries")
+    assert {line.get("query") for line in reads if line["status"] == 200} == {"limit=1000"}
+    assert all("query" not in line for line in service.told(event="request") if line["status"] >= 400)
 
 
 def test_what_was_sent_can_be_found_but_moves_nothing(service: Logged, ids: set[str]) -> None:

@@ -196,6 +196,38 @@ def test_a_party_cannot_fill_the_log_with_refusals(narrow: Service) -> None:
         check_refusal(other.post("/v1/events", json=denied()), "denials", 4, 3_600)
 
 
+@pytest.fixture(scope="module")
+def shy(server: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose keys may read five times a minute."""
+    home = tmp_path_factory.mktemp("home")
+    with copied(server, template) as url:
+        settings = settings_for(url, home).model_copy(update={"reads_per_minute": 5})
+        with running(settings, url) as service:
+            yield service
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/entries", "/v1/entries/0", "/v1/proofs/inclusion?index=0", "/v1/webhooks"]
+)
+def test_a_key_does_not_read_without_end(shy: Service, path: str) -> None:
+    """Nor by asking what is not there; another key reads on, and what is open stays so."""
+    token = keys.create(shy.owner, "auditor").token
+    headers = {"authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=shy.url, headers=headers, timeout=30) as client:
+        assert [client.get(path).status_code for _ in range(3)] == [200] * 3
+        assert [client.get("/v1/entries/99").status_code for _ in range(2)] == [404] * 2
+        check_refusal(client.get(path), "reads", 5, 60)
+        assert client.get("/checkpoint").status_code == 200
+    with shy.client("operator") as other:
+        assert other.get("/v1/entries/0").status_code == 200
+
+
+def test_what_is_written_is_not_counted_as_read(shy: Service) -> None:
+    with with_key(shy) as client:
+        for _ in range(8):
+            assert client.post("/v1/events", json=17).status_code == 422
+
+
 # --- last use -------------------------------------------------------------------------------------
 
 
