@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ AHEAD_MAX = timedelta(minutes=5)
 """How far `occurred_at` may lie in the future: clocks differ."""
 
 JSON_TYPES = ("application/json",)
+_CHARSET = re.compile(r'charset\s*=\s*"?([^\s";]*)')
 NDJSON_TYPES = ("application/x-ndjson", "application/jsonl", "application/json-lines")
 
 
@@ -137,9 +139,15 @@ class Door:
 
 def media_type_of(exchange: Exchange, known: Sequence[str]) -> str:
     content_type = exchange.headers.get(b"content-type", b"application/json").decode("latin-1")
-    given = content_type.partition(";")[0].strip().lower()
+    given, _, parameters = content_type.lower().partition(";")
+    given = given.strip()
     if given not in known:
         raise UnsupportedMedia(f"content type is {given[:80]}, must be {' or '.join(known)}")
+    if parameters and (charset := _CHARSET.search(parameters)) and charset[1] not in ("utf-8", "us-ascii"):
+        raise UnsupportedMedia(f"charset is {charset[1][:80]}, must be utf-8")
+    encoding = exchange.headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedMedia(f"content encoding is {encoding[:80]}, must be none: send it uncompressed")
     return given
 
 

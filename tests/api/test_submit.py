@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from typing import Any
@@ -400,10 +401,28 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(live: LiveContrac
     assert (declared.status_code, streamed.status_code) == (413, 413)
 
 
-def test_another_media_type_is_refused(live: LiveContract) -> None:
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events:batch", "/v1/events:evaluate"])
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"content-type": "text/xml"}, "content type is text/xml, must be application/json"),
+        ({"content-type": "application/json; charset=UTF-16"}, "charset is utf-16, must be utf-8"),
+        ({"content-encoding": "gzip"}, "content encoding is gzip, must be none: send it uncompressed"),
+    ],
+)
+def test_what_is_no_plain_json_is_refused_in_words(
+    live: LiveContract, path: str, headers: dict[str, str], words: str
+) -> None:
     with live.service.client("submitter", BUYER) as client:
-        answer = client.post("/v1/events", content=b"{}", headers={"content-type": "text/xml"})
+        answer = client.post(path, content=gzip.compress(b"{}"), headers=headers)
     assert answer.status_code == 415
+    assert answer.json()["detail"].startswith(words)
+
+
+def test_json_may_say_that_it_is_utf_8(live: LiveContract) -> None:
+    headers = {"content-type": 'Application/JSON; charset="utf-8"', "content-encoding": "identity"}
+    with live.service.client("submitter", BUYER) as client:
+        assert client.post("/v1/events", content=b"{}", headers=headers).status_code == 422
 
 
 # --- who may write --------------------------------------------------------------------------------
