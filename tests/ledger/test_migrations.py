@@ -23,10 +23,17 @@ from sqlmodel import SQLModel
 
 import migrations
 from api import database
+from api.replay import replay_database
 from ledger.tables import EntryRow
 from tests.conftest import on
+from tests.ledger.live_log import audit, in_loop, live, simulated
+from tests.workbench import H200, NOON, wire
 
 VERSION = "alembic_version"
+REVISIONS = [one.revision for one in ScriptDirectory(str(Path(migrations.__file__).parent)).walk_revisions()][
+    1:
+]
+"""All but the newest."""
 SHAPE = """
     SELECT c.relname, 'column', a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
         || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
@@ -107,6 +114,43 @@ def test_a_fresh_database_goes_up_and_down_and_up(empty: str) -> None:
         connection.execute("SELECT refuse_change()")
     database.upgrade(empty)
     assert shape(empty) == first
+
+
+GRANTS = """
+    SELECT c.relname, a.attname, x.grantee::regrole::text, x.privilege_type
+    FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attacl IS NOT NULL,
+        aclexplode(coalesce(a.attacl, c.relacl)) x
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+  UNION ALL
+    SELECT c.relname, t.tgname, t.tgenabled::text, pg_get_triggerdef(t.oid)
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal
+"""
+
+
+def grants(url: str) -> set[tuple[Any, ...]]:
+    """Who may do what, and which triggers stand in the way."""
+    with psycopg.connect(url) as connection:
+        return set(connection.execute(GRANTS))
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+@in_loop
+async def test_a_log_of_any_older_version_is_upgraded_and_holds(owner: str, revision: str) -> None:
+    """Entries, proofs, facts and decisions are those of before; roles and triggers those of a new log."""
+    logins, fresh = database.logins_of(owner), grants(owner)
+    async with live(logins, clock=simulated(NOON)) as log:
+        await log.open_contract(H200)
+        before = await log.commit(wire("order.placed", units=1))
+    alembic(owner, "downgrade", revision)
+    database.upgrade(owner)
+    assert grants(owner) == fresh
+    async with live(logins, clock=simulated(NOON)) as log:
+        assert (await log.reader.entry(before.receipt.index)).entry.raw == before.receipt.header
+        await log.commit(wire("order.placed", order="PO-2", units=1))
+    await audit(logins)
+    outcome, facts = await replay_database(logins.reader, lambda done, of: None)
+    assert outcome.difference is None
+    assert facts == []
 
 
 def test_an_upgrade_of_what_is_new_already_changes_nothing(owner: str) -> None:
