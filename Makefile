@@ -28,7 +28,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test golden storm lint bench serve lock clean
+.PHONY: help demo test golden storm lint bench serve lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ lock: ## Resolve the dependencies anew (needs uv)
 		--no-annotate --extra build pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+audit: $(VENV)/.installed-dev ## Look the locked libraries up among known vulnerabilities (asks the package index)
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock
 
 clean: ## Remove what was installed and what the demo wrote
 	@test ! -x $(BIN)/chipledger || $(BIN)/chipledger db stop --force >/dev/null 2>&1 || true
