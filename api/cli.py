@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 _WHERE: Final[Mapping[str, str]] = {
     "serve": "api.commands.service:app",
+    "doctor": "api.commands.service:app",
     "demo": "api.commands.service:app",
     "export": "api.commands.log:app",
     "receipt": "api.commands.log:app",

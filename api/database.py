@@ -52,6 +52,23 @@ def opened(settings: Settings) -> Iterator[Logins]:
 
 
 @contextmanager
+def untouched(settings: Settings) -> Iterator[Logins]:
+    """The logins of a database that is there already: nothing is made, migrated or let in.
+
+    Raises UnusableInput where there is no embedded one in the home.
+    """
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        yield logins_of(url) if _is_owner(url) else _given(url, settings)
+        return
+    if not (settings.home / "postgres.lock").exists():
+        raise UnusableInput(f"there is no ledger in {settings.home} yet: `chipledger serve` begins one")
+    with Embedded(settings.home) as server:
+        server.start()
+        yield logins_of(server.url(settings.database, "postgres"))
+
+
+@contextmanager
 def owner_url(settings: Settings) -> Iterator[str]:
     """The URL of an owner's login, for migrations and API keys; the database is there."""
     if settings.database_url is not None:
@@ -170,6 +187,16 @@ def _embedded_url(server: Embedded, name: str) -> str:
 
 
 def _logins(url: str, settings: Settings) -> Logins:
+    return prepared(url) if _is_owner(url) else _given(url, settings)
+
+
+def _given(url: str, settings: Settings) -> Logins:
+    reader = settings.reader_url
+    return Logins(url, reader.get_secret_value() if reader is not None else url)
+
+
+def _is_owner(url: str) -> bool:
+    """Whether the login may migrate. Raises Unavailable."""
     try:
         with psycopg.connect(url, connect_timeout=10) as connection:
             row = connection.execute(
@@ -177,10 +204,7 @@ def _logins(url: str, settings: Settings) -> Logins:
             ).fetchone()
     except psycopg.OperationalError as error:
         raise Unavailable(f"the database of DATABASE_URL cannot be reached: {error}") from error
-    if row is not None and row[0]:
-        return prepared(url)
-    reader = settings.reader_url
-    return Logins(url, reader.get_secret_value() if reader is not None else url)
+    return row is not None and bool(row[0])
 
 
 def _login_url(url: str, role: str) -> str:

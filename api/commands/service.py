@@ -1,12 +1,14 @@
-"""`chipledger serve` and `demo`."""
+"""`chipledger serve`, `doctor` and `demo`."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from api.console import Home, explained, settings_of
+from api.console import TAMPERED, Home, explained, printable, settings_of, show
 
 app = typer.Typer()
 
@@ -24,6 +26,26 @@ def serve(
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     with explained():
         run(settings.model_copy(update=changes))
+
+
+@app.command()
+def doctor(home: Home = None) -> None:
+    """Look at all that the service needs, in the environment of the service, and change nothing.
+
+    Exit status 0: it can start. 1: something must be put right first. 2: there is nothing to look at.
+    """
+    from api import database
+    from api.doctor import examine
+
+    settings = settings_of(home)
+    with explained(), database.untouched(settings) as logins:
+        findings = asyncio.run(examine(settings, logins))
+    table = Table("", "", "", show_header=False, box=None)
+    for finding in findings:
+        table.add_row(finding.about, finding.state, printable(finding.words))
+    show(table)
+    if any(finding.state == "failed" for finding in findings):
+        raise typer.Exit(TAMPERED)
 
 
 @app.command()

@@ -31,7 +31,7 @@ from tests.workbench import EXPORTER
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
-    [], ["serve"], ["demo"], ["export"], ["bundle"], ["receipt"], ["tiles"], ["verify"],
+    [], ["serve"], ["doctor"], ["demo"], ["export"], ["bundle"], ["receipt"], ["tiles"], ["verify"],
     ["facts"], ["facts", "check"], ["facts", "rebuild"],
     ["db"], ["db", "status"], ["db", "stop"], ["db", "upgrade"],
     ["keys"], ["keys", "create"], ["keys", "generate"], ["keys", "list"], ["keys", "revoke"],
