@@ -530,7 +530,7 @@ class Sequencer:
     async def _connected(self) -> Writer:
         if self._writer is None or not self._writer.usable:
             self._forget()
-            writer = await Writer.connect(self._url)
+            writer = await self._connect()
             try:
                 await refuse_rollback(writer, self._store, self._signer)
             except BaseException:
@@ -538,6 +538,16 @@ class Sequencer:
                 raise
             self._writer = writer
         return self._writer
+
+    async def _connect(self) -> Writer:
+        try:
+            return await Writer.connect(self._url)
+        except Unavailable as error:
+            if self._committer is None:  # at the start: it is the operator who reads this
+                raise
+            log.warning("database_unreachable", detail=str(error))
+            # A driver names hosts and logins, which are no caller's business.
+            raise Unavailable("the database cannot be reached; nothing was committed, try again") from error
 
     async def _evict_frozen(self) -> None:
         """Somebody holds the head for too long: if it is a process that froze, it must let go."""

@@ -210,6 +210,8 @@ class Writer:
                 options=WRITER_OPTIONS,
                 application_name=APPLICATION_NAME,
                 connect_timeout=CONNECT_TIMEOUT_S,
+                # Of several hosts the primary, wherever a failover has put it.
+                target_session_attrs="read-write",
                 row_factory=tuple_row,
             )
             writer = cls(connection)

@@ -806,6 +806,23 @@ async def test_a_database_clock_that_is_far_behind_stops_the_log(ledger: Logins,
         assert not (await log.commit(event)).replayed
 
 
+@in_loop
+async def test_a_server_that_takes_no_writes_is_passed_by_and_said(ledger: Logins, owner: str) -> None:
+    """A standby, as libpq sees it; where the URL names several hosts, the next one is tried."""
+    base = psycopg.conninfo.conninfo_to_dict(owner)["dbname"]
+    event = denied()
+    async with live(ledger) as log:
+        alter(owner, f"ALTER DATABASE {base} SET default_transaction_read_only = on")
+        with pytest.raises(Unavailable, match="session is read-only"):
+            await Writer.connect(ledger.writer)
+        await log.sequencer._disconnect()
+        with pytest.raises(Unavailable, match="the database cannot be reached; nothing was committed"):
+            await log.append(event)
+        with psycopg.connect(owner, options="-c default_transaction_read_only=off") as connection:
+            connection.execute(f"ALTER DATABASE {base} RESET default_transaction_read_only")
+        assert not (await log.commit(event)).replayed
+
+
 @pytest.mark.parametrize("jump", ["1 hour", "-1 hour", "1 day", "-1 day"])
 @in_loop
 async def test_a_database_clock_that_jumps_stops_the_log_until_it_is_right(
