@@ -36,7 +36,7 @@ from api.webhooks.lanes import Webhooks
 from api.wiring import Service, SimulatedClock, system_clock
 from ledger import keys
 from ledger.checkpoint_store import CheckpointStore
-from ledger.errors import Fault, LedgerError
+from ledger.errors import Fault, LedgerError, StoreFailed
 from ledger.event import faults_from
 from ledger.note import Verifier
 from ledger.publisher import Publisher
@@ -109,6 +109,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
         try:
             try:
                 await service.sequencer.open()
+                await _keep_first(service.publisher)
             except LedgerError as error:
                 app.state.refusal = str(error)
                 raise
@@ -168,6 +169,16 @@ def build(settings: Settings, logins: Logins) -> Edge:
         },
         lines=settings.log_level in ("debug", "info"),
     )
+
+
+async def _keep_first(publisher: Publisher) -> None:
+    """Raise StoreFailed for a store that keeps nothing: a log that lost its end would go unnoticed."""
+    try:
+        await publisher.publish()
+    except StoreFailed:
+        raise
+    except LedgerError:  # a replica that is away: what is read is no condition of a start
+        return
 
 
 def _watchman(

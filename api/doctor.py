@@ -80,9 +80,14 @@ class _Patient:
         await reader.open()
         try:
             kept = store.latest(*await reader.keys_of(signer.verifier))
+            size = (await reader.head()).size
         finally:
             await reader.close()
-        words = f"{'nothing yet' if kept is None else f'{kept.size} entries'}, in {folder}"
+        if kept is None:
+            raise _Doubt(
+                f"nothing is kept in {folder}, and the log has {size} entries: is it the right folder?"
+            )
+        words = f"{kept.size} entries, in {folder}"
         if self.settings.database_url is None and folder.stat().st_dev == self.settings.home.stat().st_dev:
             raise _Doubt(f"{words}: on the disk of the database, which takes both with it")
         return words

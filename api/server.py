@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import socket
 import sys
 from types import FrameType
 from typing import NoReturn
@@ -24,18 +25,26 @@ GRACE_S = 20
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. What was taken is finished first."""
     configure_logging(settings.log_level)
-    log = structlog.get_logger("server")
     # uvicorn raises the signal once more when it has shut down. Left to the default, that would kill
     # the process right there: with a status that says failure, and the embedded server still running.
     signal.signal(signal.SIGTERM, _end)
     with database.opened(settings) as logins:
         database.refuse_unfit(logins)
         _tune_collector()
-        server = uvicorn.Server(config_of(settings, build(settings, logins)))
-        log.info("listening", address=f"http://{settings.host}:{settings.port}")
+        server = Server(config_of(settings, build(settings, logins)))
         server.run()
     if not server.started:
         sys.exit(1)
+
+
+class Server(uvicorn.Server):
+    """Says that it listens once it does: a start may be refused, or the port be taken."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            address = f"http://{self.config.host}:{self.config.port}"
+            structlog.get_logger("server").info("listening", address=address)
 
 
 def _tune_collector() -> None:
@@ -60,6 +69,7 @@ def config_of(settings: Settings, app: Edge) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        headers=[("x-content-type-options", "nosniff")],
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S,
         limit_concurrency=None,

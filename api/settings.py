@@ -8,6 +8,10 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+HOURS_MAX = 366 * 24
+SECONDS_MAX = HOURS_MAX * 3_600
+"""A look that is rarer than this is none."""
+
 
 class Settings(BaseSettings):
     """Every setting is an environment variable `CHIPLEDGER_<NAME>`."""
@@ -40,21 +44,21 @@ class Settings(BaseSettings):
     """A time-stamping authority (RFC 3161) that the checkpoints are shown to."""
     timestamp_roots: Path | None = None
     """Certificates, PEM, that the authority's must lead to."""
-    timestamp_hours: int = Field(default=24, ge=1)
+    timestamp_hours: int = Field(default=24, ge=1, le=HOURS_MAX)
     signing_passphrase: SecretStr | None = None
     """Of the keys that `chipledger sign` signs with."""
-    integrity_head_seconds: float = Field(default=60, ge=0)
+    integrity_head_seconds: float = Field(default=60, ge=0, le=SECONDS_MAX)
     """How often the service looks at the head of the log and at facts; 0: never."""
-    integrity_tail_seconds: float = Field(default=300, ge=0)
+    integrity_tail_seconds: float = Field(default=300, ge=0, le=SECONDS_MAX)
     """How often it reads what was appended since; 0: never."""
-    integrity_all_seconds: float = Field(default=86_400, ge=0)
+    integrity_all_seconds: float = Field(default=86_400, ge=0, le=SECONDS_MAX)
     """How often it reads everything; 0: never."""
     webhook_hosts: str = ""
     """For development: hosts, parted by commas, that webhooks may reach without https at any address."""
     clock: Literal["system", "simulated"] = "system"
     """simulated: for demos and tests. Genesis says so, for ever."""
     host: str = "127.0.0.1"
-    port: int = 8321
+    port: int = Field(default=8321, ge=0, le=65_535)
     events_per_minute: int = Field(default=600_000, ge=1)
     """That one key may send to one process; a key may have a quota of its own."""
     denials_per_hour: int = Field(default=10_000, ge=1)

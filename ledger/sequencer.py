@@ -580,10 +580,13 @@ async def refuse_rollback(writer: Writer, store: CheckpointStore | None, signer:
     # before what is read then.
     keys = await writer.keys_of(signer.verifier)
     kept = await asyncio.to_thread(store.latest, *keys)
-    if kept is None:
-        return
     head = await writer.head()
     size = 0 if head is None else head.size
+    if kept is None:
+        if size > 1:
+            # The first time that a store is named, or one that is not mounted: nobody can tell.
+            log.warning("checkpoint_store_empty", store=str(store), entries=size)
+        return
     if size < kept.size:
         raise RefusesToWrite(
             f"the database holds {size} entries, and a checkpoint that is kept outside it was signed for"

@@ -320,11 +320,17 @@ def test_a_database_that_cannot_be_reached_is_2_and_a_line_without_the_password(
     assert "Traceback" not in told.err
 
 
-def test_a_setting_that_is_wrong_is_2_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHIPLEDGER_PORT", "many")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("port", "many"), ("port", "65536"), ("integrity_head_seconds", "inf"), ("timestamp_hours", "1000000")],
+)
+def test_a_setting_that_is_wrong_is_2_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"CHIPLEDGER_{name.upper()}", value)
     told = run("keys", "list", home=tmp_path)
     assert told.status == 2
-    assert told.err.startswith("setting port: ")
+    assert told.err.startswith(f"setting {name}: ")
 
 
 def test_an_export_that_cannot_be_written_is_2(files: Files, tmp_path: Path) -> None:

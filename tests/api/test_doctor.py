@@ -122,6 +122,15 @@ def test_what_is_wrong_is_named(place: Place, damage: str) -> None:
     assert words in found.words
 
 
+def test_a_store_that_keeps_nothing_of_a_log_is_doubted(place: Place) -> None:
+    """As where a disk is not mounted."""
+    for kept in place.settings.store_path.glob("*.checkpoint"):
+        kept.unlink()
+    found = place.examined()["checkpoint store"]
+    assert found.state == "doubt"
+    assert found.words.startswith("nothing is kept in")
+
+
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {
         str(path.relative_to(folder)): (path.stat().st_mode, path.read_bytes())

@@ -17,7 +17,7 @@ from ledger.checkpoint_store import CheckpointStore
 from tests.service import settings_for
 
 
-async def start(settings: Settings, owner: str) -> list[dict[str, Any]]:
+async def start(settings: Settings, owner: str, error: str = "RefusesToWrite") -> list[dict[str, Any]]:
     """The messages of one start and, where it succeeds, one shutdown (ASGI lifespan)."""
     app = build(settings, database.prepared(owner))
     said: list[dict[str, Any]] = []
@@ -29,18 +29,18 @@ async def start(settings: Settings, owner: str) -> list[dict[str, Any]]:
     async def send(message: Any) -> None:
         said.append(message)
 
-    with _refusal():
+    with _refusal(error):
         await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
     return said
 
 
 @contextmanager
-def _refusal() -> Iterator[None]:
+def _refusal(expected: str) -> Iterator[None]:
     """Starlette raises again what it has told the server."""
     try:
         yield
     except Exception as error:
-        assert type(error).__name__ == "RefusesToWrite"  # noqa: PT017 - no other may end a start
+        assert type(error).__name__ == expected  # noqa: PT017 - no other may end a start
 
 
 def test_a_log_behind_its_store_is_refused_in_words_and_not_in_a_traceback(
@@ -70,3 +70,15 @@ def test_a_service_that_is_stopped_while_its_followers_still_connect_stops(
     for _ in range(10):
         said = asyncio.run(asyncio.wait_for(start(settings, owner), 30))
         assert [one["type"] for one in said] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_a_store_that_can_keep_nothing_is_refused(owner: str, tmp_path: Path) -> None:
+    """Its service would go on, and never notice that the log lost its end."""
+    (tmp_path / "file").touch()
+    settings = settings_for(owner, tmp_path).model_copy(
+        update={"checkpoint_store": tmp_path / "file" / "store"}
+    )
+    [refused] = asyncio.run(start(settings, owner, "StoreFailed"))
+    assert refused["type"] == "lifespan.startup.failed"
+    assert "cannot be" in refused["message"]
+    assert "Traceback" not in refused["message"]
