@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import psycopg
 import structlog
-from psycopg import AsyncConnection
 
 from api.auth import Keyring
-from ledger.tasks import end
+from ledger.store import write_beside
+from ledger.tasks import Routine
 
 INTERVAL_S = 60.0
-OPTIONS = "-c synchronous_commit=off -c lock_timeout=2000 -c statement_timeout=5000"
-"""It is no part of the log: it waits for no disk and no standby, and keeps nobody waiting."""
 TOLD = (
     # In one order, whoever tells: two processes then never wait for each other.
     "INSERT INTO key_uses (key_id, used_at) SELECT id, clock_timestamp() FROM unnest(%s::text[]) AS id"
@@ -28,15 +24,13 @@ class KeyUses:
     def __init__(self, writer_url: str, keyring: Keyring, *, interval_s: float = INTERVAL_S) -> None:
         self._url = writer_url
         self._keyring = keyring
-        self._interval_s = interval_s
-        self._task: asyncio.Task[None] | None = None
+        self._routine = Routine("key_uses", self.tell, interval_s=interval_s)
 
     def open(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="key uses")
+        self._routine.open()
 
     async def close(self) -> None:
-        if self._task is not None:
-            await end(self._task)
+        await self._routine.close()
         await self.tell()
 
     async def tell(self) -> None:
@@ -45,22 +39,10 @@ class KeyUses:
         if not used:
             return
         try:
-            connection = await AsyncConnection.connect(
-                self._url,
-                autocommit=True,
-                options=OPTIONS,
-                application_name="chipledger-keys",
-                connect_timeout=5,
-            )
-            async with connection:
-                await connection.execute(TOLD, [sorted(used)])
+            # It is no part of the log: it waits for no disk and no standby.
+            await write_beside(self._url, TOLD, [sorted(used)], options="-c synchronous_commit=off")
         except BaseException as error:
             self._keyring.used |= used
             if not isinstance(error, psycopg.Error):
                 raise
             log.warning("key_uses_kept", error=type(error).__name__, sqlstate=error.sqlstate)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            await self.tell()

@@ -6,7 +6,6 @@ goes to the report table, to the log line and metric that alarms hang on, and, a
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ from ledger.kinds.integrity import (
 )
 from ledger.reports import Reports
 from ledger.sequencer import Sequencer
-from ledger.tasks import end
+from ledger.tasks import Routine
 from ledger.values import format_timestamp, parse_timestamp
 from ledger.watch_memory import Failure, Memory, MemoryFile
 
@@ -94,18 +93,16 @@ class Watchman:
         self._origin = origin
         self._now = now
         self._intervals = intervals
-        self._task: asyncio.Task[None] | None = None
+        self._routine = Routine("watchman", self._attend, interval_s=TICK_S)
         self._asked: set[Depth] = set()
         # What is wrong now first; and then all, for facts are folded anew by each process.
         self._at_start: list[Depth] = [depth for depth in AT_START if intervals.of_depth(depth)]
-        self._wake = asyncio.Event()
 
     def open(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="watchman")
+        self._routine.open()
 
     async def close(self) -> None:
-        if self._task is not None:
-            await end(self._task)
+        await self._routine.close()
         self._memory.close()
 
     def ask(self, depth: Depth) -> None:
@@ -113,7 +110,7 @@ class Watchman:
         leaves watching to another."""
         self._hold()
         self._asked.add(depth)
-        self._wake.set()
+        self._routine.wake()
 
     async def look(self, depth: Depth) -> Run:
         """Look now, and say what is found. Raises LedgerError where nothing could be seen or kept."""
@@ -170,22 +167,12 @@ class Watchman:
 
     # --- the task ---------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._wake.wait()
-            self._wake.clear()
-            try:
-                depth = await self._next()
-                if depth is not None:
-                    self._asked -= set(DEPTHS[: DEPTHS.index(depth) + 1])  # the deeper does their work
-                    await self.look(depth)
-                    self._at_start = [one for one in self._at_start if one != depth]
-            except LedgerError as error:
-                log.warning("watchman_waits", error=type(error).__name__, detail=str(error))
-            except Exception:
-                log.exception("watchman_failed")
+    async def _attend(self) -> None:
+        depth = await self._next()
+        if depth is not None:
+            self._asked -= set(DEPTHS[: DEPTHS.index(depth) + 1])  # the deeper does their work
+            await self.look(depth)
+            self._at_start = [one for one in self._at_start if one != depth]
 
     async def _next(self) -> Depth | None:
         if self._asked:

@@ -17,7 +17,7 @@ from ledger.errors import LedgerError, NotFound
 from ledger.note import Signer, Verifier
 from ledger.reader import Reader
 from ledger.store import Head
-from ledger.tasks import end
+from ledger.tasks import Routine
 
 INTERVAL_S = 1.0
 log = structlog.get_logger(__name__)
@@ -40,8 +40,7 @@ class Publisher:
         self._reader = reader
         self._signer = signer
         self.store = store
-        self._interval_s = interval_s
-        self._task: asyncio.Task[None] | None = None
+        self._routine = Routine("publisher", self._attempt, interval_s=interval_s)
         self._keys: list[Verifier] | None = None
         """Of the log: what is kept may have been signed before a rotation."""
         self.published: Checkpoint | None = None
@@ -50,13 +49,11 @@ class Publisher:
         """When the head was last seen to be kept."""
 
     def open(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="publisher")
+        self._routine.open()
 
     async def close(self) -> None:
-        if self._task is None:
-            return
-        await end(self._task)
-        await self._attempt()
+        if await self._routine.close():
+            await self._attempt()
 
     async def publish(self) -> None:
         """Keep the durable head, if it has moved. Raises LedgerError."""
@@ -70,11 +67,6 @@ class Publisher:
                 self._keys = await self._reader.keys_of(self._signer.verifier)
             self.published = await asyncio.to_thread(self.store.advance, note, *self._keys)
         self.published_at = datetime.now(UTC)
-
-    async def _run(self) -> None:
-        while True:
-            await self._attempt()
-            await asyncio.sleep(self._interval_s)
 
     async def _attempt(self) -> None:
         try:

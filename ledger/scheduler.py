@@ -7,16 +7,14 @@ scheduler that stands still delays reports and lets nothing through.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
 import structlog
 
-from ledger.errors import LedgerError
 from ledger.reader import Reader
 from ledger.sequencer import BATCH_EVENTS_MAX, Sequencer
-from ledger.tasks import end
+from ledger.tasks import Routine
 from ledger.values import format_timestamp, parse_timestamp
 
 INTERVAL_S = 5.0
@@ -40,17 +38,15 @@ class Scheduler:
         self._sequencer = sequencer
         self._reader = reader
         self._now = now
-        self._interval_s = interval_s
-        self._task: asyncio.Task[None] | None = None
+        self._routine = Routine("scheduler", self.fall_due, interval_s=interval_s)
         self.ran_at: datetime | None = None
         """When everything that was due had last been said."""
 
     def open(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="scheduler")
+        self._routine.open()
 
     async def close(self) -> None:
-        if self._task is not None:
-            await end(self._task)
+        await self._routine.close()
 
     async def fall_due(self) -> None:
         """Say all that is due by now: after a long outage, step after step in the order of time."""
@@ -75,13 +71,3 @@ class Scheduler:
                 break  # it cannot be judged: the log says why
         set_clock(to)
         await self.fall_due()
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.fall_due()
-            except LedgerError as error:
-                log.warning("scheduler_waits", error=type(error).__name__, detail=str(error))
-            except Exception:
-                log.exception("scheduler_failed")
-            await asyncio.sleep(self._interval_s)

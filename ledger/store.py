@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, LiteralString, NamedTuple, cast
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
@@ -389,6 +389,22 @@ class Writer:
 
     async def rollback(self) -> None:
         await self._connection.execute("ROLLBACK")
+
+
+async def write_beside(
+    url: str, statement: LiteralString, values: Sequence[object], *, options: str = ""
+) -> None:
+    """One statement about what lies beside the log, on a connection of its own. Raises psycopg.Error."""
+    connection = await AsyncConnection.connect(
+        url,
+        autocommit=True,
+        options=f"-c lock_timeout=2000 -c statement_timeout=5000 {options}",
+        application_name="chipledger-beside",
+        connect_timeout=CONNECT_TIMEOUT_S,
+        target_session_attrs="read-write",
+    )
+    async with connection:
+        await connection.execute(statement, values)
 
 
 async def load_facts(connection: AsyncConnection[Any], keys: Iterable[Key]) -> list[tuple[Key, Fact | None]]:

@@ -21,7 +21,8 @@ from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 from ledger.errors import LedgerError, NotFound, Unavailable, UnusableInput, VerificationError
 from ledger.note import Signer
 from ledger.reader import Reader
-from ledger.tasks import end
+from ledger.store import write_beside
+from ledger.tasks import Routine
 from ledger.timestamp import check_timestamp, decoded
 
 EVERY = timedelta(hours=24)
@@ -54,28 +55,29 @@ class Timestamping:
         every: timedelta = EVERY,
         look_s: float = LOOK_S,
     ) -> None:
-        if urlsplit(authority.url).scheme not in ("http", "https"):
-            # Plain HTTP is usual: what comes back is signed, and what goes out is a hash.
-            raise UnusableInput(f"the URL of the authority is {authority.url[:200]}, must be http or https")
+        parts = urlsplit(authority.url)
+        # Plain HTTP is usual: what comes back is signed, what goes out is a hash. The URL is shown to all.
+        if parts.scheme not in ("http", "https") or "@" in parts.netloc:
+            raise UnusableInput(
+                f"the URL of the authority must be http or https, without a login: {parts.hostname}"
+            )
         self._reader = reader
         self._writer_url = writer_url
         self._signer = signer
         self._authority = authority
         self._every = every
-        self._look_s = look_s
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
-        self._task: asyncio.Task[None] | None = None
+        self._routine = Routine("timestamping", self._attempt, interval_s=look_s)
         self.stamped_at: datetime | None = None
         """The time in the last timestamp."""
         self.error: str | None = None
         """Why the last one that was asked for did not come."""
 
     def open(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="timestamping")
+        self._routine.open()
 
     async def close(self) -> None:
-        if self._task is not None:
-            await end(self._task)
+        await self._routine.close()
         await self._client.aclose()
 
     async def stamp(self) -> bool:
@@ -112,13 +114,14 @@ class Timestamping:
                 "POST", self._authority.url, content=request.as_bytes(),
                 headers={"content-type": "application/timestamp-query"},
             )  # fmt: skip
-            async with sent as response:
+            # For all of it: one that drips would keep within the limit of each read.
+            async with asyncio.timeout(TIMEOUT_S), sent as response:
                 token = b""
                 async for chunk in response.aiter_bytes():
                     token += chunk
                     if len(token) > ANSWER_BYTES_MAX:
                         raise Unavailable("the answer of the time-stamping authority is too long")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             raise Unavailable(
                 f"the time-stamping authority does not answer: {type(error).__name__}"
             ) from error
@@ -131,27 +134,19 @@ class Timestamping:
 
     async def _keep(self, size: int, note: str, token: bytes, at: datetime) -> None:
         try:
-            async with await psycopg.AsyncConnection.connect(
-                self._writer_url, autocommit=True, connect_timeout=5
-            ) as connection:
-                await connection.execute(
-                    "INSERT INTO timestamps (authority, size, note, token, stamped_at)"
-                    " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                    [self._authority.url, size, note, token, at],
-                )
+            await write_beside(
+                self._writer_url,
+                "INSERT INTO timestamps (authority, size, note, token, stamped_at)"
+                " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                [self._authority.url, size, note, token, at],
+            )
         except psycopg.Error as error:
             raise Unavailable("the timestamp could not be kept") from error
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.stamp()
-            except LedgerError as error:
-                self.error = str(error)[:500]
-                log.warning("timestamping_failed", error=type(error).__name__, detail=self.error)
-            except Exception:
-                self.error = "a bug of ours"
-                log.exception("timestamping_failed")
-            else:
-                self.error = None
-            await asyncio.sleep(self._look_s)
+    async def _attempt(self) -> None:
+        try:
+            await self.stamp()
+        except Exception as error:
+            self.error = str(error)[:500] if isinstance(error, LedgerError) else "a bug of ours"
+            raise
+        self.error = None

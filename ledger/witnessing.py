@@ -23,7 +23,8 @@ from ledger.cosignature import Cosignature, TrustPolicy, Witness, cosignatures_i
 from ledger.errors import LedgerError, NotFound, Unavailable, UnusableInput, VerificationError
 from ledger.note import Signer
 from ledger.reader import Reader
-from ledger.tasks import end
+from ledger.store import write_beside
+from ledger.tasks import Routine, end
 
 INTERVAL_S = 1.0
 TIMEOUT_S = 10.0
@@ -72,9 +73,10 @@ class Witnessing:
         self._signer = signer
         self._policy = policy
         self._interval_s = interval_s
+        self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False)
         self._busy: dict[str, asyncio.Task[Cosignature | None]] = {}
-        self._loop: asyncio.Task[None] | None = None
+        self._routine = Routine("witnessing", self.ask, interval_s=interval_s)
         self.witnesses = [
             Witnessed(name, policy.witnesses[name], _checked(url)) for name, url in policy.urls.items()
         ]
@@ -88,11 +90,10 @@ class Witnessing:
         return self._policy.needed()
 
     def open(self) -> None:
-        self._loop = asyncio.create_task(self._run(), name="witnessing")
+        self._routine.open()
 
     async def close(self) -> None:
-        if self._loop is not None:
-            await end(self._loop)
+        await self._routine.close()
         await end(*self._busy.values())
         await self._client.aclose()
 
@@ -178,40 +179,32 @@ class Witnessing:
         proof = tiles.prove_consistency(one.size, size, lambda *at: found[tiles.Coordinates(*at)])
         lines = [f"old {one.size}", *(b64encode(hash_).decode() for hash_ in proof), "", note]
         request = self._client.stream("POST", f"{one.url}/add-checkpoint", content="\n".join(lines).encode())
-        async with request as response:
-            body = b""
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > ANSWER_BYTES_MAX:
-                    raise WitnessFailed(f"its answer is longer than {ANSWER_BYTES_MAX} bytes")
+        body = b""
+        try:
+            # For all of it: one that drips would keep within the limit of each read.
+            async with asyncio.timeout(self._timeout_s), request as response:
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > ANSWER_BYTES_MAX:
+                        raise WitnessFailed(f"its answer is longer than {ANSWER_BYTES_MAX} bytes")
+        except TimeoutError:
+            raise WitnessFailed(f"it has not answered within {self._timeout_s:g} s") from None
         return response.status_code, body.decode("utf-8", "replace")
 
     async def _keep(self, size: int, note: str) -> None:
         try:
-            async with await psycopg.AsyncConnection.connect(
-                self._writer_url, autocommit=True, connect_timeout=5
-            ) as connection:
-                await connection.execute(
-                    "INSERT INTO witnessed (id, size, note) VALUES (1, %s, %s) ON CONFLICT (id)"
-                    " DO UPDATE SET size = excluded.size, note = excluded.note"
-                    # Another process may have had a later one cosigned. One of another name is of before
-                    # the log was recovered, whatever its size.
-                    " WHERE witnessed.size < excluded.size"
-                    " OR split_part(witnessed.note, E'\\n', 1) <> split_part(excluded.note, E'\\n', 1)",
-                    [size, note],
-                )
+            await write_beside(
+                self._writer_url,
+                "INSERT INTO witnessed (id, size, note) VALUES (1, %s, %s) ON CONFLICT (id)"
+                " DO UPDATE SET size = excluded.size, note = excluded.note"
+                # Another process may have had a later one cosigned. One of another name is of before
+                # the log was recovered, whatever its size.
+                " WHERE witnessed.size < excluded.size"
+                " OR split_part(witnessed.note, E'\\n', 1) <> split_part(excluded.note, E'\\n', 1)",
+                [size, note],
+            )
         except psycopg.Error as error:
             raise Unavailable("the witnessed checkpoint could not be kept") from error
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.ask()
-            except LedgerError as error:
-                log.warning("witnessing_waits", error=type(error).__name__, detail=str(error))
-            except Exception:
-                log.exception("witnessing_failed")
-            await asyncio.sleep(self._interval_s)
 
 
 _MEANINGS = {
@@ -236,8 +229,12 @@ def _checked(url: str) -> str:
     """The prefix without its last slash. Raises UnusableInput unless it is https, or on this machine."""
     parts = urlsplit(url)
     local = parts.hostname in ("127.0.0.1", "::1", "localhost")
-    if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and local)):
-        raise UnusableInput(f"the URL of a witness is {url[:200]}, must be https")
+    if (
+        "@" in parts.netloc
+        or not parts.hostname
+        or (parts.scheme != "https" and not (parts.scheme == "http" and local))
+    ):
+        raise UnusableInput(f"the URL of a witness must be https, without a login: {parts.hostname}")
     return url.rstrip("/")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -17,13 +17,13 @@ from api.webhooks.endpoints import Connection
 from api.webhooks.handshake import Hand
 from api.webhooks.network import Network, Resolve, system_resolve
 from api.webhooks.outbox import LANES, Lane, Outbox
-from api.webhooks.sending import LEASE_S, Pool, Sender
+from api.webhooks.sending import LEASE_S, Pool, Sender, connected
 from api.webhooks.vault import Vault
 from ledger.checkpoint_store import CheckpointStore
-from ledger.errors import LedgerError, Unavailable
+from ledger.errors import Unavailable
 from ledger.note import Signer
 from ledger.reader import Reader
-from ledger.tasks import end
+from ledger.tasks import Routine
 
 INTERVALS_S: dict[Lane, float] = {"revocations": 0.2, "everything": 1.0}
 """How often a lane looks whether the log has grown."""
@@ -74,7 +74,7 @@ class Webhooks:
         self._resolve = resolve
         self._told = told
         self._lease_s = lease_s
-        self._tasks: list[asyncio.Task[None]] = []
+        self._routines: list[Routine] = []
         self._pools: list[Pool] = []
         self._networks: list[Network] = []
         self._senders: list[Sender] = []
@@ -95,14 +95,18 @@ class Webhooks:
             )
             sender.open()
             self._senders.append(sender)
-            follower = self._follow(lane, pool, sender, interval_s)
-            self._tasks.append(asyncio.create_task(follower, name=f"follower of {lane}"))
+            follow = partial(self._follow, lane, pool, sender)
+            self._routines.append(Routine(f"webhooks_{lane}_follower", follow, interval_s=interval_s))
         self._asked = await self._opened()
         self._way_out()
-        self._tasks.append(asyncio.create_task(self._measure(self._asked), name="webhooks' backlog"))
+        measure = partial(self._measure, self._asked)
+        self._routines.append(Routine("webhooks_backlog", measure, interval_s=MEASURED_S))
+        for routine in self._routines:
+            routine.open()
 
     async def close(self) -> None:
-        await end(*self._tasks)
+        for routine in self._routines:
+            await routine.close()
         for sender in self._senders:
             await sender.close()
         for network in self._networks:
@@ -152,30 +156,18 @@ class Webhooks:
         self._pools.append(pool)
         return pool
 
-    async def _follow(self, lane: Lane, pool: Pool, sender: Sender, interval_s: float) -> None:
-        while True:
-            more = False
-            try:
-                async with pool.connection() as connection:
-                    placed = await self.outbox.advance(connection, lane)
-                if placed is not None:
-                    more = placed.more
-                    if placed.deliveries:
-                        sender.wake()
-            except (psycopg.Error, PoolTimeout, LedgerError) as error:
-                log.warning("webhooks_wait", lane=lane, error=type(error).__name__)
-            except Exception:
-                log.exception("webhooks_failed", lane=lane)
-            await asyncio.sleep(0 if more else interval_s)
+    async def _follow(self, lane: Lane, pool: Pool, sender: Sender) -> bool:
+        async with connected(pool) as connection:
+            placed = await self.outbox.advance(connection, lane)
+        if placed is None:
+            return False
+        if placed.deliveries:
+            sender.wake()
+        return placed.more
 
     async def _measure(self, pool: Pool) -> None:
-        while True:
-            try:
-                async with pool.connection() as connection:
-                    self.backlog = await backlog(connection)
-            except (psycopg.Error, PoolTimeout) as error:
-                log.warning("webhooks_wait", error=type(error).__name__)
-            await asyncio.sleep(MEASURED_S)
+        async with connected(pool) as connection:
+            self.backlog = await backlog(connection)
 
 
 async def backlog(connection: Connection) -> dict[Lane, Backlog]:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -26,8 +26,8 @@ from api.webhooks.outbox import Lane, delivery_id
 from api.webhooks.schedule import TRIES_MAX, delay_s, retry_after_s
 from api.webhooks.signature import sign
 from api.webhooks.vault import Vault
-from ledger.errors import LedgerError
-from ledger.tasks import end
+from ledger.errors import LedgerError, Unavailable
+from ledger.tasks import Routine, end
 
 LEASE_S = TIMEOUT_S + 5
 """After this an attempt that nobody has written down is taken to have been cut off."""
@@ -126,6 +126,16 @@ async def attempt(
     return Attempt(at, endpoint.url, timestamp, signature, latency_ms, answered, error)
 
 
+@contextlib.asynccontextmanager
+async def connected(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for a step of what runs in the background. Raises Unavailable."""
+    try:
+        async with pool.connection() as connection:
+            yield connection
+    except (psycopg.Error, PoolTimeout) as error:
+        raise Unavailable(f"the database is away: {type(error).__name__}") from error
+
+
 async def record(connection: Connection, delivery: str, number: int, made: Attempt) -> None:
     answered = made.answered
     await connection.execute(
@@ -158,49 +168,36 @@ class Sender:
         self._network = network
         self._vault = vault
         self._told = told
-        self._interval_s = interval_s
+        self._routine = Routine(f"webhooks_{lane}_sender", self._send, interval_s=interval_s)
+        self._idle = False
         self._lease_s = lease_s
         self._running: Counter[str] = Counter()
         """Attempts by endpoint."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.Task[None] | None = None
-        self._woken = asyncio.Event()
 
     def open(self) -> None:
-        self._loop = asyncio.create_task(self._run(), name=f"sender of {self._lane}")
+        self._routine.open()
 
     def wake(self) -> None:
-        self._woken.set()
+        self._routine.wake()
 
     async def close(self) -> None:
         """What runs is cut off: it falls due again."""
-        if self._loop is not None:
-            await end(self._loop)
+        await self._routine.close()
         await end(*self._tasks)
 
-    async def _run(self) -> None:
-        while True:
-            claimed = 0
-            try:
-                claimed = await self._claim()
-            except (psycopg.Error, PoolTimeout) as error:
-                log.warning("webhooks_wait", lane=self._lane, error=type(error).__name__)
-            except Exception:
-                log.exception("webhooks_failed", lane=self._lane)
-            if not claimed:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._interval_s):
-                        await self._woken.wait()
-                self._woken.clear()
-                # Several answers that come together make room for one claim.
-                await asyncio.sleep(COALESCED_S)
+    async def _send(self) -> bool:
+        if self._idle:  # several answers that come together make room for one claim
+            await asyncio.sleep(COALESCED_S)
+        self._idle = await self._claim() == 0
+        return not self._idle
 
     async def _claim(self) -> int:
         """Begin what is due and has room; how many."""
         free = RUNNING_MAX - self._running.total()
         if free <= 0:
             return 0
-        async with self._pool.connection() as connection:
+        async with connected(self._pool) as connection:
             cursor = await connection.execute(
                 CLAIM,
                 {

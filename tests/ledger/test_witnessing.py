@@ -328,7 +328,14 @@ async def test_an_earlier_checkpoint_does_not_replace_a_later_one(ledger: Logins
 
 
 @pytest.mark.parametrize(
-    "url", ["http://witness.example/", "ftp://127.0.0.1/", "https:/x", "file:///etc/passwd"]
+    "url",
+    [
+        "http://witness.example/",
+        "ftp://127.0.0.1/",
+        "https:/x",
+        "file:///etc/passwd",
+        "https://user:secret@witness.example/",
+    ],
 )
 def test_a_witness_is_asked_over_https_or_on_this_machine(url: str) -> None:
     policy = TrustPolicy.parse(f"witness A {ONE} {url}\nquorum A\n")
