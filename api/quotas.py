@@ -1,4 +1,4 @@
-"""How much a key may ask: events and reads by the minute, refusals by the hour.
+"""How much a key may ask: events, reads and calls by the minute, refusals by the hour.
 
 A refusal is an entry for ever, so a party could fill the log with them. Counted in this process, in
 memory: `limits` asks before it counts, and what an event will be decided is known only afterwards; it
@@ -14,8 +14,10 @@ from collections.abc import Callable
 from api.auth import Caller
 from ledger.errors import LedgerError
 
-EVENTS_WINDOW_S = READS_WINDOW_S = 60
-DENIALS_WINDOW_S = 3_600
+MINUTE_S = 60
+HOUR_S = 3_600
+CALLS_PER_MINUTE = 30
+"""Handshakes and test events of webhooks, whose URL the caller names."""
 
 
 class QuotaExceeded(LedgerError):
@@ -58,47 +60,44 @@ class Quotas:
         reads_per_minute: int = 1 << 53,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._events_per_minute = events_per_minute
-        self._denials_per_hour = denials_per_hour
-        self._reads_per_minute = reads_per_minute
+        self._limits = {
+            "events": (events_per_minute, MINUTE_S),
+            "denials": (denials_per_hour, HOUR_S),
+            "reads": (reads_per_minute, MINUTE_S),
+            "calls": (CALLS_PER_MINUTE, MINUTE_S),
+        }
         self._monotonic = monotonic
-        self._reads: dict[str, _Bucket] = {}
-        """By id of the key."""
-        self._buckets: dict[str, tuple[_Bucket, _Bucket]] = {}
-        """Events and denials, by id of the key: of keys that have shown their secret, and so few."""
+        self._buckets: dict[tuple[str, str], _Bucket] = {}
+        """By key and quota: of keys that have shown their secret, and so few."""
 
     def begin(self, caller: Caller) -> None:
         """A request, which counts as one event. Raises QuotaExceeded, of events or of denials."""
-        events, denials = self._of(caller)
         at = self._monotonic()
-        denials.draw(0, at, least=1)
-        events.draw(1, at, least=1)
+        self._of(caller, "denials").draw(0, at, least=1)
+        self._of(caller, "events").draw(1, at, least=1)
 
     def more(self, caller: Caller, events: int) -> None:
         """The rest of a batch: it passes whole, and may overdraw what the next request has to wait for."""
         if events > 0:
-            self._of(caller)[0].draw(events, self._monotonic(), least=0)
+            self._of(caller, "events").draw(events, self._monotonic(), least=0)
 
     def denied(self, caller: Caller, events: int) -> None:
         """Of what was sent, so much was refused and stands in the log."""
         if events > 0:
-            self._of(caller)[1].left -= events
+            self._of(caller, "denials").left -= events
 
     def read(self, caller: Caller) -> None:
         """A request to any other route. Raises QuotaExceeded: a stolen key does not copy the log at once."""
-        at = self._monotonic()
-        reads = self._reads.get(caller.key_id)
-        if reads is None:
-            reads = _Bucket("reads", self._reads_per_minute, READS_WINDOW_S, at)
-            self._reads[caller.key_id] = reads
-        reads.draw(1, at, least=1)
+        self._of(caller, "reads").draw(1, self._monotonic(), least=1)
 
-    def _of(self, caller: Caller) -> tuple[_Bucket, _Bucket]:
-        buckets = self._buckets.get(caller.key_id)
-        if buckets is None:
-            at = self._monotonic()
-            buckets = self._buckets[caller.key_id] = (
-                _Bucket("events", caller.events_per_minute or self._events_per_minute, EVENTS_WINDOW_S, at),
-                _Bucket("denials", caller.denials_per_hour or self._denials_per_hour, DENIALS_WINDOW_S, at),
-            )
-        return buckets
+    def call(self, caller: Caller) -> None:
+        """A request that we make to where the caller says, at once. Raises QuotaExceeded."""
+        self._of(caller, "calls").draw(1, self._monotonic(), least=1)
+
+    def _of(self, caller: Caller, quota: str) -> _Bucket:
+        named = caller.key_id, quota
+        if (bucket := self._buckets.get(named)) is None:
+            limit, window_s = self._limits[quota]
+            own = {"events": caller.events_per_minute, "denials": caller.denials_per_hour}.get(quota)
+            bucket = self._buckets[named] = _Bucket(quota, own or limit, window_s, self._monotonic())
+        return bucket

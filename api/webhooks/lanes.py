@@ -141,6 +141,7 @@ class Webhooks:
             "application_name": "chipledger-webhooks",
             "autocommit": True,
             "row_factory": tuple_row,
+            "target_session_attrs": "read-write",
         }
         pool: Pool = AsyncConnectionPool(
             self._writer_url,

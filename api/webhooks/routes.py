@@ -120,6 +120,7 @@ async def verify_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
     webhooks = _webhooks(request)
     async with webhooks.connection() as connection:
         found = await endpoints.owned(connection, endpoint, caller)
+    service_of(request).quotas.call(caller)
     sent = await webhooks.hand.verify(found)
     async with webhooks.connection() as connection:
         found = await endpoints.owned(connection, endpoint, caller)
@@ -132,6 +133,7 @@ async def test_webhook(request: Request, endpoint: EndpointPath, caller: KeyHold
     webhooks = _webhooks(request)
     async with webhooks.connection() as connection:
         found = await endpoints.owned(connection, endpoint, caller)
+    service_of(request).quotas.call(caller)
     return _tried(await webhooks.hand.test(found))
 
 

@@ -92,7 +92,11 @@ def upgrade() -> None:
         sa.Column("lane", BYTES, primary_key=True),
         sa.Column("index", sa.BigInteger, nullable=False),
     )
-    op.execute("INSERT INTO webhook_cursors VALUES ('revocations', 0), ('everything', 0)")
+    # Nobody is told yet: followers of a log that is long already need not walk it.
+    op.execute(
+        "INSERT INTO webhook_cursors SELECT lane, coalesce((SELECT size FROM head), 0)"
+        " FROM unnest(ARRAY['revocations', 'everything']) AS lane"
+    )
     op.execute(
         "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_attempts"
         " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"

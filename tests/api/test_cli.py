@@ -42,7 +42,7 @@ COMMANDS = [
     ["policy", "affected"], ["policy", "coverage"], ["policy", "diff"],
     ["listen"], ["webhooks"], ["webhooks", "create"], ["webhooks", "list"], ["webhooks", "verify"],
     ["webhooks", "test"], ["webhooks", "enable"], ["webhooks", "disable"], ["webhooks", "rotate"],
-    ["webhooks", "replay"],
+    ["webhooks", "deliveries"], ["webhooks", "resend"], ["webhooks", "replay"],
 ]  # fmt: skip
 
 

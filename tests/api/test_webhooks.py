@@ -17,6 +17,7 @@ from standardwebhooks import WebhookVerificationError
 
 from api import keys
 from api.database import Logins
+from api.quotas import CALLS_PER_MINUTE
 from api.webhooks import outbox
 from api.webhooks.endpoints import ENDPOINTS_MAX
 from api.webhooks.schedule import TRIES_MAX
@@ -290,6 +291,27 @@ def test_a_test_event_is_sent_at_once(service: Service, receiver: Receiver) -> N
     assert (told["arrived"], told["attempt"]["status"]) == (True, 200)
     assert endpoint.verify(receiver.requests[-1])["type"] == "chipledger.webhook.test"
     assert receiver.requests[-1].id == told["delivery"]
+
+
+def knocking(service: Service) -> httpx.Client:
+    """With a key that nobody has used."""
+    token = keys.create(service.owner, "auditor").token
+    return httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {token}"}, timeout=30)
+
+
+def test_nobody_has_us_knock_at_a_door_without_end(service: Service, receiver: Receiver) -> None:
+    """Another key of the same organisation is another matter, and so is what the log tells."""
+    endpoint = subscribed(service, receiver.url, kinds=["report.filed"])
+    with knocking(service) as client, knocking(service) as other:
+        for act in ("test", "verify") * (CALLS_PER_MINUTE // 2):
+            assert client.post(f"/v1/webhooks/{endpoint.id}:{act}").status_code == 200
+        asked = len(receiver.requests)
+        for act in ("test", "verify"):
+            refused = client.post(f"/v1/webhooks/{endpoint.id}:{act}")
+            assert (refused.status_code, refused.json()["type"].split("/")[-1]) == (429, "quota-exceeded")
+            assert 0 < int(refused.headers["retry-after"]) <= 60
+        assert len(receiver.requests) == asked
+        assert other.post(f"/v1/webhooks/{endpoint.id}:test").json()["arrived"]
 
 
 def test_an_endpoint_of_somebody_else_is_not_there(service: Service, receiver: Receiver) -> None:
