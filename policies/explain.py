@@ -124,10 +124,12 @@ def _what(finding: Mapping[str, Any], template: str | None, language: Language) 
 def filled(template: str, found: Mapping[str, Any], language: Language) -> str:
     """The template with what was found: of a finding, or of a duty that fell due."""
     unit = found.get("unit") or ""
-    if unit == "currency":  # what was found are currencies themselves
+    if unit in ("currency", "seconds"):  # what was found are currencies themselves, or is told in hours
         template = template.replace(" {unit}", "").replace("{unit}", "")
     values = {name: found.get(name) for name in ("observed", "limit", "shortfall", "headroom")}
     words = {name: "?" if value is None else shown_value(value, unit) for name, value in values.items()}
+    if unit == "seconds":
+        words |= {name: _elapsed(value, language) for name, value in values.items() if type(value) is int}
     subjects = list(found.get("subjects", ()))
     code = found.get("code") or f"{found['uses']}.pass"
     for name in VOCABULARY.get(code, ()):
@@ -152,6 +154,14 @@ def _subject(subject: str, language: Language) -> str:
     if _CURRENCY.fullmatch(currency):
         return f"{shown_value(amount, currency)} {currency}"
     return language.term(subject)
+
+
+def _elapsed(seconds: int, language: Language) -> str:
+    """Hours, minutes and seconds, without those that are none."""
+    minutes, left = divmod(seconds, 60)
+    parts = {"hours": minutes // 60, "minutes": minutes % 60, "seconds": left}
+    said = [language.say(name, count=f"{count:,}") for name, count in parts.items() if count]
+    return language.phrases["between"].join(said) or language.say("seconds", count=0)
 
 
 def shown_value(value: int | str, unit: str = "") -> str:

@@ -21,6 +21,7 @@ from policies.document import parse_document
 from policies.explain import clauses_of, explain
 from policies.obligations import OBLIGATIONS
 from policies.rules import SENTENCES
+from policies.words import LANGUAGES
 from tests.workbench import H200, Workbench, condition, policy, serials
 
 _CODE = re.compile(r'"([a-z_]+\.[a-z_]+)"')
@@ -114,6 +115,29 @@ def test_what_a_later_version_committed_is_shown_as_it_stands() -> None:
     assert explain({"conditions": [error]}) == ["new: it could not be judged, and so it is not met."]
     absent = {**finding, "result": "not_applicable"}
     assert explain({"conditions": [absent]}) == ["new: it does not apply."]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "chinese"),
+    [
+        (93_661, "26 h 1 min 1 s", "26小时1分钟1秒"),
+        (3_600_000, "1,000 h", "1,000小时"),
+        (60, "1 min", "1分钟"),
+        (0, "0 s", "0秒"),
+    ],
+)
+def test_seconds_are_told_in_hours(seconds: int, english: str, chinese: str) -> None:
+    finding = {
+        "id": "fresh", "uses": "screening_clear", "policy": 1, "result": "fail", "action": "deny",
+        "clock": "recorded_at", "code": "screening_clear.stale", "observed": seconds, "limit": 86_400,
+        "unit": "seconds", "subjects": ["lotus"], "subjects_count": 1,
+    }  # fmt: skip
+    assert explain({"conditions": [finding]}) == [
+        f"fresh: a list was retrieved {english} ago, 24 h at most are allowed: lotus."
+    ]
+    assert explain({"conditions": [finding]}, language=LANGUAGES["zh"]) == [
+        f"fresh：名单取得于{chinese}之前，最长允许24小时：lotus。"
+    ]
 
 
 # --- the catalogue --------------------------------------------------------------------------------
