@@ -190,7 +190,7 @@ class Watchman:
     # --- saying it --------------------------------------------------------------------------------
 
     def _tell(self, run: Run) -> None:
-        """A line for alarms: at once the event that a webhook would carry."""
+        """A line for alarms."""
         for failure in run.new:
             finding = failure.finding
             log.critical(

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.api.receiver import receiving, subscribed
 from tests.api.test_watch import damage
 from tests.ledger.live_log import denied
 from tests.ledger.witness_server import authority
@@ -94,6 +95,19 @@ def test_a_deeper_look_does_what_the_others_would_and_a_tail_begins_where_it_end
     watched.submit(denied())
     report = look(watched, "tail")
     assert (report["first"], report["size"], report["result"]) == (5, 6, "intact")
+
+
+def test_damage_is_told_by_webhook(watched: Service, owner: str) -> None:
+    look(watched)
+    with receiving() as receiver:
+        endpoint = subscribed(watched, receiver.url, kinds=["integrity.failed"])
+        damage(owner, "UPDATE bodies SET event_salt = sha256(event_salt) WHERE index = 2")
+        look(watched)
+        [told] = receiver.wait_for(1)
+    event = endpoint.verify(told)
+    assert event["type"] == "chipledger.integrity.failed"
+    data = event["data"]["event"]["data"]
+    assert (data["damage"], data["at_index"], data["where"]) == ("event_altered", 2, "entry 2")
 
 
 def test_damage_is_reported_said_in_the_log_and_not_passed_over(watched: Service, owner: str) -> None:
