@@ -41,7 +41,9 @@ from ledger.entry import Body
 from ledger.errors import NotFound
 from ledger.event import KINDS, schema_of, versions_of
 from ledger.facts import Chain, Contract, Device, Duty, Erasure, Fact, FactT, Hold, License, Order, Shipment
-from ledger.reader import Filter, Reader, StoredEntry
+from ledger.loading import StoredEntry
+from ledger.pages import Filter
+from ledger.reader import Reader
 from ledger.summary import prove
 from ledger.values import format_timestamp
 from ledger.withheld import Withheld

@@ -25,9 +25,10 @@ from ledger.checkpoint import Checkpoint
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import NotFound, SigningFailed, TooLarge
 from ledger.event import KINDS, LEDGER_CONTRACT, schema_of
+from ledger.loading import StoredEntry
 from ledger.note import Signer, parse_note
 from ledger.publisher import head_to_sign
-from ledger.reader import Reader, StoredEntry
+from ledger.reader import Reader
 from ledger.succession import Lineage
 from ledger.summary import prove
 from ledger.verify_bundle import open_bundle

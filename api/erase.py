@@ -18,7 +18,8 @@ from ledger.decision import Decision
 from ledger.eraser import erase_bodies
 from ledger.erasure import Erasing
 from ledger.facts import Erasure, Fact
-from ledger.reader import Reader, StoredEntry
+from ledger.loading import StoredEntry
+from ledger.reader import Reader
 from ledger.rebuild import refold
 from ledger.sequencer import BEFORE_ALL, Sequencer
 from policies.engine import Engine

@@ -24,11 +24,11 @@ from ledger.entry import ZERO_HASH, Header
 from ledger.errors import LedgerError, VerificationError
 from ledger.event import committed_event
 from ledger.facts import Key
+from ledger.head import Head
 from ledger.integrity import Depth, Findings, Row, Verified, Walk, check_tile, check_versions
 from ledger.merkle import Frontier, leaf_hash
 from ledger.note import Verifier
 from ledger.rows import Rows
-from ledger.store import Head
 from ledger.succession import Lineage
 from policies.engine import Engine
 from policies.replay import Difference, Line, Replay

@@ -14,7 +14,8 @@ from api.language import accepted_language
 from api.schemas import INDEX_MAX, ExplanationQuery, ExplanationView
 from ledger.errors import NotFound
 from ledger.facts import Contract, Policy
-from ledger.reader import Reader, StoredEntry
+from ledger.loading import StoredEntry
+from ledger.reader import Reader
 from ledger.values import format_timestamp
 from policies.carried import documents_from
 from policies.document import PolicyDocument

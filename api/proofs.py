@@ -26,10 +26,10 @@ from api.wiring import service_of
 from ledger import tiles
 from ledger.checkpoint import Checkpoint
 from ledger.errors import NotFound, SigningFailed
+from ledger.head import Head
 from ledger.note import parse_note
 from ledger.publisher import head_to_sign
 from ledger.receipt import Receipt
-from ledger.store import Head
 from ledger.values import format_timestamp
 
 router = APIRouter(tags=["proofs"])

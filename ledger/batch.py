@@ -18,8 +18,9 @@ from ledger.errors import AppendFailed
 from ledger.event import Event, Submission, committed_event
 from ledger.facts import Chain, Facts, Recorded, Refused, attempt_key
 from ledger.fold import PLAIN, extend_chain, fallen_due, judged, own_submission
+from ledger.head import Head
 from ledger.merkle import Frontier, Growth
-from ledger.store import Head, NewEntry
+from ledger.store import NewEntry
 from ledger.values import format_timestamp
 
 Salt = Callable[[int], bytes]

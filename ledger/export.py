@@ -10,8 +10,8 @@ from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.entry import line_of
 from ledger.errors import VerificationError
 from ledger.export_file import EXPORT
+from ledger.loading import StoredEntry
 from ledger.note import Verifier, parse_note
-from ledger.reader import StoredEntry
 from ledger.verified import Progress
 from ledger.withheld import Withheld
 

@@ -23,11 +23,11 @@ from ledger.entry import FORMAT, ZERO_HASH, Header, commitment
 from ledger.errors import LedgerError, VerificationError
 from ledger.event import Event, committed_event
 from ledger.facts import FOLD_VERSION
+from ledger.head import Head
 from ledger.kinds.ledger import CheckpointKeyRotated, LedgerOpened, LedgerRecovered
 from ledger.kinds.records import ValueErased
 from ledger.merkle import EMPTY_ROOT, Frontier, Growth, leaf_hash, split
 from ledger.note import Verifier
-from ledger.store import Head
 from ledger.values import format_timestamp, parse_timestamp
 
 FINDINGS_MAX: Final = 100

@@ -14,9 +14,9 @@ import structlog
 from ledger.checkpoint import Checkpoint
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import LedgerError, NotFound
+from ledger.head import Head
 from ledger.note import Signer, Verifier
 from ledger.reader import Reader
-from ledger.store import Head
 from ledger.tasks import Routine
 
 INTERVAL_S = 1.0

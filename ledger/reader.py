@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple, cast
+from datetime import datetime
+from typing import Any, cast
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
@@ -16,72 +16,34 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from ledger import tiles
 from ledger.checkpoint import SIZE_MAX
-from ledger.entry import Body, Entry, Header
 from ledger.errors import NotFound, Unavailable
 from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY
 from ledger.facts import Duty, Erasure, Fact, FactT, Key, SigningKey, decode, erasure_key
+from ledger.head import HEAD_COLUMNS, Head
 from ledger.kinds.ledger import ContractsSummarised
 from ledger.kinds.records import ValueErased
+from ledger.loading import (
+    ENTRY_COLUMNS,
+    StoredEntry,
+    entries_at,
+    load_facts,
+    load_lineage,
+    load_tiles,
+    stored_entry,
+)
 from ledger.merkle import HASH_BYTES
 from ledger.note import Verifier
-from ledger.store import HEAD_COLUMNS, Head, load_facts, load_lineage, load_tiles
+from ledger.pages import Filter, Page, page_of
 from ledger.succession import Lineage
 from ledger.summary import Tail
 
 STATEMENT_TIMEOUT_MS = 30_000
 POOL_SIZE_MAX = 8
 POOL_WAIT_S = 5.0
-SCANNED_MAX = 20_000
-"""Entries that one page looks at: a rare kind must not make it read the whole log."""
-SCANNED_BODIES_MAX = 2_000
-"""Where it looks into the events: one may be 1 MiB."""
-
 READER_OPTIONS = (
     f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on "
     "-c jit=off -c timezone=UTC"
 )
-_ENTRY_COLUMNS = (
-    "e.header, e.leaf, e.kind, e.party, e.event_id::text, e.outcome, e.recorded_at,"
-    " b.event_salt, b.event, b.decision_salt, b.decision, b.signatures_salt, b.signatures"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
-    """An entry as read, with its columns. They are shown, and checked against the bytes elsewhere."""
-
-    entry: Entry
-    kind: str
-    party: str
-    event_id: str
-    outcome: str
-    recorded_at: datetime
-
-    @property
-    def index(self) -> int:
-        return self.entry.header.index
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which entries: those after `after`, and of these the ones that match everything given."""
-
-    after: int = -1
-    limit: int = 100
-    contract: str | None = None
-    kind: str | None = None
-    party: str | None = None
-    outcome: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    backdated: timedelta | None = None
-    """Recorded more than this after it occurred, as its submitter claims."""
-
-
-class Page(NamedTuple):
-    entries: list[StoredEntry]
-    following: int | None
-    """After which index the next page begins; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,35 +148,7 @@ class Reader:
         It looks at so many entries at most, and ends early where few of them match.
         """
         async with self._connection() as connection:
-            # The log is gapless and its time never runs backwards: an instant is an index.
-            first, end = wanted.after + 1, await _first_at(connection, wanted.until)
-            if wanted.since is not None:
-                first = max(first, await _first_at(connection, wanted.since))
-            among, parameters, order = _among(wanted)
-            if wanted.contract is not None:
-                # By their places in the chain alone: a plan that is made once, for any values, would look
-                # at every index between the bounds.
-                first, end = [await _place_in_chain(connection, wanted.contract, at) for at in (first, end)]
-            scope = f"FROM entries e WHERE {among} AND {order} >= %s AND {order} < %s ORDER BY {order}"
-            bounds = [*parameters, first, end]
-            matches, values = _matches(wanted)
-            scanned = SCANNED_MAX if wanted.backdated is None else SCANNED_BODIES_MAX
-            rows = await connection.execute(
-                f"SELECT e.index FROM (SELECT * {scope} LIMIT {scanned}) e WHERE {matches} LIMIT %s",
-                [*bounds, *values, wanted.limit + 1],
-            )
-            found = [index for (index,) in await rows.fetchall()]
-            following: int | None
-            if len(found) > wanted.limit:
-                found = found[: wanted.limit]
-                following = found[-1]
-            else:
-                rows = await connection.execute(
-                    f"SELECT e.index {scope} OFFSET {scanned - 1} LIMIT 1", bounds
-                )
-                last = await rows.fetchone()
-                following = None if last is None else last[0]
-            return Page(await entries_at(connection, found), following)
+            return await page_of(connection, wanted)
 
     async def links(
         self, serial: str, *, after: int = -1, limit: int = 1_000, contracts: Collection[str] | None = None
@@ -222,12 +156,12 @@ class Reader:
         """The entries that speak of a device, ascending: all of them, or those of some `contracts`."""
         among = "" if contracts is None else " AND e.contract = ANY(%s)"
         rows = await self._rows(
-            f"SELECT {_ENTRY_COLUMNS} FROM device_links l JOIN entries e USING (index)"
+            f"SELECT {ENTRY_COLUMNS} FROM device_links l JOIN entries e USING (index)"
             f" JOIN bodies b USING (index) WHERE l.serial = %s AND l.index > %s{among}"
             " ORDER BY l.index LIMIT %s",
             [serial, after, *([] if contracts is None else [list(contracts)]), limit],
         )
-        return [_stored(row) for row in rows]
+        return [stored_entry(row) for row in rows]
 
     async def chain(self, contract: str, *, after: int = -1, limit: int = 1_000) -> list[StoredEntry]:
         """The entries of a contract behind an index, ascending."""
@@ -239,11 +173,11 @@ class Reader:
     ) -> list[StoredEntry]:
         """The entries of contracts whose kinds begin with one of `kinds`, ascending: what others rest on."""
         rows = await self._rows(
-            f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+            f"SELECT {ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
             " WHERE e.contract = ANY(%s) AND e.kind LIKE ANY(%s) AND e.index > %s ORDER BY e.index LIMIT %s",
             [list(contracts), [f"{kind}%" for kind in kinds], after, limit],
         )
-        return [_stored(row) for row in rows]
+        return [stored_entry(row) for row in rows]
 
     @asynccontextmanager
     async def stream(self, *, size: int | None = None) -> AsyncIterator[AsyncIterator[StoredEntry]]:
@@ -256,7 +190,7 @@ class Reader:
         ):
             cursor.itersize = 1_000
             await cursor.execute(
-                f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+                f"SELECT {ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
                 " WHERE e.index < %s ORDER BY e.index",
                 [size if size is not None else 1 << 62],
             )
@@ -304,13 +238,13 @@ class Reader:
     async def last_summary(self) -> StoredEntry:
         """The last entry that says how every chain ends. Raises NotFound before the first."""
         rows = await self._rows(
-            f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
+            f"SELECT {ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
             " WHERE e.contract = %s AND e.kind = %s ORDER BY e.contract_index DESC LIMIT 1",
             [LEDGER_CONTRACT, ContractsSummarised.kind_name],
         )
         if not rows:
             raise NotFound("the log has not said yet how its chains end; it does so periodically")
-        return _stored(rows[0])
+        return stored_entry(rows[0])
 
     async def tails(self, index: int) -> list[Tail]:
         """How every chain ended just before entry `index`."""
@@ -517,114 +451,9 @@ class Reader:
         return raw if len(raw) == where.width * HASH_BYTES else None
 
 
-async def entries_at(
-    connection: AsyncConnection[tuple[Any, ...]], indexes: Sequence[int]
-) -> list[StoredEntry]:
-    """The entries of these indexes, ascending."""
-    cursor = await connection.execute(
-        f"SELECT {_ENTRY_COLUMNS} FROM entries e JOIN bodies b USING (index)"
-        " WHERE e.index = ANY(%s) ORDER BY e.index",
-        [list(indexes)],
-    )
-    return [_stored(row) for row in await cursor.fetchall()]
-
-
-def _among(wanted: Filter) -> tuple[str, list[Any], str]:
-    """What an index answers of a filter: clause, parameters, and the order in which it gives them."""
-    if wanted.contract is not None:
-        # Its own chain has the entries in the same order.
-        return "e.contract = %s", [wanted.contract], "e.contract_index"
-    if wanted.outcome not in (None, "accepted"):
-        return "e.outcome = %s AND e.outcome <> 'accepted'", [wanted.outcome], "e.index"
-    return "true", [], "e.index"
-
-
-_OCCURRED_AT = (
-    # Offsets go to 23:59 in RFC 3339, and to 15:59 in PostgreSQL.
-    "CASE WHEN right(said, 1) = 'Z' THEN said::timestamptz"
-    " ELSE (left(said, -6) || 'Z')::timestamptz - right(said, 6)::interval END"
-)
-
-
-def _matches(wanted: Filter) -> tuple[str, list[Any]]:
-    """The rest of a filter, asked of one entry after another."""
-    clauses, values = ["true"], list[Any]()
-    for column, value in (("kind", wanted.kind), ("party", wanted.party), ("outcome", wanted.outcome)):
-        if value is not None:
-            clauses.append(f"e.{column} = %s")
-            values.append(value)
-    if wanted.backdated is not None:
-        clauses.append(
-            f"e.recorded_at - (SELECT {_OCCURRED_AT} FROM (SELECT convert_from(b.event, 'UTF8')::json"
-            " ->> 'occurred_at' AS said FROM bodies b WHERE b.index = e.index) o) > %s"
-        )
-        values.append(wanted.backdated)
-    return " AND ".join(clauses), values
-
-
-async def _first_at(connection: AsyncConnection[tuple[Any, ...]], instant: datetime | None) -> int:
-    """The first index that was recorded at or after an instant; the size of the log now if none was.
-
-    What is appended while a page is read lies behind its end, or it could fall between two of its looks.
-    """
-    if instant is None:
-        row = await (await connection.execute("SELECT max(index) FROM entries")).fetchone()
-        return 0 if row is None or row[0] is None else int(row[0]) + 1
-    return await _halved(
-        connection,
-        "SELECT max(index) FROM entries",
-        "SELECT e.recorded_at >= %(bound)s AS beyond FROM entries e WHERE e.index = (lo + hi) / 2",
-        {"bound": instant},
-    )
-
-
-async def _place_in_chain(connection: AsyncConnection[tuple[Any, ...]], contract: str, index: int) -> int:
-    """The first place in the contract's chain that has at least this index."""
-    return await _halved(
-        connection,
-        "SELECT max(contract_index) FROM entries WHERE contract = %(contract)s",
-        "SELECT e.index >= %(bound)s AS beyond FROM entries e"
-        " WHERE e.contract = %(contract)s AND e.contract_index = (lo + hi) / 2",
-        {"contract": contract, "bound": index},
-    )
-
-
-async def _halved(
-    connection: AsyncConnection[tuple[Any, ...]], last: str, probe: str, parameters: Mapping[str, Any]
-) -> int:
-    """The first of a gapless ascending run that lies beyond a bound, by halves: a look-up each."""
-    row = await (
-        await connection.execute(
-            f"WITH RECURSIVE halves (lo, hi) AS ("
-            f"SELECT -1::int8, coalesce(({last}), -1) + 1 UNION ALL"
-            " SELECT CASE WHEN beyond THEN lo ELSE (lo + hi) / 2 END,"
-            " CASE WHEN beyond THEN (lo + hi) / 2 ELSE hi END"
-            f" FROM halves, LATERAL ({probe}) AS probed WHERE hi - lo > 1"
-            ") SELECT hi FROM halves WHERE hi - lo <= 1",
-            parameters,
-        )
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _body(salt: bytes | None, value: bytes | None) -> Body | None:
-    return None if salt is None or value is None else Body(salt, value)
-
-
-def _stored(row: tuple[Any, ...]) -> StoredEntry:
-    raw, leaf, kind, party, event_id, outcome, at, event_salt, event, decision_salt, decision, *more = row
-    header = Header.parse(raw)
-    bodies = {"event": _body(event_salt, event), "decision": _body(decision_salt, decision)}
-    if header.signatures is not None:
-        bodies["signatures"] = _body(*more)
-    entry = Entry(header, raw, leaf, bodies)
-    return StoredEntry(entry, kind, party, event_id, outcome, at)
-
-
 async def _each(cursor: AsyncCursor[tuple[Any, ...]]) -> AsyncIterator[StoredEntry]:
     async for row in cursor:
-        yield _stored(row)
+        yield stored_entry(row)
 
 
 async def load_erased(connection: AsyncConnection[tuple[Any, ...]]) -> dict[int, list[int]]:

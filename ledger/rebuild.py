@@ -14,7 +14,8 @@ from ledger.errors import Unavailable
 from ledger.event import committed_event
 from ledger.facts import Fact, Facts, Key, Recorded
 from ledger.fold import duties_needed, extend_chain, fold, missing
-from ledger.reader import Reader, StoredEntry
+from ledger.loading import StoredEntry
+from ledger.reader import Reader
 
 Progress = Callable[[int, int], None]
 

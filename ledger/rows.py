@@ -20,10 +20,11 @@ from ledger import tiles
 from ledger.beside import ApiKey, Cosigned, Stamped
 from ledger.errors import Unavailable
 from ledger.facts import Key
+from ledger.head import HEAD_COLUMNS, Head
 from ledger.integrity import DueTile, Row
+from ledger.loading import load_lineage, load_tiles
 from ledger.note import Verifier
 from ledger.reader import load_erased
-from ledger.store import HEAD_COLUMNS, Head, load_lineage, load_tiles
 from ledger.succession import Lineage
 
 APPLICATION_NAME = "chipledger-watch"

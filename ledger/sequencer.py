@@ -49,12 +49,13 @@ from ledger.facts import (
     erasure_key,
 )
 from ledger.fold import Entailed, due_needs, missing, own_submission
+from ledger.head import Head
 from ledger.kinds.ledger import LedgerOpened
+from ledger.loading import StoredEntry, entries_at, load_tiles
 from ledger.merkle import EMPTY_ROOT, Growth
 from ledger.note import Signer
-from ledger.reader import StoredEntry, entries_at
 from ledger.receipt import Receipt
-from ledger.store import Head, Locked, NewEntry, Writer, load_tiles
+from ledger.store import Locked, NewEntry, Writer
 
 BATCH_EVENTS_MAX = 1_000
 BATCH_BYTES_MAX = 4 << 20

@@ -8,35 +8,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString, NamedTuple, cast
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
 
 from ledger import binary, tiles
-from ledger.checkpoint import Checkpoint, sign
-from ledger.entry import FORMAT, Entry
-from ledger.errors import LedgerError, OutcomeUnknown, RefusesToWrite, Unavailable
-from ledger.event import LEDGER_CONTRACT, committed_event
-from ledger.facts import (
-    FOLD_VERSION,
-    LOOKED_UP,
-    Chain,
-    Chains,
-    Fact,
-    Key,
-    Order,
-    Recorded,
-    Refused,
-    Shipment,
-    Under,
-    decode,
-)
-from ledger.kinds.ledger import CheckpointKeyRotated, LedgerRecovered
-from ledger.note import Signer, Verifier
+from ledger.entry import Entry
+from ledger.errors import OutcomeUnknown, RefusesToWrite, Unavailable
+from ledger.facts import Fact, Key
+from ledger.head import HEAD_COLUMNS, Head
+from ledger.loading import FACTS, found_among, load_facts, load_lineage, load_tiles
+from ledger.note import Verifier
 from ledger.pipeline import Pipeline, Statement
-from ledger.succession import Lineage
 from ledger.tiles import FULL_WIDTH
 
 LOCK_TIMEOUT_MS = 5_000
@@ -65,56 +50,6 @@ WRITER_OPTIONS = " ".join(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The head row (decision 3)."""
-
-    epoch: int
-    size: int
-    root: bytes
-    frontier: bytes
-    last_leaf: bytes
-    recorded_at: datetime
-    format: int
-    fold: int
-    engine: int
-    origin: str
-    verifier_key: str
-    clock: str
-
-    @property
-    def state(self) -> tuple[int, int, bytes]:
-        """What a later write compares with."""
-        return self.epoch, self.size, self.root
-
-    def check(self, *, engine: int, signer: Signer, clock: str) -> None:
-        """Raise RefusesToWrite unless the log is written in our versions, name, key and clock."""
-        for what, theirs, ours in (
-            ("entry format", self.format, FORMAT),
-            ("fold version", self.fold, FOLD_VERSION),
-            ("engine version", self.engine, engine),
-            ("origin", self.origin, signer.name),
-            ("clock", self.clock, clock),
-        ):
-            if theirs != ours:
-                raise RefusesToWrite(f"the {what} of the log is {theirs}, of this process {ours}")
-        self.check_key(signer)
-
-    def check_key(self, signer: Signer) -> None:
-        """Raise RefusesToWrite unless it is this key that signs for the log now."""
-        if self.verifier_key != str(signer.verifier):
-            raise RefusesToWrite(
-                f"the checkpoint key of the log is {self.verifier_key}, of this process {signer.verifier}"
-            )
-
-    def checkpoint(self, signer: Signer) -> str:
-        """The signed checkpoint. A key that was rotated away signs nothing (RefusesToWrite)."""
-        self.check_key(signer)
-        return sign(Checkpoint(self.origin, self.size, self.root), signer)
-
-
-HEAD_COLUMNS = ", ".join(Head.__dataclass_fields__)
-
 # --- what every batch runs ------------------------------------------------------------------------
 
 BEGIN = b"BEGIN"
@@ -123,10 +58,6 @@ CLOCK = b"SELECT clock_timestamp()"
 TAKEN = (
     b"SELECT e.party, e.event_id, e.index FROM unnest($1::text[], $2::uuid[]) AS asked (party, id)"
     b" JOIN entries e ON e.party = asked.party AND e.event_id = asked.id"
-)
-FACTS = (
-    b"SELECT f.name, f.key, f.data::text FROM unnest($1::text[], $2::text[]) AS asked (name, key)"
-    b" JOIN facts f ON f.name = asked.name AND f.key = asked.key"
 )
 INSERT_ENTRIES = (
     b"INSERT INTO entries (index, contract, contract_index, recorded_at, kind, party, event_id, outcome,"
@@ -288,7 +219,7 @@ class Writer:
             head=Head(*rows(head)[0]),
             now=rows(now)[0][0],
             taken={(party, str(id_)): index for party, id_, index in rows(taken)},
-            facts=_found(keys, [row for result in facts for row in rows(result)]),
+            facts=found_among(keys, [row for result in facts for row in rows(result)]),
         )
 
     async def evict_frozen(self) -> int:
@@ -407,121 +338,9 @@ async def write_beside(
         await connection.execute(statement, values)
 
 
-async def load_facts(connection: AsyncConnection[Any], keys: Iterable[Key]) -> list[tuple[Key, Fact | None]]:
-    """The facts under `keys`, None where there is none: stored, read back from the log, or looked up."""
-    wanted = list(keys)
-    stored = [key for key in wanted if key[0] not in LOOKED_UP]
-    cursor = AsyncRawCursor(connection)
-    names, texts = [name for name, _ in stored], [key for _, key in stored]
-    found = _found(stored, await (await cursor.execute(FACTS, [names, texts])).fetchall())
-    for name, key in wanted:
-        if name == Recorded.name:
-            found.append(((name, key), await _recorded(connection, int(key))))
-        elif name == Under.name:
-            found.append(((name, key), await _under(connection, key)))
-        elif name == Chains.name:
-            found.append(((name, key), await _chains(connection)))
-        elif name == Refused.name:
-            found.append(((name, key), await _refused(connection, key)))
-    return found
-
-
-async def load_lineage(connection: AsyncConnection[Any], known: Verifier) -> Lineage:
-    """The log's checkpoint keys, as they lead on from one that is known."""
-    cursor = await connection.execute(
-        "SELECT e.index, b.event FROM entries e JOIN bodies b USING (index)"
-        " WHERE e.contract = %s AND e.kind = ANY(%s) ORDER BY e.contract_index",
-        [LEDGER_CONTRACT, [CheckpointKeyRotated.kind_name, LedgerRecovered.kind_name]],
-    )
-    return Lineage(known, [(index, _note_of(event)) for index, event in await cursor.fetchall()])
-
-
-def _note_of(event: bytes | None) -> str:
-    """What both keys have signed; empty, which nobody has signed, where it cannot be read."""
-    try:
-        data = committed_event(event or b"").data
-    except LedgerError:
-        return ""
-    return data.note if isinstance(data, CheckpointKeyRotated | LedgerRecovered) else ""
-
-
-async def load_tiles(
-    connection: AsyncConnection[Any], wanted: Iterable[tiles.Coordinates]
-) -> dict[tiles.Coordinates, bytes]:
-    """The bytes of tiles. A partial one is put together from what lies under it."""
-    found: dict[tiles.Coordinates, bytes] = {}
-    for at in sorted(wanted):
-        level, n, width = at
-        first = n * FULL_WIDTH
-        if width == FULL_WIDTH:
-            query = "SELECT hashes FROM tiles WHERE level = %s AND n = %s"
-            parameters = [level, n]
-        elif level == 0:
-            query = (
-                "SELECT string_agg(leaf, ''::bytea ORDER BY index) FROM entries"
-                " WHERE index >= %s AND index < %s"
-            )
-            parameters = [first, first + width]
-        else:
-            query = (
-                "SELECT string_agg(root, ''::bytea ORDER BY n) FROM tiles"
-                " WHERE level = %s AND n >= %s AND n < %s"
-            )
-            parameters = [level - 1, first, first + width]
-        row = await (await connection.execute(query, parameters)).fetchone()
-        found[at] = bytes(row[0]) if row and row[0] is not None else b""
-    return found
-
-
-async def _recorded(connection: AsyncConnection[Any], index: int) -> Recorded | None:
-    cursor = await connection.execute(
-        "SELECT e.contract, e.kind, e.party, e.outcome, b.event, b.signatures FROM entries e"
-        " JOIN bodies b USING (index) WHERE index = %s",
-        [index],
-    )
-    row = await cursor.fetchone()
-    if row is None:
-        return None
-    contract, kind, party, outcome, body, signatures = row
-    event = None if body is None else committed_event(body, signatures)
-    return Recorded(index=index, contract=contract, kind=kind, party=party, outcome=outcome, event=event)
-
-
-async def _refused(connection: AsyncConnection[Any], attempt: str) -> Refused | None:
-    party, _, event_id = attempt.partition("/")
-    cursor = await connection.execute(
-        "SELECT index FROM entries WHERE party = %s AND event_id = %s AND outcome = 'denied'",
-        [party, event_id],
-    )
-    row = await cursor.fetchone()
-    return None if row is None else Refused(party=party, id=event_id, index=row[0])
-
-
-async def _under(connection: AsyncConnection[Any], license_: str) -> Under:
-    cursor = await connection.execute("SELECT name, key FROM facts WHERE under = %s", [license_])
-    found = await cursor.fetchall()
-    return Under(
-        license=license_,
-        orders=tuple(key for name, key in found if name == Order.name),
-        shipments=tuple(key for name, key in found if name == Shipment.name),
-    )
-
-
-async def _chains(connection: AsyncConnection[Any]) -> Chains:
-    cursor = await connection.execute("SELECT data::text FROM facts WHERE name = %s", [Chain.name])
-    return Chains(chains=tuple(cast(Chain, decode(Chain.name, row[0])) for row in await cursor.fetchall()))
-
-
 def _reason(error: psycopg.Error) -> str:
     """The first line of a driver's message: no statement, no data."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _found(keys: Sequence[Key], rows: Iterable[tuple[str, str, str]]) -> list[tuple[Key, Fact | None]]:
-    found: dict[Key, Fact | None] = dict.fromkeys(keys)
-    for name, key, data in rows:
-        found[name, key] = decode(name, data)
-    return list(found.items())
 
 
 def _taken(ids: Sequence[tuple[str, str]]) -> Statement:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from ledger.entry import Body
-from ledger.reader import StoredEntry
+from ledger.loading import StoredEntry
 from ledger.receipt import Receipt
 from ledger.values import format_timestamp
 

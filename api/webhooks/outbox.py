@@ -22,12 +22,13 @@ from ledger import tiles
 from ledger.checkpoint_store import CheckpointStore
 from ledger.entry import Entry
 from ledger.facts import Contract, Fact, Order, Shipment, Under
+from ledger.head import HEAD_COLUMNS, Head
 from ledger.kinds.ledger import RevocationScoped
 from ledger.kinds.license import LicenseRevoked
+from ledger.loading import StoredEntry, entries_at, load_facts, load_tiles
 from ledger.note import Signer
-from ledger.reader import Reader, StoredEntry, entries_at
+from ledger.reader import Reader
 from ledger.receipt import Receipt
-from ledger.store import HEAD_COLUMNS, Head, load_facts, load_tiles
 from ledger.withheld import Withheld
 
 Lane = Literal["revocations", "everything"]

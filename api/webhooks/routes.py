@@ -44,7 +44,8 @@ from ledger.canonical import parse
 from ledger.errors import UnusableInput
 from ledger.facts import Acknowledgements, Contract
 from ledger.kinds.license import LicenseRevoked
-from ledger.reader import Reader, StoredEntry
+from ledger.loading import StoredEntry
+from ledger.reader import Reader
 from policies.obligations.revocation import RevocationAcknowledgement
 
 BODY_BYTES_MAX = 64 << 10

@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 
 from api import audit
-from ledger import reader
+from ledger import pages
 from ledger.canonical import canonical
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.event import KINDS, parse_event
@@ -201,8 +201,8 @@ def test_a_page_looks_at_so_many_entries_and_tells_where_to_go_on(
     query: str,
     scanned: int,
 ) -> None:
-    monkeypatch.setattr(reader, "SCANNED_MAX", scanned)
-    monkeypatch.setattr(reader, "SCANNED_BODIES_MAX", scanned)
+    monkeypatch.setattr(pages, "SCANNED_MAX", scanned)
+    monkeypatch.setattr(pages, "SCANNED_BODIES_MAX", scanned)
     page = auditor.get(f"/v1/entries?limit=60&{query}").json()
     assert len(page["entries"]) <= scanned
     found = walked(auditor, f"/v1/entries?limit=60&{query}", "entries")
@@ -213,7 +213,7 @@ def test_a_page_looks_at_so_many_entries_and_tells_where_to_go_on(
 def test_where_nothing_is_left_to_look_at_there_is_no_next(
     auditor: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "SCANNED_MAX", 10)
+    monkeypatch.setattr(pages, "SCANNED_MAX", 10)
     assert auditor.get("/v1/entries?kind=no.such&after=3").json() == {"entries": [], "next": 13}
     size = auditor.get("/readyz").json()["tree_size"]
     assert auditor.get(f"/v1/entries?kind=no.such&after={size - 11}").json()["next"] == size - 1
@@ -229,7 +229,7 @@ def test_a_contract_may_be_read_from_anywhere(
     scanned: int,
 ) -> None:
     """From behind an entry of another contract, too, and between two instants."""
-    monkeypatch.setattr(reader, "SCANNED_MAX", scanned)
+    monkeypatch.setattr(pages, "SCANNED_MAX", scanned)
     chain = [e for e in log if e["header"]["contract"] == live.contract]
     ours = {e["index"] for e in chain}
     strangers = [index for index in range(len(log)) if index not in ours]

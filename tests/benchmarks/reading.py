@@ -23,7 +23,8 @@ import psycopg
 
 from api import database
 from api.settings import Settings
-from ledger.reader import Filter, Reader
+from ledger.pages import Filter
+from ledger.reader import Reader
 
 LENGTHS = (1_000_000, 5_000_000)
 STEP = 250_000

@@ -29,9 +29,9 @@ from ledger.checkpoint import Checkpoint, sign
 from ledger.entry import ZERO_HASH, Body, Entry, Header
 from ledger.export import write
 from ledger.export_file import CHUNK_BYTES
+from ledger.loading import StoredEntry
 from ledger.merkle import Frontier
 from ledger.note import Signer
-from ledger.reader import StoredEntry
 from ledger.values import format_timestamp
 from ledger.verify import verify_export
 

@@ -21,11 +21,12 @@ from ledger.errors import NotFound
 from ledger.event import Event, Submission, submission_of
 from ledger.facts import Facts, Key
 from ledger.fold import missing
+from ledger.head import Head
 from ledger.merkle import EMPTY_ROOT
 from ledger.note import Signer
 from ledger.receipt import Receipt
 from ledger.sequencer import BEFORE_ALL
-from ledger.store import Head, NewEntry
+from ledger.store import NewEntry
 from tests.faults import checker
 from tests.faults.checker import Attempt, Bodies, Log, Row
 from tests.ledger import rfc9162

@@ -13,12 +13,7 @@ import psycopg
 import pytest
 
 from api import database
-from ledger.store import (
-    APPLICATION_NAME,
-    IDLE_IN_TRANSACTION_TIMEOUT_MS,
-    LOCK_TIMEOUT_MS,
-    WRITER_OPTIONS,
-)
+from ledger.store import APPLICATION_NAME, IDLE_IN_TRANSACTION_TIMEOUT_MS, LOCK_TIMEOUT_MS, WRITER_OPTIONS
 from tests.faults.harness import (
     ANSWER_S_MAX,
     ROUNDS,

@@ -24,7 +24,8 @@ from ledger.decision import Judge
 from ledger.event import LEDGER_PARTY, Submission, submission_of
 from ledger.export import write
 from ledger.note import Signer
-from ledger.reader import Filter, Reader
+from ledger.pages import Filter
+from ledger.reader import Reader
 from ledger.rebuild import compare
 from ledger.scheduler import Scheduler
 from ledger.sequencer import Clock, Committed, Result, Sequencer

@@ -20,8 +20,8 @@ from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY
 from ledger.export import write
 from ledger.fold import Entailed, own_submission
 from ledger.kinds.ledger import LedgerOpened
+from ledger.loading import StoredEntry
 from ledger.note import Signer
-from ledger.reader import StoredEntry
 from ledger.receipt import Receipt
 from ledger.values import format_timestamp
 

@@ -18,7 +18,8 @@ from ledger.checkpoint import Checkpoint, sign
 from ledger.eraser import erase_bodies
 from ledger.export import write
 from ledger.kinds.records import is_kept
-from ledger.reader import Filter, Reader
+from ledger.pages import Filter
+from ledger.reader import Reader
 from ledger.rebuild import Difference, compare, refold, replace
 from ledger.verify import verify_export
 from policies.engine import Engine

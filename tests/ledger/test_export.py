@@ -18,7 +18,7 @@ from ledger import export, note
 from ledger.canonical import canonical
 from ledger.entry import Entry
 from ledger.errors import VerificationError
-from ledger.reader import StoredEntry
+from ledger.loading import StoredEntry
 from ledger.receipt import Receipt
 from ledger.verify import verify_export
 from tests.ledger import rfc9162

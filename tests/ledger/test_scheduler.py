@@ -11,7 +11,7 @@ from api.database import Logins
 from ledger.canonical import parse
 from ledger.errors import Unavailable
 from ledger.facts import Duty, Facts, Key, License
-from ledger.reader import Filter
+from ledger.pages import Filter
 from ledger.scheduler import Scheduler
 from ledger.values import parse_timestamp
 from policies.engine import Engine

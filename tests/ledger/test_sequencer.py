@@ -36,10 +36,13 @@ from ledger.errors import (
 )
 from ledger.event import Event, Submission, submission_of
 from ledger.facts import Facts, Key, License, Order
+from ledger.head import Head
 from ledger.kinds.order import LevySettled
+from ledger.loading import StoredEntry
 from ledger.merkle import EMPTY_ROOT, Frontier, Growth, check_consistency, check_inclusion
 from ledger.note import Signer
-from ledger.reader import Filter, Reader, StoredEntry
+from ledger.pages import Filter
+from ledger.reader import Reader
 from ledger.receipt import Receipt
 from ledger.sequencer import (
     BATCH_EVENTS_MAX,
@@ -49,7 +52,7 @@ from ledger.sequencer import (
     Committed,
     Sequencer,
 )
-from ledger.store import LOCK_TIMEOUT_MS, WRITER_OPTIONS, Head, NewEntry, Writer
+from ledger.store import LOCK_TIMEOUT_MS, WRITER_OPTIONS, NewEntry, Writer
 from ledger.values import format_timestamp, parse_timestamp
 from policies.engine import Engine
 from policies.replay import replay_export
@@ -417,7 +420,7 @@ async def test_what_is_appended_while_a_page_is_read_is_on_a_later_one(
     ledger: Logins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between a page's look for what matches and its look for where it ends, one more entry matches."""
-    monkeypatch.setattr("ledger.reader.SCANNED_MAX", 5)
+    monkeypatch.setattr("ledger.pages.SCANNED_MAX", 5)
     execute = psycopg.AsyncConnection.execute
     async with live(ledger) as log:
         await log.sequencer.append(submitted(3))

@@ -17,7 +17,7 @@ from ledger.canonical import canonical, parse
 from ledger.errors import NotFound, VerificationError
 from ledger.event import LEDGER_CONTRACT
 from ledger.merkle import leaf_hash
-from ledger.reader import Filter
+from ledger.pages import Filter
 from ledger.scheduler import Scheduler
 from ledger.summary import Tail, prove, root_of
 from ledger.values import parse_timestamp
