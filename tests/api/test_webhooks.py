@@ -303,14 +303,14 @@ def test_nobody_has_us_knock_at_a_door_without_end(service: Service, receiver: R
     """Another key of the same organisation is another matter, and so is what the log tells."""
     endpoint = subscribed(service, receiver.url, kinds=["report.filed"])
     with knocking(service) as client, knocking(service) as other:
-        for act in ("test", "verify") * (CALLS_PER_MINUTE // 2):
-            assert client.post(f"/v1/webhooks/{endpoint.id}:{act}").status_code == 200
-        asked = len(receiver.requests)
-        for act in ("test", "verify"):
-            refused = client.post(f"/v1/webhooks/{endpoint.id}:{act}")
-            assert (refused.status_code, refused.json()["type"].split("/")[-1]) == (429, "quota-exceeded")
-            assert 0 < int(refused.headers["retry-after"]) <= 60
-        assert len(receiver.requests) == asked
+        for calls in range(10 * CALLS_PER_MINUTE):  # some come back meanwhile
+            refused = client.post(f"/v1/webhooks/{endpoint.id}:{('test', 'verify')[calls % 2]}")
+            if refused.status_code != 200:
+                break
+        assert calls >= CALLS_PER_MINUTE
+        assert (refused.status_code, refused.json()["type"].split("/")[-1]) == (429, "quota-exceeded")
+        assert 0 < int(refused.headers["retry-after"]) <= 60
+        assert len(receiver.requests) == calls + 1, "with the handshake, and without what was refused"
         assert other.post(f"/v1/webhooks/{endpoint.id}:test").json()["arrived"]
 
 
