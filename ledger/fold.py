@@ -185,35 +185,46 @@ def fallen_due(
     schedulers may ask and one step is said once.
     """
     for said in _said_of(keys, facts, judge, at):
-        if said.kind is ContractsSummarised:
-            # Now, and not before: what was said above has made chains longer.
-            said.data.update(_summary(facts))
         ours = own_submission(said, origin=origin, index=index, at=at)
         for entry in judged(ours, facts, judge, index=index, at=at, origin=origin):
             index += 1
             yield entry
 
 
-def _said_of(keys: Iterable[str], facts: Facts, judge: Judge, at: datetime) -> list[Entailed]:
+def _said_of(keys: Iterable[str], facts: Facts, judge: Judge, at: datetime) -> Iterator[Entailed]:
+    """Each on the facts as what was said before it has left them, for a replay knows no others.
+
+    The ledger's own duties come first: a release that ends takes back what a duty of a document counts.
+    """
+    asked = dict.fromkeys(keys)
+    for duty in _due(asked, facts, at):
+        if duty.policy == LEDGER_PARTY:
+            yield _OURS[duty.obligation](duty, facts)
+    yield from _obliged(_due(asked, facts, at), facts, judge, at)
+
+
+def _due(keys: Iterable[str], facts: Facts, at: datetime) -> Iterator[Duty]:
+    for key in keys:
+        duty = facts.get(Duty, key)
+        if duty is not None and duty.next is not None and parse_timestamp(duty.next) <= at:
+            yield duty
+
+
+def _obliged(duties: Iterable[Duty], facts: Facts, judge: Judge, at: datetime) -> list[Entailed]:
     """Duties that are late alike are said in one breath: a site that falls silent is one entry."""
-    said: list[Entailed] = []
     alike: dict[tuple[Any, ...], list[Duty]] = {}
     verdicts: dict[tuple[Any, ...], Verdict] = {}
-    for key in dict.fromkeys(keys):
-        duty = facts.get(Duty, key)
-        if duty is None or duty.next is None or parse_timestamp(duty.next) > at:
-            continue
+    for duty in duties:
         if duty.policy == LEDGER_PARTY:
-            said.append(_OURS[duty.obligation](duty, facts))
-            continue
+            continue  # its next step, which is said by itself
         verdict = judge.due(duty, facts, at=at)
         group: tuple[Any, ...] = (
             duty.contract, duty.policy, duty.version, duty.obligation, duty.license,
-            duty.opened, duty.due, duty.taken, None if verdict == _LATE else key,
+            duty.opened, duty.due, duty.taken, None if verdict == _LATE else duty.key,
         )  # fmt: skip
         alike.setdefault(group, []).append(duty)
         verdicts[group] = verdict
-    return said + [
+    return [
         _outcome(part, verdicts[group])
         for group, duties in alike.items()
         for part in _parts(duties, SERIALS_PER_EVENT_MAX)
@@ -244,7 +255,8 @@ def _release_over(duty: Duty, facts: Facts) -> Entailed:
 
 
 def _summary_asked(duty: Duty, facts: Facts) -> Entailed:
-    data = {"hours": int(duty.subject.removesuffix("h"))}
+    # As they are now: what was said before it has made chains longer.
+    data = {"hours": int(duty.subject.removesuffix("h")), **_summary(facts)}
     return Entailed(duty.contract, ContractsSummarised, data)
 
 

@@ -311,6 +311,37 @@ def test_the_end_of_a_release_and_what_is_taken_back_after_it_are_asked_again(ti
     assert replayed(log.export()).difference is None
 
 
+@pytest.mark.parametrize("ends", ["the license", "a release"])
+def test_what_ends_with_the_window_of_a_duty_is_counted_as_a_replay_counts_it(ends: str) -> None:
+    """One instant, one batch: the clock takes back what the duty counts, or stops its next window."""
+    log, golden = ToldLog(), told()
+    value = json.loads(policy_text())
+    value["obligations"] = [
+        {
+            "id": "batch", "uses": "batch_due", "clause": "contract, annex", "window": "month", "due": 2,
+            "steps": [{"after": "PT0S", "action": "flag"}],
+        }
+    ]  # fmt: skip
+    for index in range(1, 16):
+        event = golden.entries[index].bodies["event"]
+        assert event is not None
+        said = json.loads(event.value)
+        if said["kind"] == "policy.activated":
+            text = json.dumps(value)
+            said["data"].update(text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
+        elif said["kind"] == "license.granted" and ends == "the license":
+            said["data"]["valid_until"] = "2027-02-28"
+        elif said["kind"] == "shipment.requested" and ends == "a release":
+            said["data"].update(valid_until="2027-02-28")
+        log.submit(said, at=golden.entries[index].header.recorded_at)
+    over = "2027-03-01T05:00:00.000000Z"
+    keys = [key for (name, key), _ in log.history.rows() if name == "duty"]
+    while log.fall_due(*keys, at="2027-02-28T00:00:00Z"):
+        pass  # the reminders of a license come before its end
+    assert len(log.fall_due(*keys, at=over)) == 2
+    assert replayed(log.export()).difference is None
+
+
 def test_a_breach_that_was_not_one_is_found(timed: ToldLog) -> None:
     log = timed
     log.fall_due(*due(log), at=DELIVERY_DUE)
