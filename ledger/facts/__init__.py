@@ -92,6 +92,7 @@ from ledger.facts.trade import (
     Order,
     Releases,
     Shipment,
+    ShipmentState,
     Sum,
     Was,
 )
@@ -196,6 +197,7 @@ __all__ = [
     "ScreenedList",
     "Screening",
     "Shipment",
+    "ShipmentState",
     "Signatory",
     "SigningKey",
     "Statement",

@@ -29,6 +29,8 @@ class License(Fact):
     valid_until: date
     """The last day, which ends at 24:00 in `zone`."""
     conditions_sha256: str
+    granted: int
+    """Index of the entry that granted it: one of its number that was withdrawn is another."""
     must_acknowledge: tuple[str, ...]
     acknowledged: tuple[str, ...] = ()
     acknowledgements: tuple[int, ...] = ()

@@ -164,6 +164,7 @@ class LicenseGranted(Kind, kind="license.granted"):
                 valid_from=self.valid_from,
                 valid_until=self.valid_until,
                 conditions_sha256=self.conditions_sha256,
+                granted=index,
                 must_acknowledge=self.must_acknowledge,
                 value=self.value.amount if self.value else None,
                 currency=self.value.currency if self.value else None,

@@ -153,7 +153,8 @@ def _release(shipment: Shipment, facts: Facts, sign: int) -> None:
             ),
         )
     license_ = facts.get(License, shipment.license)
-    if license_ is not None:
+    # One that was granted since under the number of one in error has nothing to do with it.
+    if license_ is not None and license_.granted < shipment.released:
         facts.update(
             license_,
             # What comes back to a cancelled order is reserved by nobody any more.

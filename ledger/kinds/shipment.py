@@ -24,13 +24,13 @@ from ledger.facts import (
     Releases,
     Retention,
     Shipment,
+    ShipmentState,
 )
 from ledger.facts.supply import exports_key
 from ledger.kinds.device import AT_HOME
 from ledger.kinds.license import Day
 from ledger.kinds.movement import (
     Move,
-    concerned,
     forget,
     latest,
     move,
@@ -321,9 +321,10 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
             return "correction.cleared"
         if not forget(event.contract, self.shipment, movement, self._moves, facts):
             return "correction.later_movement"
-        for held_by in concerned(event.contract, self.shipment, movement, self._moves, facts):
-            reopen_term(facts.get(Shipment, held_by), facts)
         move_back(self._moves, movement, facts)
+        for device in facts.devices_of(event.contract, self.serials):
+            if device.state == "released" and device.shipment is not None:
+                reopen_term(facts.get(Shipment, device.shipment), facts)
         if shipment is not None:
             self._move_back(shipment, movement, facts)
         return None
@@ -339,7 +340,8 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
             facts.update(order, dispatched=order.dispatched - movement.counted)
         before = facts.update(
             shipment,
-            state=shipment.state if movement.retaken else movement.state,
+            # A release that was over is so again once `take_back` has freed all that stood again.
+            state=shipment.state if movement.state in ("cancelled", "expired") else movement.state,
             dispatched=shipment.dispatched[:gone],
             departures=departures,
         )
@@ -419,9 +421,11 @@ class DeliveryReceived(Kind, kind="delivery.received"):
         found = set(received) | set(damaged)
         missing = tuple(s for s in joined(shipment.missing, self.missing) if s not in found)
         whole = found | set(missing) >= set(shipment.dispatched or shipment.serials)
+        arrived: ShipmentState = "received" if whole else "part_received"
         facts.update(
             shipment,
-            state="received" if whole else "part_received",
+            # What is said to have arrived of a release that is over makes it no release again.
+            state=arrived if shipment.stands else shipment.state,
             received=received,
             missing=missing,
             damaged=damaged,

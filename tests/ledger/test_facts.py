@@ -196,12 +196,12 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         License(
             license="D-1", contract="c", authority="bis", state="revoked", sku="s", eccn="3A090.a",
             quantity=10, zone="UTC", valid_from=date(2027, 2, 10), valid_until=date(2030, 2, 9),
-            conditions_sha256="5e", must_acknowledge=("acme",), ordered=2,
+            conditions_sha256="5e", granted=3, must_acknowledge=("acme",), ordered=2,
             revoked_at=datetime(2027, 3, 1, 12, 0, 0, 120, tzinfo=UTC),
         ),
         '{"license":"D-1","contract":"c","authority":"bis","state":"revoked","sku":"s","eccn":"3A090.a",'
         '"quantity":10,"zone":"UTC","valid_from":"2027-02-10","valid_until":"2030-02-09",'
-        '"conditions_sha256":"5e","must_acknowledge":["acme"],"acknowledged":[],"acknowledgements":[],"ordered":2,"released":0,'
+        '"conditions_sha256":"5e","granted":3,"must_acknowledge":["acme"],"acknowledged":[],"acknowledgements":[],"ordered":2,"released":0,'
         '"value":null,"currency":null,"suspended_at":null,"revoked_at":"2027-03-01T12:00:00.000120Z",'
         '"application":null,"tpp":null,"bandwidth_gb_s":null,"consignees":[],"end_users":[],"forwarders":[]}',
     ),

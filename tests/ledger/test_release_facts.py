@@ -286,6 +286,27 @@ def test_a_dispatch_of_strangers_moves_none_and_is_taken_back_all_the_same(relea
     assert states(released, [CHIPS[0], "SN000009"]) == ["released", "released"]
 
 
+def test_a_late_dispatch_in_error_leaves_what_stands_of_a_release_as_it_was(released: Workbench) -> None:
+    """Two devices stand, for they left under another number; two were given back."""
+    released.dispatch(CHIPS[:2], shipment="SH-9")
+    released.accepted("shipment.cancelled")
+    before = shipment_of(released)
+    assert (before.state, before.serials) == ("released", tuple(CHIPS[:2]))
+    released.dispatch(CHIPS[2:])
+    assert correct(released, "shipment.dispatched") == []
+    assert shipment_of(released) == before
+    assert correct(released, "shipment.dispatched", 0) == []
+    assert correct(released, "shipment.requested") == []
+    assert counted(released) == (0, 0, 0, 10)
+
+
+def test_a_correction_that_brings_nothing_back_leaves_nothing_to_end(released: Workbench) -> None:
+    released.dispatch(CHIPS)
+    released.dispatch(CHIPS[:1], shipment="SH-9")
+    assert correct(released, "shipment.dispatched") == []
+    assert said(released, OVER) == []
+
+
 def test_only_so_many_movements_can_be_taken_back(released: Workbench) -> None:
     for _ in range(MOVEMENTS_KEPT + 1):
         released.dispatch(CHIPS[:1])
@@ -341,6 +362,21 @@ def test_a_delivery_that_is_built_on_is_not_taken_back_before_that(
     assert correct(released, kind) == []
     assert correct(released, "delivery.received") == []
     assert states(released) == ["in_transit"] * 4
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "expired"])
+def test_a_delivery_makes_no_release_of_one_that_is_over(released: Workbench, ended: str) -> None:
+    """Else what was given back would count as released, and what then leaves be in it twice."""
+    if ended == "cancelled":
+        released.accepted("shipment.cancelled")
+    else:
+        said(released, OVER)
+    released.receive(CHIPS[:1], at=OVER)
+    assert shipment_of(released).state == ended
+    released.dispatch(CHIPS[:1], at=OVER)
+    shipment = shipment_of(released)
+    assert (shipment.serials, shipment.value) == (tuple(CHIPS[:1]), 27000)
+    assert counted(released) == (1, 1, 1, 10)
 
 
 def test_it_is_taken_back_by_who_said_it(released: Workbench) -> None:

@@ -14,7 +14,10 @@ from tests.workbench import (
     BUYER,
     CONTRACT,
     EXPORTER,
+    FORWARDER,
     LICENSE,
+    OTHER_CONTRACT,
+    PARTIES,
     Workbench,
     codes,
     condition,
@@ -197,6 +200,28 @@ def test_a_grant_that_was_used_or_changed_is_not_taken_back_before_that() -> Non
     bench.restart()
     bench.accepted("event.declared_in_error", **grant, also=[slip], **BY_AUTHORITY)
     assert state_of(bench).state == "withdrawn"
+
+
+@pytest.mark.parametrize("contract", [CONTRACT, OTHER_CONTRACT])
+def test_what_leaves_after_a_grant_in_error_takes_and_gives_nothing_of_the_next(contract: str) -> None:
+    """Of the same number: else a late dispatch would draw on it, and its correction leave more than it has."""
+    bench = opened(quantity=10)
+    bench.accepted("order.placed", units=4)
+    bench.accepted("shipment.requested", serials=serials(4))
+    bench.accepted("shipment.cancelled")
+    bench.accepted("order.cancelled")
+    bench.accepted("event.declared_in_error", **entry(bench, "license.granted"), **BY_AUTHORITY)
+    bench.dispatch(serials(1))
+    first = entry(bench, "shipment.dispatched")
+    if contract != CONTRACT:
+        bench.accepted("contract.opened", contract=contract, parties=PARTIES, licenses=[LICENSE])
+    bench.accepted("license.granted", contract=contract, quantity=10)
+    bench.dispatch(serials(1, first=2))
+    assert (state_of(bench).ordered, state_of(bench).released) == (0, 0)
+    by = {"by": (FORWARDER, "forwarder")}
+    bench.accepted("event.declared_in_error", **entry(bench, "shipment.dispatched"), **by)
+    bench.accepted("event.declared_in_error", **first, **by)
+    assert (state_of(bench).ordered, state_of(bench).released) == (0, 0)
 
 
 def test_an_application_waits_again_when_its_grant_was_an_error() -> None:
