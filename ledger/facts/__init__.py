@@ -83,6 +83,7 @@ from ledger.facts.screening import (
 from ledger.facts.supply import Baseline, Capacity, Certification, Exports, Supply, ToCountry
 from ledger.facts.trade import (
     MOVEMENTS_KEPT,
+    OVER,
     Amendments,
     Before,
     Departure,
@@ -110,6 +111,7 @@ __all__ = [
     "INTERRUPTIONS_KEPT",
     "LOOKED_UP",
     "MOVEMENTS_KEPT",
+    "OVER",
     "Acknowledged",
     "Acknowledgements",
     "Advances",

@@ -101,6 +101,8 @@ class Departure:
 
 
 ShipmentState = Literal["released", "dispatched", "part_received", "received", "cancelled", "expired"]
+OVER: frozenset[ShipmentState] = frozenset({"cancelled", "expired"})
+"""Nothing of it is released any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,7 @@ class Shipment(Fact):
     @property
     def stands(self) -> bool:
         """It was neither cancelled nor has it expired: its devices were released."""
-        return self.state not in ("cancelled", "expired")
+        return self.state not in OVER
 
     @property
     def delivered(self) -> bool:

@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 from ledger.facts import (
     MOVEMENTS_KEPT,
+    OVER,
     Device,
     Facts,
     Key,
     Movement,
     Movements,
+    Shipment,
+    ShipmentState,
     Was,
 )
 from ledger.facts.device import DeviceState
@@ -117,6 +120,18 @@ def moved_on(contract: str, moves: Iterable[Move], movement: Movement, facts: Fa
             if device is None or (device.contract, device.state, device.site) != (contract, ends, site):
                 return True
     return False
+
+
+def state_before(shipment: Shipment, movement: Movement) -> ShipmentState:
+    """How a shipment stood before the movement, as far as a correction says so.
+
+    What has ended since is over all the same; and what had ended before is again once `take_back` has freed
+    what stood again.
+    """
+    before = movement.state
+    if before is None or before in OVER or not shipment.stands:
+        return shipment.state
+    return before
 
 
 def move_back(moves: Iterable[Move], movement: Movement, facts: Facts) -> None:

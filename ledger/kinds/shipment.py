@@ -38,6 +38,7 @@ from ledger.kinds.movement import (
     moved_on,
     movement_keys,
     remember,
+    state_before,
 )
 from ledger.kinds.order import order_and_license
 from ledger.kinds.release import (
@@ -340,8 +341,7 @@ class ShipmentDispatched(Kind, kind="shipment.dispatched"):
             facts.update(order, dispatched=order.dispatched - movement.counted)
         before = facts.update(
             shipment,
-            # A release that was over is so again once `take_back` has freed all that stood again.
-            state=shipment.state if movement.state in ("cancelled", "expired") else movement.state,
+            state=state_before(shipment, movement),
             dispatched=shipment.dispatched[:gone],
             departures=departures,
         )
@@ -456,7 +456,7 @@ class DeliveryReceived(Kind, kind="delivery.received"):
         if shipment is not None:
             facts.update(
                 shipment,
-                state=movement.state,
+                state=state_before(shipment, movement),
                 received=shipment.received[: movement.received],
                 missing=movement.missing,
                 damaged=shipment.damaged[: movement.damaged],

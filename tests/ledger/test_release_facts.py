@@ -379,6 +379,22 @@ def test_a_delivery_makes_no_release_of_one_that_is_over(released: Workbench, en
     assert counted(released) == (1, 1, 1, 10)
 
 
+@pytest.mark.parametrize("kind", ["delivery.received", "shipment.dispatched"])
+@pytest.mark.parametrize("ended", ["cancelled", "expired"])
+def test_what_has_ended_since_a_movement_in_error_is_over_all_the_same(
+    released: Workbench, ended: str, kind: str
+) -> None:
+    """Of devices that are none of the release: all of it is given back, and stays so."""
+    moved = released.receive if kind == "delivery.received" else released.dispatch
+    moved(["SN000009"])
+    if ended == "cancelled":
+        released.accepted("shipment.cancelled")
+    else:
+        said(released, OVER)
+    assert correct(released, kind, at=OVER) == []
+    assert (shipment_of(released).state, counted(released)) == (ended, (0, 0, 0, 10))
+
+
 def test_it_is_taken_back_by_who_said_it(released: Workbench) -> None:
     released.dispatch(CHIPS)
     index = len(released.log) - 1

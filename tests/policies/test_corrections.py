@@ -204,7 +204,7 @@ def test_a_grant_that_was_used_or_changed_is_not_taken_back_before_that() -> Non
 
 @pytest.mark.parametrize("contract", [CONTRACT, OTHER_CONTRACT])
 def test_what_leaves_after_a_grant_in_error_takes_and_gives_nothing_of_the_next(contract: str) -> None:
-    """Of the same number: else a late dispatch would draw on it, and its correction leave more than it has."""
+    """Of the same number: else a late dispatch would draw on it, and its correction leave it more."""
     bench = opened(quantity=10)
     bench.accepted("order.placed", units=4)
     bench.accepted("shipment.requested", serials=serials(4))
