@@ -64,6 +64,8 @@ QUEUE_EVENTS_MAX = 10_000
 QUEUE_BYTES_MAX = 64 << 20
 WRITTEN_AHEAD = 64
 """Entries that are worth a message of their own: the database inserts them while the next are judged."""
+DUE_FACTS_MAX = 50_000
+"""Of the duties of one batch: releases of a million devices may end at one midnight."""
 CACHED_FACTS_MAX = 200_000
 TRANSACTION_S_MAX = 30.0
 """After the database's own limits, which are shorter: for when it does not keep them."""
@@ -389,12 +391,19 @@ class Sequencer:
         asked = list(dict.fromkeys(duties))
         while True:
             keys: set[Key] = set()
+            named = 0
             for key in tuple(asked):
                 try:
-                    keys.update(facts.missing(due_needs([key], facts, self._judge)))
+                    needed = list(due_needs([key], facts, self._judge))
                 except Exception:
                     asked.remove(key)
                     failed.append(key)
+                    continue
+                if named and named + len(needed) > DUE_FACTS_MAX:
+                    asked.remove(key)  # it stays due, and the scheduler asks again
+                    continue
+                named += len(needed)
+                keys.update(facts.missing(needed))
             if not keys:
                 break
             facts.load(await writer.load(sorted(keys)))

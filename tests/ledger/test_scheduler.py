@@ -133,6 +133,32 @@ async def test_what_comes_back_of_a_release_is_raced_for_and_never_oversold(ledg
         assert last.outcome == ("accepted" if taken + 2 <= 6 else "denied")
 
 
+@in_loop
+async def test_more_releases_than_a_batch_holds_end_in_several(
+    ledger: Logins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At one midnight: the head is held for so many devices at a time, and all are given back."""
+    monkeypatch.setattr("ledger.sequencer.DUE_FACTS_MAX", 40)
+    clock = simulated(START)
+    async with live(ledger, clock=clock) as log:
+        await log.open_contract(SHORT.replace('"limit": 6', '"limit": 100'))
+        await log.accepted("order.placed", units=100)
+        for number in range(4):
+            devices = serials(25, first=1 + 25 * number)
+            asked = {"shipment": f"SH-{number}", "serials": devices, "valid_until": "2027-03-02"}
+            await log.accepted("shipment.requested", **asked)
+        clock.set(parse_timestamp("2027-03-05T00:00:00Z"))
+        batches = log.sequencer.batches
+        scheduler = Scheduler(log.sequencer, log.reader, clock)
+        await scheduler.fall_due()
+        assert len(await said(log, "shipment.expired")) == 4
+        assert log.sequencer.batches == batches + 4
+        assert scheduler.ran_at == clock()
+        license_ = await log.reader.fact(License, LICENSE)
+        assert license_ is not None
+        assert license_.released == 0
+
+
 class AskingJudge(Engine):
     """Breaks as it is asked what a duty about SN000002 reads."""
 
