@@ -362,6 +362,7 @@ def _shipment(shipment: Shipment) -> dict[str, Any]:
         "serials": len(shipment.serials),
         "dispatched": len(shipment.dispatched),
         "received": len(shipment.received),
+        "taken_back": len(shipment.taken_back),
     }
 
 

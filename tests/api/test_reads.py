@@ -330,6 +330,17 @@ def test_a_contract_shows_how_far_its_shipments_are(auditor: httpx.Client, live:
     assert shipment["missing"] == live.serials(SHIPPED)[-1:]
 
 
+def test_of_what_a_release_gave_back_a_contract_shows_how_many(
+    service: Service, auditor: httpx.Client
+) -> None:
+    """A page of releases may hold ten thousand serials each."""
+    contract = LiveContract(service).open()
+    contract.released(contract.serials(3))
+    contract.accepted("shipment.cancelled", shipment="SH-1")
+    [shipment] = auditor.get(f"/v1/contracts/{contract.contract}/shipments").json()["shipments"]
+    assert (shipment["state"], shipment["serials"], shipment["taken_back"]) == ("cancelled", 3, 3)
+
+
 def test_a_contract_shows_the_tail_of_its_chain(
     auditor: httpx.Client, live: LiveContract, log: list[dict[str, Any]]
 ) -> None:
