@@ -144,3 +144,8 @@ def move_back(moves: Iterable[Move], movement: Movement, facts: Facts) -> None:
                 facts.update(device, state=begins, site=None)
             elif was.state is not None:
                 facts.update(device, state=was.state, site=was.site)
+
+
+def joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    """Both, without repeats, in order."""
+    return tuple(dict.fromkeys((*first, *second)))

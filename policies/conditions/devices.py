@@ -9,9 +9,10 @@ from pydantic import Field
 
 from ledger.event import Event
 from ledger.facts import Contract, Device, Enrolment, Facts, Identity, Key, License, Shipment
+from ledger.kinds.delivery import DeliveryReceived
 from ledger.kinds.device import DeviceEnrolled, DeviceInstalled, LabTested, UsageAttested
 from ledger.kinds.fleet import FleetAttested
-from ledger.kinds.shipment import DeliveryReceived, ShipmentRequested
+from ledger.kinds.shipment import ShipmentRequested
 from ledger.kinds.withdrawal import DeviceDestroyed
 from ledger.values import Identifier, Many
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes

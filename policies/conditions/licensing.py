@@ -11,10 +11,11 @@ from pydantic import Field
 
 from ledger.event import Event
 from ledger.facts import Contract, Facts, Key, License, Shipment
+from ledger.kinds.delivery import DeliveryReceived
 from ledger.kinds.device import LabTested
 from ledger.kinds.license import LicenseGranted
 from ledger.kinds.order import OrderAmended, OrderPlaced
-from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
+from ledger.kinds.shipment import ShipmentDispatched, ShipmentRequested
 from ledger.kinds.transfer import TransferRequested
 from ledger.values import day_of, format_timestamp, later, midnight
 from policies.conditions.case import NOT_APPLICABLE, Case, Found, Proposes

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ledger.facts import DeviceTest
-from ledger.kinds.shipment import DeliveryReceived, ShipmentDispatched, ShipmentRequested
+from ledger.kinds.delivery import DeliveryReceived
+from ledger.kinds.shipment import ShipmentDispatched, ShipmentRequested
 from ledger.kinds.transfer import DeviceTransferred
 from ledger.kinds.withdrawal import ABROAD
 from ledger.values import Country, format_timestamp, later

@@ -12,8 +12,8 @@ from ledger.decision import SUBJECTS_MAX, Verdict
 from ledger.event import Event
 from ledger.facts import Contract, Device, Duty, Facts, Key, Shipment
 from ledger.kinds.contract import DeclaredInError
+from ledger.kinds.delivery import DeliveryReceived
 from ledger.kinds.device import UsageAttested
-from ledger.kinds.shipment import DeliveryReceived
 from ledger.values import day_of, later, midnight
 from policies.conditions.case import Case
 from policies.conditions.declared import LESS, Doubt, Use, WholeDays, late_at_once

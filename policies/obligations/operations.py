@@ -22,10 +22,10 @@ from ledger.facts import (
     Rma,
     Shipment,
 )
+from ledger.kinds.delivery import DeliveryReceived
 from ledger.kinds.inspection import IncidentReported, InspectionCompleted, InspectionRequested
 from ledger.kinds.payment import InvoiceIssued
 from ledger.kinds.rma import RmaReplaced
-from ledger.kinds.shipment import DeliveryReceived
 from ledger.kinds.withdrawal import DeviceLost
 from ledger.values import day_of, later, parse_timestamp
 from policies.conditions.case import Case

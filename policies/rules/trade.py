@@ -7,17 +7,12 @@ from typing import Final
 
 from ledger.decision import Finding
 from ledger.kinds.customs import CustomsCleared, ExportFiled
+from ledger.kinds.delivery import AcceptanceSigned, DeliveryReceived
 from ledger.kinds.device import DeviceInstalled, UsageAttested
 from ledger.kinds.order import LevySettled, OrderAmended, OrderCancelled, OrderPlaced
 from ledger.kinds.payment import InvoiceIssued, PaymentReceived
 from ledger.kinds.release import gone_from
-from ledger.kinds.shipment import (
-    AcceptanceSigned,
-    DeliveryReceived,
-    ShipmentCancelled,
-    ShipmentDispatched,
-    ShipmentRequested,
-)
+from ledger.kinds.shipment import ShipmentCancelled, ShipmentDispatched, ShipmentRequested
 from policies.conditions import Case
 from policies.rules.rule import broken, broken_by_devices, rule
 

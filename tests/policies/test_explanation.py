@@ -384,6 +384,23 @@ def test_the_end_of_a_license_is_told() -> None:
     ]
 
 
+def test_the_end_of_a_release_is_told_with_what_had_not_left() -> None:
+    bench = Workbench().open(text=policy())
+    bench.accepted("order.placed", units=4)
+    bench.accepted("shipment.requested", serials=serials(3), valid_until="2027-03-10")
+    bench.dispatch(serials(1))
+    bench.tick("2027-03-12T00:00:00Z")
+    assert of_the_ledger(bench, "shipment.expired", ENGLISH) == [
+        "The release SH-1 ended at 2027-03-11T05:00:00Z: what had not left is free, and its share of every "
+        "cap is back.",
+        "Had not left: SN000002, SN000003.",
+    ]
+    assert of_the_ledger(bench, "shipment.expired", CHINESE) == [
+        "放行SH-1已于2027-03-11T05:00:00Z失效：未发出的设备已收回，其所占的各项额度一并退还。",
+        "未发出：SN000002、SN000003。",
+    ]
+
+
 def test_a_summary_of_the_chains_is_told() -> None:
     event = {"kind": "contracts.summarised", "actor": {"role": "ledger"},
              "data": {"contracts": 1_200, "root": "7a", "hours": 1}}  # fmt: skip
