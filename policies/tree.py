@@ -124,7 +124,7 @@ def _not_yaml(error: MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     opened = error.context_mark
     if opened is not None and words.endswith("not closed"):
-        words += f", which stands at {Place(opened.line + 1, opened.column + 1)}"
+        words += f", opened at {Place(opened.line + 1, opened.column + 1)}"
     place = f"{Place(mark.line + 1, mark.column + 1)}: " if mark else ""
     return f"{place}is not YAML: {words}"
 

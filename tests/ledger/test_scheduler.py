@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from api.database import Logins
 from ledger.canonical import parse
 from ledger.errors import Unavailable

@@ -183,7 +183,7 @@ def test_a_number_that_is_not_plain_and_whole_must_be_in_quotes(number: str) -> 
         ("a: %25", "line 1, column 4: is not YAML: a value cannot begin with this character"),
         ("a:\n\tb: 2", "line 2, column 1: is not YAML: a tab stands where spaces must"),
         ("a:\n  - b: 1\n    c: 2\n   d: 3", "line 4, column 4: is not YAML: this line is not indented as"),
-        ("a: {b: 1\nc: 2", "the { before it is not closed, which stands at line 1, column 4"),
+        ("a: {b: 1\nc: 2", "the { before it is not closed, opened at line 1, column 4"),
         ('a: "b\n', "the quotes before it are not closed"),
         ("a: b\nc: d\u0007e", "line 2, column 5: is not YAML: it holds a character"),
         ("a: 99999999999999999", "is too large a number: at most 16 digits"),
