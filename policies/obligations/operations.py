@@ -184,7 +184,7 @@ class IncidentReport(Obligation[IncidentWithin], name="incident_report"):
             # Of what was missing already, a later part of the shipment says nothing new.
             if data.missing or (missing and shipment is not None and not shipment.delivered):
                 yield Opens(subjects, later(case.at, parameters.within, case.zone))
-            elif not missing:
+            elif shipment is not None and not missing:
                 yield Meets(subjects)
         elif isinstance(data, IncidentReported):
             yield Meets(subjects)
@@ -205,9 +205,9 @@ def _lost(event: Event) -> tuple[str, ...]:
 
 
 def _not_come(shipment: Shipment, data: DeliveryReceived) -> frozenset[str]:
-    """What had left with the shipment and has not arrived by this delivery."""
+    """What had left with the shipment, or was told as missing, and has not arrived by this delivery."""
     arrived = {*shipment.received, *shipment.damaged, *data.received, *data.damaged}
-    return frozenset(shipment.dispatched) - arrived
+    return frozenset((*shipment.dispatched, *shipment.missing)) - arrived
 
 
 # --- 36 -------------------------------------------------------------------------------------------

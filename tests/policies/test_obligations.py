@@ -217,6 +217,22 @@ def test_what_a_delivery_does_not_speak_of_is_missing_until_it_comes(rest: str |
         assert bench.spoken[-1] == "obligation.satisfied"
 
 
+@pytest.mark.parametrize("number", ["SH-1", "SH-9"])
+def test_what_was_told_as_missing_is_missing_until_it_comes(number: str) -> None:
+    """Whatever number it left under: another delivery that does not speak of it brings nothing."""
+    bench = bench_with(obliged("incident_report", within="PT72H"))
+    bench.accepted("order.placed", units=3)
+    bench.release(serials(3))
+    bench.dispatch(serials(3), shipment="SH-8")
+    bench.receive(serials(2), lost=["SN000003"], shipment=number, at="2027-03-01T00:00:00Z")
+    bench.receive(serials(1), shipment=number, at="2027-03-02T00:00:00Z")
+    [(kind, said)] = ticked(bench, "2027-03-04T00:00:00Z")
+    assert (kind, said["about"]) == ("obligation.breached", [f"shipment/{number}"])
+    bench.receive(["SN000003"], shipment=number, at="2027-03-05T00:00:00Z")
+    # Of a number that was never released nobody knows what is missing: only an incident meets it.
+    assert (bench.spoken[-1] == "obligation.satisfied") is (number == "SH-1")
+
+
 def test_an_incident_that_names_the_shipment_meets_it() -> None:
     bench = bench_with(obliged("incident_report", within="PT72H"))
     bench.accepted("order.placed", units=3)
