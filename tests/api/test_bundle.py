@@ -28,7 +28,7 @@ from tests.api.test_cli import run
 from tests.ledger.sample_bundle import rewritten
 from tests.policies.test_dossier import Reading
 from tests.service import Service
-from tests.workbench import BUYER, EXPORTER, PARTIES
+from tests.workbench import BUYER, EXPORTER, FORWARDER, PARTIES
 
 LATER = "2027-03-03T12:00:00Z"
 HOSTILE = "<script>alert('x')</script>\u202e"
@@ -127,6 +127,29 @@ def test_it_holds_offline_with_every_comparison_made_again(
     assert any("comparisons follow from their numbers" in line for line in words)
     assert not any("index.html" in line for line in words)
     assert "give --key" in verify_bundle(raw, None, NOTHING)[-1]
+
+
+def test_a_release_that_ended_and_what_was_taken_back_of_it_holds_offline(
+    service: Service, auditor: httpx.Client, verifier: Verifier
+) -> None:
+    contract = LiveContract(service).open()
+    serials = contract.serials(3)
+    contract.released(serials[:1], order="PO-1", shipment="SH-1")
+    contract.accepted("order.placed", order="PO-2", units=2)
+    contract.accepted("levy.settled", order="PO-2", amount={"amount": "13500.00", "currency": "USD"})
+    contract.tested(serials[1:])
+    asked = {"shipment": "SH-2", "order": "PO-2", "serials": serials[1:], "valid_until": "2027-03-05"}
+    contract.accepted("shipment.requested", **asked)
+    service.set_clock("2027-03-08T12:00:00Z")
+    late = contract.event("shipment.dispatched", shipment="SH-2", serials=serials[1:2])
+    receipt = service.submit(late).json()
+    assert receipt["decision"]["outcome"] == "flagged"
+    slip = {"index": receipt["header"]["index"], "id": late["id"], "by": (FORWARDER, "forwarder")}
+    contract.accepted("event.declared_in_error", **slip)
+    for question in ({"contract": contract.contract}, {"serial": serials[1]}):
+        raw = fetched(auditor, **question)
+        assert "shipment.expired" in kinds(open_bundle(raw, verifier=verifier))
+        assert verify_bundle(raw, verifier, NOTHING)[0].startswith("OK ")
 
 
 def test_others_tools_read_it(auditor: httpx.Client, live: LiveContract) -> None:
