@@ -1,7 +1,8 @@
 """A connection: which way its requests go, and what it may cost before anybody has shown a key.
 
 Parsing, flow control, pipelining and shutdown are uvicorn's; on httptools it bounds neither the head of
-a request, nor how many are sent ahead of their answers, nor how long any of it takes.
+a request, nor how many are sent ahead of their answers, nor how long any of it takes. And what came whole
+is answered, whatever comes after it: only its sender would know what to do about an answer that is lost.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+import httptools
 import orjson
 from starlette.types import Scope
 from uvicorn._types import ASGI3Application
@@ -19,7 +21,7 @@ from api.exchange import Direct, Exchange
 from api.problems import Problem
 
 HEAD_BYTES_MAX = 64 << 10
-"""Request line and headers."""
+"""Request line and headers; also what is in a body and none of it: sizes of chunks, and trailers."""
 AHEAD_MAX = 100
 """Requests that wait for the answer to one before them (pipelining, RFC 9112 §9.3.2)."""
 HEAD_S_MAX = 30.0
@@ -36,6 +38,7 @@ class DirectProtocol(HttpToolsProtocol):
         super().__init__(*rest, **options)
         self._in_head = self._in_body = False
         self._heads = self._heads_before = self._head_bytes = self._chunk_bytes = 0
+        self._body_came = self._over = False
         self._patience: asyncio.TimerHandle | None = None
         self._untaken: asyncio.TimerHandle | None = None
         self._answering: RequestResponseCycle | None = None
@@ -67,20 +70,49 @@ class DirectProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():  # what follows a request that was refused
+        if self._over or self.transport.is_closing():  # what follows a request that was refused
             return
-        self._heads_before, self._chunk_bytes = self._heads, len(data)
-        super().data_received(data)
-        if self._in_head and self._heads == self._heads_before:  # all of it was of this head
+        self._unset_keepalive_if_required()
+        self._heads_before, self._chunk_bytes, self._body_came = self._heads, len(data), False
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:  # no HTTP, or what made a callback below fail
+            self._refuse(problems.BAD_REQUEST)
+            return
+        reading = self._in_head or self._in_body
+        if reading and self._heads == self._heads_before and not self._body_came:  # all of it was of this head
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(problems.HEAD_TOO_LARGE)
+                return
         # A request that comes whole in one piece, as nearly all do, costs no timer.
-        reading = self._in_head or self._in_body
         if not reading and self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
         elif self._patience is None:  # empty lines too, which end uvicorn's own patience
             self._wait(BODY_S_MAX if self._in_body else HEAD_S_MAX)
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # We know no other protocol, and may go on in this (RFC 9110 §7.8); the parser has left out
+                # the body. Java's and curl's clients ask for HTTP/2 like this.
+                data = self._without_upgrade() + data[upgrade.args[0] :]
+            else:
+                return
+
+    def _without_upgrade(self) -> bytes:
+        """The head that was read, once more."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join((*lines, b"\r\n"))
+
+    def eof_received(self) -> bool:
+        """A client may say that it is done and wait for its answers (RFC 9112 §9.6). False: close."""
+        self._stop_waiting()
+        return self._over or self._end_reading()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -88,8 +120,12 @@ class DirectProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = True, 0
         self._stop_waiting()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # trailers are no headers (RFC 9110 §6.5.1)
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._in_head, self._in_body = False, True
+        self._in_head = False
         self._stop_waiting()
         # Most heads come whole in a small piece, and need not be measured.
         if self._heads == self._heads_before or self._chunk_bytes > HEAD_BYTES_MAX:
@@ -97,28 +133,34 @@ class DirectProtocol(HttpToolsProtocol):
             if length > HEAD_BYTES_MAX:
                 self._refuse(problems.HEAD_TOO_LARGE)
                 raise ValueError("the head is too large")
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return
         if len(self.pipeline) >= AHEAD_MAX:
             raise ValueError("too many requests ahead of their answers")
         super().on_headers_complete()
+        self._in_body = True
+
+    def on_body(self, body: bytes) -> None:
+        self._body_came, self._head_bytes = True, 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._in_body = False
-        super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls for whatever is no HTTP, or made a callback of its parser fail."""
-        self._refuse(problems.BAD_REQUEST)
+        if self._in_body:
+            self._in_body = False
+            super().on_message_complete()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer what is being read with a problem, and close.
+        """Read no more. What came whole is answered, then it is closed; a problem is told to what did not.
 
-        Without a word where an earlier request waits for its answer: it would be taken for that.
+        It is told where it is that request's answer which is waited for: else it would be taken for another's.
         """
-        if self.transport.is_closing():
+        if self._over or self.transport.is_closing():
             return
         self._stop_waiting()
+        if self._end_reading():
+            return
         cycle = self.cycle
-        if cycle is None or cycle.response_complete or self._is_first(cycle):
+        if not self._in_body or not cycle.response_started:
             body = orjson.dumps(problems.body_of(problem))
             head = f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
             ending = "cache-control: no-store\r\nconnection: close\r\n\r\n"
@@ -127,9 +169,19 @@ class DirectProtocol(HttpToolsProtocol):
             _left(cycle)
         self.transport.close()
 
-    def _is_first(self, cycle: RequestResponseCycle) -> bool:
-        """Whether it is this request that is being read, and its answer that is waited for."""
-        return self._in_body and cycle.more_body and not self.pipeline and not cycle.response_started
+    def _end_reading(self) -> bool:
+        """Close after the answer to the last request that came whole. False: none is waited for."""
+        last = self.cycle
+        if self._in_body:  # half of it is there
+            if not self.pipeline or self.pipeline[0][0] is not last:
+                return False
+            self.pipeline.popleft()
+            last = self.pipeline[0][0] if self.pipeline else cast(RequestResponseCycle, self._answering)
+        if last is None or last.response_complete:
+            return False
+        self._over, self._in_body, self.cycle = True, False, last
+        last.keep_alive = False
+        return True
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -149,6 +201,10 @@ class DirectProtocol(HttpToolsProtocol):
             self._refuse(problems.REQUEST_TIMEOUT)
         else:
             self.transport.close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self._in_head:  # a next one began before the answer to the last: it has the time of its own
+            super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -65,6 +65,7 @@ def config_of(settings: Settings, app: Edge) -> uvicorn.Config:
         port=settings.port,
         loop="auto",
         http=DirectProtocol,
+        ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,

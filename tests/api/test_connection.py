@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import select
 import socket
@@ -20,6 +21,15 @@ from tests.service import Service
 from tests.workbench import BUYER
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+CHUNKED = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+
+
+def event(service: Service, body: bytes, *, more: bytes = b"") -> bytes:
+    token = service.token("submitter", BUYER).encode()
+    head = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%bContent-Length: %d\r\n\r\n"
+    return head % (token, more, len(body)) + body
 
 
 @contextmanager
@@ -75,14 +85,9 @@ def test_a_head_without_an_end_is_cut_off(service: Service) -> None:
 
 def test_a_long_body_is_no_long_head(service: Service) -> None:
     """A next request may begin in the piece that a body ends in."""
-    token = service.token("submitter", BUYER).encode()
-    body = b'"' + b"a" * 200_000 + b'"'
-    post = (
-        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n"
-        % (token, len(body))
-    )
+    post = event(service, b'"' + b"a" * 200_000 + b'"')
     with connected(service) as client:
-        client.sendall(post + body + LIVE + LIVE.replace(b"Host", b"Connection: close\r\nHost"))
+        client.sendall(post + LIVE + LIVE.replace(b"Host", b"Connection: close\r\nHost"))
         answer = answered(client)
     assert answer.count(b"HTTP/1.1 422") == 1
     assert answer.count(b"HTTP/1.1 200") == 2
@@ -94,7 +99,7 @@ def test_so_many_requests_wait_for_their_answers_and_no_more(service: Service) -
         assert answered(client).count(b"HTTP/1.1 200") == 101
     with connected(service) as client:
         client.sendall(LIVE * 5_000)
-        assert answered(client).count(b"HTTP/1.1") < 5_000
+        assert 101 <= answered(client).count(b"HTTP/1.1 200") < 5_000
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", LIVE + b"\r\n"])
@@ -169,9 +174,92 @@ def test_what_is_no_http_is_a_problem(service: Service) -> None:
             assert problem(answered(client)) == (400, "/problems/bad-request")
 
 
-def test_nonsense_is_not_answered_in_place_of_the_request_before_it(service: Service) -> None:
-    """Its sender would take a 400 for: nothing was written."""
-    checkpoint = b"GET /checkpoint HTTP/1.1\r\nHost: x\r\n\r\n"
+CUT_OFF = [
+    pytest.param(b"\0\1nonsense\r\n\r\n", id="no HTTP"),
+    pytest.param(LIVE[:10], id="half a head"),
+    pytest.param(b"GET /livez HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", id="a long head"),
+    pytest.param(b"POST /v1/events HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", id="no chunk"),
+    pytest.param(b"POST /v1/events HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", id="half a body"),
+]
+
+
+@pytest.mark.parametrize("rest", CUT_OFF)
+@pytest.mark.parametrize("before", [1, 3])
+def test_what_came_whole_is_answered_whatever_follows_it(service: Service, rest: bytes, before: int) -> None:
+    """A 400 in place of its answer would be taken for: nothing was written. And so would none."""
     with connected(service) as client:
-        client.sendall(checkpoint + b"\0\1nonsense\r\n\r\n")
-        assert b" 400 " not in answered(client)
+        client.sendall(event(service, b"{}") * before + rest)
+        client.shutdown(socket.SHUT_WR)
+        answer = answered(client)
+    assert [part[:4] for part in answer.split(b"HTTP/1.1")][1 : before + 1] == [b" 422"] * before
+
+
+def test_a_client_that_has_said_all_gets_its_answer(service: Service) -> None:
+    with connected(service) as client:
+        client.sendall(event(service, b"{}"))
+        client.shutdown(socket.SHUT_WR)
+        assert answered(client).startswith(b"HTTP/1.1 422")
+
+
+def test_what_was_answered_early_is_not_answered_twice(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second answer would be taken for that to the next request."""
+    monkeypatch.setattr(connection, "BODY_S_MAX", 0.2)
+    with connected(service) as client:
+        client.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        answer = answered(client)
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("rest", [b"X: y\r\n", b"X: " + b"a" * 1_000])
+def test_trailers_have_so_many_bytes_and_no_more(service: Service, rest: bytes) -> None:
+    with connected(service) as client:
+        client.sendall(CHUNKED)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            client.sendall(rest * ((64 << 20) // len(rest)))
+
+
+def test_trailers_are_no_headers(service: Service) -> None:
+    trailer = b"Authorization: Bearer %s\r\n\r\n" % service.token("submitter", BUYER).encode()
+    with connected(service) as client:
+        client.sendall(LIVE + CHUNKED + trailer)
+        client.shutdown(socket.SHUT_WR)
+        assert b"HTTP/1.1 401" in answered(client)
+
+
+def test_a_client_that_would_rather_speak_another_protocol_is_answered_in_this(service: Service) -> None:
+    """As those of Java and curl ask for HTTP/2: with the first request, whatever it is."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nUpgrade: h2c\r\n"
+    asked = event(service, b'{"kind": 1}', more=upgrade)
+    with connected(service) as client:
+        for end in range(1, len(asked), 37):
+            client.sendall(asked[:end])
+            client.sendall(asked[end:] + LIVE.replace(b"Host", upgrade + b"Host") + LIVE)
+            answer = b""
+            while answer.count(b'"alive"') < 2 and (chunk := client.recv(1 << 16)):
+                answer += chunk
+            assert answer.startswith(b"HTTP/1.1 422")
+            assert b"kind is missing" in answer
+    with connected(service) as client:
+        client.sendall(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert problem(answered(client)) == (400, "/problems/bad-request")
+
+
+def test_a_request_that_began_before_an_answer_keeps_its_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = DirectProtocol.connection_made
+
+    def hasty(self: DirectProtocol, transport: asyncio.Transport) -> None:
+        made(self, transport)
+        self.timeout_keep_alive = 0
+
+    monkeypatch.setattr(DirectProtocol, "connection_made", hasty)
+    with connected(service) as client:
+        client.sendall(LIVE + LIVE[:10])
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        assert not select.select([client], [], [], 0.2)[0], "the service closes"
+        client.sendall(LIVE[10:])
+        assert answered(client).startswith(b"HTTP/1.1 200")
