@@ -80,7 +80,7 @@ class DirectProtocol(HttpToolsProtocol):
             self._refuse(problems.BAD_REQUEST)
             return
         reading = self._in_head or self._in_body
-        if reading and self._heads == self._heads_before and not self._body_came:  # all of it was of this head
+        if reading and self._heads == self._heads_before and not self._body_came:  # all of this head
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(problems.HEAD_TOO_LARGE)
@@ -109,7 +109,7 @@ class DirectProtocol(HttpToolsProtocol):
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         return b"\r\n".join((*lines, b"\r\n"))
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override] # as asyncio, which closes for uvicorn's None
         """A client may say that it is done and wait for its answers (RFC 9112 §9.6). False: close."""
         self._stop_waiting()
         return self._over or self._end_reading()
@@ -152,7 +152,7 @@ class DirectProtocol(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         """Read no more. What came whole is answered, then it is closed; a problem is told to what did not.
 
-        It is told where it is that request's answer which is waited for: else it would be taken for another's.
+        It is told where no other request's answer is waited for: it would be taken for that.
         """
         if self._over or self.transport.is_closing():
             return
