@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from alembic import command
@@ -208,19 +207,14 @@ def _is_owner(url: str) -> bool:
 
 
 def _login_url(url: str, role: str) -> str:
-    """`url` with another user, whose password follows from the owner's.
+    """The login of another user, whose password follows from the owner's.
 
     Derived, so that every process that is given the owner's URL arrives at the same one.
     """
     given = conninfo_to_dict(url).get("password")  # wherever it stands
     password = hmac.new(str(given).encode(), role.encode(), hashlib.sha256).hexdigest() if given else None
-    if "://" not in url:
-        return make_conninfo(url, user=role, password=password)
-    parts = urlsplit(url)
-    user = role if password is None else f"{role}:{password}"
-    options = [one for one in parts.query.split("&") if one.partition("=")[0] not in ("user", "password")]
-    netloc = f"{user}@{parts.netloc.rpartition('@')[2]}"
-    return urlunsplit(parts._replace(netloc=netloc, query="&".join(options)))
+    # By libpq's own reading: to others a # or a [ in a password ends it, and the rest would be told as a host.
+    return make_conninfo(url, user=role, password=password)
 
 
 def _let_in(url: str, role: str, login: str) -> None:

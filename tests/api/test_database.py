@@ -57,6 +57,15 @@ def test_logins_follow_from_the_password_however_the_url_is_spelled() -> None:
     assert PASSWORD not in repr(found)
 
 
+@pytest.mark.parametrize("password", ["p#w", "p[w", "p%40w", "p w'\\"])
+def test_a_login_is_of_the_same_server_whatever_is_in_the_password(password: str) -> None:
+    for hosts in ("db.example:5433", "[::1]:5433", "one.example:1,two.example:2"):
+        url = f"postgresql://me:{password}@{hosts}/log?sslmode=require"
+        (of, login) = (conninfo_to_dict(one) for one in (url, database.logins_of(url).writer))
+        assert login == of | {"user": database.WRITER, "password": login["password"]}
+        assert login["password"] != of["password"]
+
+
 def test_the_server_is_never_told_a_password(owner: str) -> None:
     """It logs statements, where somebody set it to. What it is told, it could not have made: it hashes
     what it is given as the database says."""
