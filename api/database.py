@@ -213,7 +213,7 @@ def _login_url(url: str, role: str) -> str:
     """
     given = conninfo_to_dict(url).get("password")  # wherever it stands
     password = hmac.new(str(given).encode(), role.encode(), hashlib.sha256).hexdigest() if given else None
-    # By libpq's own reading: to others a # or a [ in a password ends it, and the rest would be told as a host.
+    # As libpq reads it: to others a # or a [ in a password ends it, and the rest would be told as a host.
     return make_conninfo(url, user=role, password=password)
 
 
