@@ -29,8 +29,10 @@ from ledger.succession import Lineage
 
 APPLICATION_NAME = "chipledger-watch"
 OPTIONS = (
-    "-c statement_timeout=600000 -c default_transaction_read_only=on -c jit=off -c timezone=UTC"
+    "-c statement_timeout=600000 -c default_transaction_read_only=on -c jit=off"
     " -c max_parallel_workers_per_gather=0"
+    # Times are compared as they are spelled.
+    " -c timezone=UTC -c datestyle=ISO"
 )
 CONNECT_TIMEOUT_S = 10
 

@@ -17,7 +17,7 @@ app = typer.Typer()
 def serve(
     home: Home = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.", min=0, max=65_535)] = None,
 ) -> None:
     """Run the service. Nothing configured: on an embedded PostgreSQL, on 127.0.0.1:8321."""
     from api.server import serve as run
@@ -52,7 +52,7 @@ def doctor(home: Home = None) -> None:
 def demo(
     home: Home = None,
     once: Annotated[bool, typer.Option(help="End when the play is over.")] = False,
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8321,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65_535)] = 8321,
 ) -> None:
     """Play a year of one H200 contract against a service of its own, on simulated data."""
     from api.demo import play

@@ -80,6 +80,12 @@ def files(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Files:
     return Files(service, export, folder / "receipt.json", title["size"], title["key"])
 
 
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_port_that_no_machine_has_is_refused(command: str) -> None:
+    """The system would take another, and the service say that it listens on this."""
+    assert CliRunner().invoke(app, [command, "--port", "65536"]).exit_code == 2
+
+
 def run(*words: object, url: str | None = None, home: Path | None = None) -> Run:
     """A command, in this process: its output is no terminal."""
     environment = {"DATABASE_URL": url, "CHIPLEDGER_HOME": str(home) if home else None, "COLUMNS": "80"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
 from api import keys
@@ -237,6 +238,20 @@ async def test_keys_are_made_and_revoked_and_nothing_else_becomes_of_them(
     change(owner, f"DELETE FROM api_keys WHERE id = '{second}'")
     found = sorted([("key_altered", f"API key {first}"), ("key_missing", f"API key {second}")])
     assert sorted(places(await watch.run("head"))) == found
+
+
+@in_loop
+async def test_how_the_database_spells_times_makes_no_other_key(
+    logins: Logins, owner: str, tmp_path: Path
+) -> None:
+    watch = watching(logins, tmp_path)
+    keys.create(owner, "auditor")
+    async with live(logins) as log:
+        await log.append(denied())
+    await watch.run("all")
+    for setting in ("datestyle = 'German, DMY'", "timezone = 'Asia/Shanghai'"):
+        change(owner, f"ALTER DATABASE {conninfo_to_dict(owner)['dbname']} SET {setting}")
+    assert await at_every_depth(watch) == [[]] * 3
 
 
 @in_loop
