@@ -13,6 +13,7 @@ import psycopg
 from pydantic import TypeAdapter, ValidationError
 
 from ledger.errors import NotFound, UnusableInput
+from ledger.session import session
 from ledger.values import PartyId
 from ledger.withheld import Withheld
 
@@ -75,7 +76,7 @@ def create(
         raise UnusableInput(f"party is {party}, must be as events name it, such as acme") from None
     Withheld(withholds)
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(session(url)) as connection:
         connection.execute(
             "INSERT INTO api_keys (id, secret_sha256, role, party, label, created_at, expires_at,"
             " events_per_minute, denials_per_hour, withholds)"
@@ -97,7 +98,7 @@ def create(
 
 
 def listed(url: str) -> list[ListedKey]:
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(session(url)) as connection:
         rows = connection.execute(
             "SELECT id, role, party, label, created_at, expires_at, revoked_at, used_at,"
             " events_per_minute, denials_per_hour, withholds FROM api_keys LEFT JOIN key_uses ON key_id = id"
@@ -107,7 +108,7 @@ def listed(url: str) -> list[ListedKey]:
 
 
 def revoke(url: str, key_id: str) -> None:
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(session(url)) as connection:
         cursor = connection.execute(
             "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = %s", [key_id]
         )

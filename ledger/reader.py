@@ -34,16 +34,14 @@ from ledger.loading import (
 from ledger.merkle import HASH_BYTES
 from ledger.note import Verifier
 from ledger.pages import Filter, Page, page_of
+from ledger.session import session
 from ledger.succession import Lineage
 from ledger.summary import Tail
 
 STATEMENT_TIMEOUT_MS = 30_000
 POOL_SIZE_MAX = 8
 POOL_WAIT_S = 5.0
-READER_OPTIONS = (
-    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on "
-    "-c jit=off -c timezone=UTC"
-)
+READER_OPTIONS = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on -c jit=off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ class Snapshot:
 class Reader:
     def __init__(self, url: str) -> None:
         self._pool = AsyncConnectionPool(
-            url,
+            session(url, READER_OPTIONS),
             min_size=0,
             max_size=POOL_SIZE_MAX,
             timeout=POOL_WAIT_S,
@@ -97,7 +95,6 @@ class Reader:
             # Reads are not the hot path: one more round trip buys a connection that is alive.
             check=AsyncConnectionPool.check_connection,
             kwargs={
-                "options": READER_OPTIONS,
                 "application_name": "chipledger-reader",
                 "autocommit": True,
                 "row_factory": tuple_row,

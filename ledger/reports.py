@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from ledger.errors import Unavailable
+from ledger.session import session
 
 CONNECT_TIMEOUT_S = 5
 _COLUMNS = "id::text, what, started_at, ended_at, said_by, result, report"
@@ -78,8 +79,8 @@ class Reports:
     async def _run(self, url: str, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:
             connection = await AsyncConnection.connect(
-                url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, row_factory=tuple_row,
-                options="-c timezone=UTC -c statement_timeout=10000",
+                session(url, "-c statement_timeout=10000"),
+                autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, row_factory=tuple_row,
             )  # fmt: skip
             async with connection:
                 return await (await connection.execute(query, parameters)).fetchall()

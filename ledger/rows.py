@@ -25,14 +25,13 @@ from ledger.integrity import DueTile, Row
 from ledger.loading import load_lineage, load_tiles
 from ledger.note import Verifier
 from ledger.reader import load_erased
+from ledger.session import session
 from ledger.succession import Lineage
 
 APPLICATION_NAME = "chipledger-watch"
 OPTIONS = (
     "-c statement_timeout=600000 -c default_transaction_read_only=on -c jit=off"
     " -c max_parallel_workers_per_gather=0"
-    # Times are compared as they are spelled.
-    " -c timezone=UTC -c datestyle=ISO"
 )
 CONNECT_TIMEOUT_S = 10
 
@@ -227,9 +226,8 @@ async def connected(url: str) -> AsyncIterator[Rows]:
     """Rows through a reader's login. Raises Unavailable."""
     try:
         connection = await AsyncConnection.connect(
-            url,
+            session(url, OPTIONS),
             autocommit=True,
-            options=OPTIONS,
             application_name=APPLICATION_NAME,
             connect_timeout=CONNECT_TIMEOUT_S,
             row_factory=tuple_row,

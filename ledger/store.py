@@ -22,6 +22,7 @@ from ledger.head import HEAD_COLUMNS, Head
 from ledger.loading import FACTS, found_among, load_facts, load_lineage, load_tiles
 from ledger.note import Verifier
 from ledger.pipeline import Pipeline, Statement
+from ledger.session import session
 from ledger.tiles import FULL_WIDTH
 
 LOCK_TIMEOUT_MS = 5_000
@@ -45,7 +46,6 @@ WRITER_OPTIONS = " ".join(
         "enable_hashjoin=off",
         "enable_mergejoin=off",
         "jit=off",
-        "timezone=UTC",
     )
 )
 
@@ -136,9 +136,8 @@ class Writer:
         """Raises Unavailable, and RefusesToWrite for a login that may do more than append."""
         try:
             connection = await AsyncConnection.connect(
-                url,
+                session(url, WRITER_OPTIONS),
                 autocommit=True,
-                options=WRITER_OPTIONS,
                 application_name=APPLICATION_NAME,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 # Of several hosts the primary, wherever a failover has put it.
@@ -327,9 +326,8 @@ async def write_beside(
 ) -> None:
     """One statement about what lies beside the log, on a connection of its own. Raises psycopg.Error."""
     connection = await AsyncConnection.connect(
-        url,
+        session(url, f"-c lock_timeout=2000 -c statement_timeout=5000 {options}"),
         autocommit=True,
-        options=f"-c lock_timeout=2000 -c statement_timeout=5000 {options}",
         application_name="chipledger-beside",
         connect_timeout=CONNECT_TIMEOUT_S,
         target_session_attrs="read-write",

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from api import database
 from api.database import Logins
@@ -98,6 +99,8 @@ def copied(server: str, template: str) -> Iterator[str]:
 
 def on(url: str, name: str) -> str:
     """`url` with another database."""
+    if "://" not in url:  # a login that follows from another
+        return make_conninfo(url, dbname=name)
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 

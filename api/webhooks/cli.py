@@ -29,6 +29,7 @@ from api.webhooks.views import NewEndpoint
 from ledger.errors import MalformedInput, UnusableInput
 from ledger.event import faults_from
 from ledger.reader import Reader
+from ledger.session import session
 from ledger.values import format_timestamp
 from ledger.withheld import Withheld
 
@@ -63,7 +64,7 @@ def _at_desk(home: Home, work: Callable[[_Desk], Awaitable[T]]) -> T:
 
         @asynccontextmanager
         async def connect() -> AsyncIterator[Connection]:
-            async with await AsyncConnection.connect(logins.writer, autocommit=True) as connection:
+            async with await AsyncConnection.connect(session(logins.writer), autocommit=True) as connection:
                 yield connection
 
         reader, network = Reader(logins.reader), Network(allowed_hosts=settings.allowed_hosts)

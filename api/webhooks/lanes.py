@@ -23,6 +23,7 @@ from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import Unavailable
 from ledger.note import Signer
 from ledger.reader import Reader
+from ledger.session import session
 from ledger.tasks import Routine
 
 INTERVALS_S: dict[Lane, float] = {"revocations": 0.2, "everything": 1.0}
@@ -30,7 +31,7 @@ INTERVALS_S: dict[Lane, float] = {"revocations": 0.2, "everything": 1.0}
 POOL_SIZE_MAX = 4
 POOL_WAIT_S = 5.0
 MEASURED_S = 5.0
-OPTIONS = "-c statement_timeout=15000 -c lock_timeout=5000 -c jit=off -c timezone=UTC"
+OPTIONS = "-c statement_timeout=15000 -c lock_timeout=5000 -c jit=off"
 
 log = structlog.get_logger(__name__)
 
@@ -137,14 +138,13 @@ class Webhooks:
 
     async def _opened(self) -> Pool:
         keywords: dict[str, Any] = {
-            "options": OPTIONS,
             "application_name": "chipledger-webhooks",
             "autocommit": True,
             "row_factory": tuple_row,
             "target_session_attrs": "read-write",
         }
         pool: Pool = AsyncConnectionPool(
-            self._writer_url,
+            session(self._writer_url, OPTIONS),
             min_size=0,
             max_size=POOL_SIZE_MAX,
             timeout=POOL_WAIT_S,

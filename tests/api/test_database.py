@@ -6,16 +6,21 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from api import database
+from api import database, keys
 from api.database import Logins
 from ledger.errors import UnusableInput
+from ledger.session import session
+from tests.api.contract import LiveContract
 from tests.conftest import copied
+from tests.faults.harness import wait_for
+from tests.service import running, settings_for
 
 PASSWORD = "pw-Zt5Secret"
 
@@ -64,6 +69,30 @@ def test_a_login_is_of_the_same_server_whatever_is_in_the_password(password: str
         (of, login) = (conninfo_to_dict(one) for one in (url, database.logins_of(url).writer))
         assert login == of | {"user": database.WRITER, "password": login["password"]}
         assert login["password"] != of["password"]
+
+
+def test_options_of_the_url_stay_and_ours_come_after_them() -> None:
+    url = "postgresql://db.example/log?options=-c%20search_path%3Daudit%20-c%20jit%3Don"
+    options = "-c search_path=audit -c jit=on -c timezone=UTC -c datestyle=ISO -c jit=off"
+    assert conninfo_to_dict(session(url, "-c jit=off"))["options"] == options
+
+
+def test_a_service_and_its_watch_read_the_times_of_any_database(owner: str, tmp_path: Path) -> None:
+    name = conninfo_to_dict(owner)["dbname"]
+    with psycopg.connect(owner, autocommit=True) as connection:
+        for setting in ("datestyle = 'German, DMY'", "timezone = 'Asia/Shanghai'"):
+            connection.execute(f"ALTER DATABASE {name} SET {setting}")
+    settings = settings_for(owner, tmp_path, clock="simulated").model_copy(
+        update={"integrity_head_seconds": 60, "integrity_all_seconds": 60}
+    )
+    with running(settings, owner) as service:
+        LiveContract(service).open()
+        with service.client("operator") as client:
+            at = "/v1/integrity"
+            wait_for("a look", lambda: client.get(at).json()["looks"]["all"] is not None, seconds_max=30)
+            assert client.get(at).json()["intact"] is True
+        service.audit()
+    assert {key.role for key in keys.listed(owner)} == {"operator", "regulator", "submitter"}
 
 
 def test_the_server_is_never_told_a_password(owner: str) -> None:
