@@ -10,7 +10,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
-from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 Fate = Literal["passed", "lost before", "lost after"]
 _PREPARED = re.compile(rb"(_pg3_[0-9a-f]+)\0COMMIT\0")
@@ -23,8 +24,7 @@ class Proxy:
     """Runs in a thread, between `start` and `close`. Loses each COMMIT with probability `lossy`."""
 
     def __init__(self, url: str, folder: Path, *, seed: int = 0) -> None:
-        [host] = parse_qs(urlsplit(url).query)["host"]
-        self._behind = str(Path(host) / ".s.PGSQL.5432")
+        self._behind = str(Path(str(conninfo_to_dict(url)["host"])) / ".s.PGSQL.5432")
         self._folder = folder
         self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
@@ -33,7 +33,7 @@ class Proxy:
         self.lossy = 0.0
         self.fates: Counter[Fate] = Counter()
         """What became of each COMMIT."""
-        self.url = urlunsplit(urlsplit(url)._replace(query=f"host={quote(str(folder))}&port=5432"))
+        self.url = make_conninfo(url, host=str(folder), port=5432)
 
     def start(self) -> None:
         self._thread.start()
