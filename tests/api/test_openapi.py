@@ -17,7 +17,6 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
@@ -217,9 +216,9 @@ def test_what_is_well_formed_is_answered_as_described_and_gets_past_the_door(
     answered: Counter[int] = Counter()
 
     @fuzzing(name)
-    @given(operation_of(document, name).as_strategy(generation_mode=GenerationMode.POSITIVE), st.booleans())
-    def fuzz(case: Case[Any], known: bool) -> None:
-        steer(case, live, told, known)
+    @given(operation_of(document, name).as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def fuzz(case: Case[Any]) -> None:
+        steer(case, live, told, known=answered.total() % 2 == 0)  # each second: chance may leave them all out
         response = case.call(live.service.url, session, key_for(live, name))
         check(case, response)
         answered[response.status_code] += 1
