@@ -158,7 +158,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # as FastAPI has it extended
     return Edge(
         app,
         metrics,

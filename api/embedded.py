@@ -564,7 +564,8 @@ def _commands() -> dict[int, str]:
                 commands[int(entry.name)] = words.decode(errors="replace")
     else:
         ps = ("/bin/ps", "-axww", "-o", "pid=,args=")
-        listing = subprocess.run(ps, capture_output=True, timeout=STOP_S, check=True).stdout  # noqa: S603
+        done = subprocess.run(ps, capture_output=True, timeout=STOP_S, check=True)  # noqa: S603 - our own words
+        listing = done.stdout
         for line in listing.decode(errors="replace").splitlines():
             number, _, rest = line.strip().partition(" ")
             commands[int(number)] = rest.lstrip()

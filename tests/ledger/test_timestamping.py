@@ -14,7 +14,7 @@ from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
 from api.database import Logins
 from ledger.checkpoint import open_checkpoint
-from ledger.errors import Unavailable, VerificationError
+from ledger.errors import Unavailable, UnusableInput, VerificationError
 from ledger.timestamp import check_timestamp, told_time
 from ledger.timestamping import Authority, Timestamping
 from tests.ledger.live_log import LiveLog, denied, in_loop, live
@@ -109,6 +109,28 @@ def test_an_authority_that_fails_is_told_and_nothing_is_kept(
 
     with served(lambda _, __: (status, "application/timestamp-reply", content)) as url:
         asked(url)
+
+
+def test_an_authority_that_drips_is_given_up(ledger: Logins, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.timestamping.TIMEOUT_S", 0.5)
+
+    @in_loop
+    async def asked() -> None:
+        async with live(ledger) as log:
+            timestamping = Timestamping(log.reader, ledger.writer, SIGNER, Authority(url, ()))
+            with pytest.raises(Unavailable, match="does not answer: TimeoutError"):
+                await timestamping.stamp()
+            await timestamping.close()
+
+    with served(lambda _, __: (200, "application/timestamp-reply", bytes(1_000)), drips=True) as url:
+        asked()
+
+
+@pytest.mark.parametrize("url", ["ftp://tsa.example/", "https://user:secret@tsa.example/"])
+def test_an_authority_is_asked_over_http_and_its_url_holds_no_secret(url: str) -> None:
+    with pytest.raises(UnusableInput) as refused:
+        Timestamping(None, "", SIGNER, Authority(url, ()))  # type: ignore[arg-type]
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("lie", ["another request's", "an unknown authority's", "a refusal", "no response"])

@@ -25,7 +25,7 @@ from ledger.note import Signature, parse_note
 from ledger.witnessing import Witnessing, failing
 from tests.ledger.live_log import LiveLog, denied, in_loop, live
 from tests.ledger.sample_log import ORIGIN, SIGNER, signer_of
-from tests.ledger.witness_server import TIME, WitnessServer, policy_of, witnesses
+from tests.ledger.witness_server import TIME, WitnessServer, policy_of, served, witnesses
 
 CHECKPOINT = Checkpoint(ORIGIN, 7, bytes([1]) * 32)
 NOTE = sign(CHECKPOINT, SIGNER)
@@ -243,6 +243,18 @@ async def test_a_witness_that_hangs_is_not_waited_for(ledger: Logins) -> None:
                 released.set()
     finally:
         released.set()
+
+
+@in_loop
+async def test_a_witness_that_drips_is_given_up(ledger: Logins) -> None:
+    """Each byte comes in time, and the answer never would."""
+    with served(lambda _, __: (200, "text/plain", bytes(1_000)), drips=True) as url:
+        policy = TrustPolicy.parse(f"witness A {ONE} {url}\nquorum A\n")
+        async with live(ledger) as log:
+            witnessing = Witnessing(log.reader, ledger.writer, SIGNER, policy, interval_s=60, timeout_s=0.5)
+            assert await witnessing.ask() is None
+            assert [one.error for one in witnessing.witnesses] == ["it has not answered within 0.5 s"]
+            await witnessing.close()
 
 
 @in_loop

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -84,9 +84,15 @@ def policy_of(*servers: WitnessServer, needed: str = "all") -> TrustPolicy:
     return TrustPolicy.parse("\n".join([*lines, group, "quorum G"]))
 
 
+DRIP_S = 0.02
+
+
 @contextmanager
-def served(answer: Any) -> Iterator[str]:
-    """A server on a loopback port; `answer` gets path and body, and gives status, type and content."""
+def served(answer: Any, *, drips: bool = False) -> Iterator[str]:
+    """A server on a loopback port; `answer` gets path and body, and gives status, type and content.
+
+    Where `drips`, the content comes byte by byte, each within any time that a read may take.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -98,11 +104,16 @@ def served(answer: Any) -> Iterator[str]:
             self.send_header("content-type", media_type)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            pieces = [content[at : at + 1] for at in range(len(content))] if drips else [content]
+            with suppress(OSError):  # whoever asked has given up
+                for piece in pieces:
+                    self.wfile.write(piece)
+                    over.wait(DRIP_S if drips else 0)
 
         def log_message(self, *_: object) -> None:
             return
 
+    over = threading.Event()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -110,6 +121,7 @@ def served(answer: Any) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        over.set()
         server.shutdown()
         server.server_close()
         thread.join()
