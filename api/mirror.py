@@ -1,4 +1,4 @@
-"""`chipledger tiles`: a folder of tiles kept in step with a log, out of its database or as it is served."""
+"""`chipledger tiles`: a folder or bucket in step with a log, out of its database or as it is served."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import httpx2 as httpx
 from api.database import Logins
 from api.export import Advance, signer_of, store_of
 from api.settings import Settings
-from ledger.errors import NotFound, RefusesToWrite, Unavailable, VerificationError
-from ledger.folder import BUNDLE_BYTES_MAX, CHECKPOINT, Folder, Source, update
+from ledger.errors import NotFound, RefusesToWrite, Unavailable, UnusableInput, VerificationError
+from ledger.folder import Folder
 from ledger.note import Verifier
 from ledger.publisher import head_to_sign
 from ledger.reader import Reader
+from ledger.static_log import BUNDLE_BYTES_MAX, CHECKPOINT, Source, Target, update
 from ledger.tiles import FULL_WIDTH, Coordinates, narrowed, tile_path
 
 Told = Callable[[str], object]
@@ -116,21 +117,31 @@ async def served_log(prefix: str, key: str, *was: str) -> AsyncIterator[KeyedSou
         yield ServedLog(client, prefix, keys)
 
 
+def target_at(place: str) -> Target:
+    """The folder of a path, or the bucket of a URL. Raises UnusableInput."""
+    if "://" not in place:
+        return Folder(Path(place))
+    try:
+        from api.bucket import Bucket
+    except ImportError:
+        raise UnusableInput("a bucket needs obstore: install chipledger with the extra `bucket`") from None
+    return Bucket(place)
+
+
 async def keep_in_step(
-    path: Path, source: KeyedSource, *, every_s: float | None, advance: Advance, told: Told
+    target: Target, source: KeyedSource, *, every_s: float | None, advance: Advance, told: Told
 ) -> None:
-    """Bring the folder up to the log; again and again where `every_s` is given.
+    """Bring the target up to the log; again and again where `every_s` is given.
 
     A log that cannot be read now is asked again, and one whose key is just being rotated. Whatever does not
     hold ends it.
     """
-    folder = Folder(path)
     size = -1
-    with folder.locked():
+    with target.locked():
         while True:
             try:
                 present, *earlier = await source.keys()
-                checkpoint = await update(folder, source, present, earlier=earlier, progress=advance)
+                checkpoint = await update(target, source, present, earlier=earlier, progress=advance)
             # A replica, a cache, or the file of a key may be a moment behind.
             except (Unavailable, NotFound, RefusesToWrite) as error:
                 if every_s is None:
@@ -138,7 +149,7 @@ async def keep_in_step(
                 told(f"{error}; asking again")
             else:
                 if checkpoint.size != size:
-                    told(f"{checkpoint.size} entries in {path}")
+                    told(f"{checkpoint.size} entries in {target}")
                 size = checkpoint.size
             if every_s is None:
                 return

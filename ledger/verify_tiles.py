@@ -13,10 +13,11 @@ from ledger import merkle
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.errors import LedgerError, NotFound, UnusableInput, VerificationError
 from ledger.export_file import Title
-from ledger.folder import CHECKPOINT, Folder
+from ledger.folder import Folder
 from ledger.merkle import HASH_BYTES
 from ledger.note import Verifier
 from ledger.receipt import Receipt, TlogProof
+from ledger.static_log import CHECKPOINT
 from ledger.tiles import ENTRIES, FULL_WIDTH, Coordinates, split_bundle, tile_path, width_at
 from ledger.verified import Progress, Report, Tampered
 from ledger.verify import verify_lines

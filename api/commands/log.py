@@ -63,7 +63,9 @@ def receipt(
 
 @app.command()
 def tiles(
-    folder: Annotated[Path, typer.Argument(help="Folder to keep in step; made if need be.")],
+    target: Annotated[
+        str, typer.Argument(help="Folder to keep in step, made if need be; or a bucket, s3://bucket/prefix.")
+    ],
     url: Annotated[
         str | None,
         typer.Option(help="Prefix of a log that is served, such as https://ledger.example/log: mirror that."),
@@ -71,18 +73,18 @@ def tiles(
     key: Annotated[str | None, typer.Option(help="With --url: verifier key of the log, the newest.")] = None,
     was: Annotated[
         list[str] | None,
-        typer.Option(help="With --url: a key before it, where the folder is signed by that; repeatable."),
+        typer.Option(help="With --url: a key before it, where what is there is signed by that; repeatable."),
     ] = None,
     follow: Annotated[bool, typer.Option(help="Go on as the log grows.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1, max=86_400)] = 5.0,
     home: Home = None,
 ) -> None:
-    """Write the log as C2SP tlog-tiles to a folder that any web server can serve: hashes and headers.
+    """Write the log as C2SP tlog-tiles for any web server or object store to serve: hashes and headers.
 
     Out of the database, signed with the key of the home; or with --url out of a log that is served, which
     needs neither. Exit status 1: what is there does not hold, or the log has forked; nothing was rewritten.
     """
-    from api.mirror import keep_in_step, served_log, stored_log
+    from api.mirror import keep_in_step, served_log, stored_log, target_at
 
     async def run(logins: database.Logins | None) -> None:
         if logins is not None:
@@ -93,7 +95,7 @@ def tiles(
             raise UnusableInput("a log that is served is checked by its key: --url and --key go together")
         async with opened as source:
             await keep_in_step(
-                folder, source, every_s=every if follow else None, advance=advance,
+                target_at(target), source, every_s=every if follow else None, advance=advance,
                 told=lambda words: errors.print(printable(words), soft_wrap=True),
             )  # fmt: skip
 

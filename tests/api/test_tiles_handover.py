@@ -14,8 +14,9 @@ from api.mirror import keep_in_step, stored_log
 from api.rotate import rotate
 from ledger import keys
 from ledger.errors import VerificationError
-from ledger.folder import Folder, update
+from ledger.folder import Folder
 from ledger.note import Verifier
+from ledger.static_log import update
 from tests.api.test_cli import Run, run
 from tests.api.test_rotate import OPENED
 from tests.conftest import copied
@@ -78,7 +79,7 @@ def test_who_follows_goes_on_over_a_rotation(service: Service, tmp_path: Path) -
 
     async def follow() -> None:
         async with stored_log(service.settings, service.logins) as source:
-            await keep_in_step(folder, source, every_s=0.001, advance=lambda _, __: None, told=hear)
+            await keep_in_step(Folder(folder), source, every_s=0.001, advance=lambda _, __: None, told=hear)
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(follow())
