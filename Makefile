@@ -9,6 +9,8 @@ PYTHONS = $(shell for v in 3.11 3.12 3.13 3.14; do \
 UV := $(shell command -v uv 2>/dev/null)
 VENV := .venv
 BIN := $(VENV)/bin
+OUTSIDE := .outside
+OTHERS := aics-witness tlog-scales node
 
 # Installs a lock file and then the project itself, with uv where there is one and plain pip elsewhere.
 define install
@@ -28,7 +30,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test golden storm lint bench serve lock audit clean
+.PHONY: help demo test golden storm outside lint bench serve lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +50,17 @@ golden: ## Judge the golden log again on every Python that is here: each decisio
 
 storm: $(VENV)/.installed-dev ## Run the tests under fire, many rounds (ROUNDS=50)
 	@CHIPLEDGER_STORM_ROUNDS=$(or $(ROUNDS),50) $(BIN)/python -m pytest tests/faults
+
+outside: $(VENV)/.installed-dev $(OTHERS:%=$(OUTSIDE)/%/.installed) ## Let others' software check ours: C2SP tools, Node (fetches them)
+	@$(BIN)/python -m pytest tests/outside/others.py
+
+$(OUTSIDE)/node/.installed: tests/outside/node/package-lock.json
+	@mkdir -p $(@D) && cp tests/outside/node/*.json $(@D) && npm ci --silent --prefix $(@D) && touch $@
+
+$(OUTSIDE)/%/.installed: tests/outside/%.lock # which want Python 3.12
+	@"$(lastword $(PYTHONS))" -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 lint: $(VENV)/.installed-dev ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -72,7 +85,7 @@ audit: $(VENV)/.installed-dev ## Look the locked libraries up among known vulner
 
 clean: ## Remove what was installed and what the demo wrote
 	@test ! -x $(BIN)/chipledger || $(BIN)/chipledger db stop --force >/dev/null 2>&1 || true
-	rm -rf $(VENV) .venv-* .chipledger .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* $(OUTSIDE) .chipledger .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(call install,requirements.lock)
