@@ -25,6 +25,7 @@ from api.evaluate import Evaluation
 from api.examine import Examiner, Pace
 from api.key_uses import KeyUses
 from api.openapi import DESCRIPTION, described
+from api.places import store_of
 from api.quotas import Quotas
 from api.settings import Settings
 from api.submit import Door
@@ -66,7 +67,7 @@ def build(settings: Settings, logins: Logins) -> Edge:
     reader = Reader(logins.reader)
     clock = SimulatedClock(datetime(2027, 1, 1, tzinfo=UTC)) if settings.clock == "simulated" else None
     metrics = Metrics()
-    store = CheckpointStore(settings.store_path, signer.name)
+    store = store_of(settings, signer)
     sequencer = Sequencer(logins.writer, judge=Engine(), signer=signer, clock=clock, store=store)
     keyring = Keyring(reader)
     uses = KeyUses(logins.writer, keyring)

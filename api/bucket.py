@@ -1,12 +1,13 @@
-"""The static log in an object store: Amazon S3 and what speaks its protocol, Google Cloud Storage, Azure.
+"""Object stores, for the static log and the kept checkpoint: S3 and what speaks it, Google Cloud, Azure.
 
-Objects are written by conditional requests: a tile only where there is none, the checkpoint only over the
+Objects are written by conditional requests: a tile only where there is none, a checkpoint only over the
 one that was read. So any number of writers may race without a lock. `obstore` is the extra `bucket`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,7 +28,7 @@ from ledger.static_log import BUNDLE_BYTES_MAX, CHECKPOINT, CHECKPOINT_BYTES_MAX
 from ledger.tiles import FULL_WIDTH, Coordinates, narrowed, tile_path
 
 if TYPE_CHECKING:
-    from obstore import Attributes, PutMode, UpdateVersion
+    from obstore import Attributes, UpdateVersion
     from obstore.store import RetryConfig
 
 SCHEMES: Final = ("s3", "gs", "az", "abfs", "abfss")
@@ -35,7 +36,10 @@ PUTS_AT_ONCE: Final = 16
 PENDING_MAX: Final = 64
 """Objects that wait to be there, about 80 KB each."""
 WORDS_MAX: Final = 300
-_RETRIES: Final[RetryConfig] = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+CHANGES_MAX: Final = 20
+"""Of others that may come between, before it is given up."""
+_PATIENT: Final[RetryConfig] = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+_PROMPT: Final[RetryConfig] = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 
 _TILE: Final[Attributes] = {
     "Content-Type": "application/octet-stream",
@@ -44,13 +48,10 @@ _TILE: Final[Attributes] = {
 _NOTE: Final[Attributes] = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-cache"}
 
 
-class Bucket:
-    """A `ledger.static_log.Target` below `scheme://bucket/prefix`; credentials come from the environment.
+class _Objects:
+    """Below `scheme://bucket/prefix`; credentials come from the environment."""
 
-    Tiles are put several at once, and `publish` waits for them.
-    """
-
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, retries: RetryConfig) -> None:
         parts = urlsplit(url)
         if parts.scheme not in SCHEMES or not parts.netloc:
             raise UnusableInput(f"{url} is no bucket, must be like s3://bucket/prefix ({', '.join(SCHEMES)})")
@@ -60,14 +61,58 @@ class Bucket:
             )
         self._url = url.rstrip("/")
         with self._asked():
-            self._store = from_url(url, retry_config=_RETRIES)
+            self.store = from_url(url, retry_config=retries)
+
+    def __str__(self) -> str:
+        return self._url
+
+    def put(self, name: str, raw: bytes, attributes: Attributes, over: UpdateVersion | None) -> bool:
+        """Whether it is there now, over that version, or where there was nothing; else nothing was done."""
+        with self._asked():
+            try:
+                self.store.put(name, raw, attributes=attributes, mode=over or "create", use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except FileNotFoundError:
+                raise UnusableInput(f"{self} cannot be written: there is no such bucket") from None
+        return True
+
+    def read(self, name: str, limit: int) -> tuple[bytes, UpdateVersion] | None:
+        """An object and its version; None: there is none."""
+        with self._asked():
+            try:
+                found = self.store.get(name)
+                if found.meta["size"] > limit:
+                    raise VerificationError(f"{self}/{name} is longer than {limit} bytes")
+                raw = bytes(found.bytes())
+            except FileNotFoundError:
+                return None
+        known = {key: found.meta[key] for key in ("e_tag", "version")}
+        return raw, {key: value for key, value in known.items() if value is not None}  # type: ignore[return-value] # its two keys
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Say in our own errors what the store answers."""
+        try:
+            yield
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise UnusableInput(f"{self} refuses us: {_words(error)}") from error
+        except BaseError as error:
+            raise Unavailable(f"{self} cannot be read or written: {_words(error)}") from error
+
+
+class Bucket:
+    """A `ledger.static_log.Target`. Tiles are put several at once, and `publish` waits for them."""
+
+    def __init__(self, url: str) -> None:
+        self._objects = _Objects(url, _PATIENT)
         self._pool = ThreadPoolExecutor(PUTS_AT_ONCE, "bucket")
         self._pending: dict[str, Future[None]] = {}
         self._version: UpdateVersion | None = None
         """Of the checkpoint, as it was read."""
 
     def __str__(self) -> str:
-        return self._url
+        return str(self._objects)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -78,7 +123,7 @@ class Bucket:
             self._pool.shutdown(cancel_futures=True)
 
     def checkpoint(self) -> str | None:
-        found = self._read(CHECKPOINT, CHECKPOINT_BYTES_MAX)
+        found = self._objects.read(CHECKPOINT, CHECKPOINT_BYTES_MAX)
         if found is None:
             self._version = None
             return None
@@ -93,7 +138,7 @@ class Bucket:
             name = tile_path(where.level, where.n, width)
             if name in self._pending:
                 self._settle()
-            if (found := self._read(name, BUNDLE_BYTES_MAX)) is not None:
+            if (found := self._objects.read(name, BUNDLE_BYTES_MAX)) is not None:
                 return found[0] if width == where.width else narrowed(where, found[0])
         raise NotFound(f"{tile_path(*where)} is missing")
 
@@ -106,23 +151,24 @@ class Bucket:
     def publish(self, note: str) -> None:
         self._settle()
         raw = note.encode()
-        if not self._put(CHECKPOINT, raw, _NOTE, self._version or "create"):
+        if not self._objects.put(CHECKPOINT, raw, _NOTE, self._version):
             # It may have been this very request, whose answer was lost.
-            found = self._read(CHECKPOINT, CHECKPOINT_BYTES_MAX)
+            found = self._objects.read(CHECKPOINT, CHECKPOINT_BYTES_MAX)
             if found is None or found[0] != raw:
                 raise Unavailable(f"another process has written to {self} meanwhile")
 
     def drop_partials(self, level: int, n: int) -> None:
+        store = self._objects.store
         try:
-            for page in self._store.list(f"{tile_path(level, n)}.p"):
-                self._store.delete([one["path"] for one in page])
+            for page in store.list(f"{tile_path(level, n)}.p"):
+                store.delete([one["path"] for one in page])
         except (BaseError, OSError):
             return  # where nothing may be deleted, they stay
 
     def _create(self, name: str, raw: bytes) -> None:
-        if self._put(name, raw, _TILE, "create"):
+        if self._objects.put(name, raw, _TILE, None):
             return
-        found = self._read(name, BUNDLE_BYTES_MAX)
+        found = self._objects.read(name, BUNDLE_BYTES_MAX)
         if found is None or found[0] != raw:
             raise changed(f"{self}/{name}")
 
@@ -132,39 +178,40 @@ class Bucket:
         for one in pending.values():
             one.result()
 
-    def _put(self, name: str, raw: bytes, attributes: Attributes, mode: PutMode) -> bool:
-        """Whether it is there now; not where something was before, or something else."""
-        with self._asked():
-            try:
-                self._store.put(name, raw, attributes=attributes, mode=mode, use_multipart=False)
-            except (AlreadyExistsError, PreconditionError):
-                return False
-            except FileNotFoundError:
-                raise UnusableInput(f"{self} cannot be written: there is no such bucket") from None
-        return True
 
-    def _read(self, name: str, limit: int) -> tuple[bytes, UpdateVersion] | None:
-        """An object and its version; None: there is none."""
-        with self._asked():
-            try:
-                found = self._store.get(name)
-                if found.meta["size"] > limit:
-                    raise VerificationError(f"{self}/{name} is longer than {limit} bytes")
-                raw = bytes(found.bytes())
-            except FileNotFoundError:
-                return None
-        known = {key: found.meta[key] for key in ("e_tag", "version")}
-        return raw, {key: value for key, value in known.items() if value is not None}  # type: ignore[return-value]
+class FilesInBucket:
+    """`ledger.kept_files.KeptFiles`. It gives up soon: whoever asks is a service at work."""
 
-    @contextmanager
-    def _asked(self) -> Iterator[None]:
-        """Say in our own errors what the store answers."""
-        try:
-            yield
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise UnusableInput(f"{self} refuses us: {_words(error)}") from error
-        except BaseError as error:
-            raise Unavailable(f"{self} cannot be read or written: {_words(error)}") from error
+    def __init__(self, url: str) -> None:
+        self._objects = _Objects(url, _PROMPT)
+
+    def __str__(self) -> str:
+        return str(self._objects)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        with _told():
+            found = self._objects.read(name, limit)
+        return None if found is None else found[0]
+
+    def change(self, name: str, limit: int, made: Callable[[bytes | None], bytes | None]) -> None:
+        for _ in range(CHANGES_MAX):
+            with _told():
+                found = self._objects.read(name, limit)
+            content = made(None if found is None else found[0])
+            if content is None:
+                return
+            with _told():
+                if self._objects.put(name, content, _NOTE, None if found is None else found[1]):
+                    return
+        raise OSError(errno.EAGAIN, f"it was changed {CHANGES_MAX} times meanwhile")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (UnusableInput, Unavailable, VerificationError) as error:
+        raise OSError(errno.EIO, str(error)) from error
 
 
 def _words(error: BaseError) -> str:

@@ -14,7 +14,8 @@ from fastapi.responses import Response
 from api.audit import Sight, sight_of, sight_of_facts
 from api.auth import KeyHolder
 from api.database import Logins
-from api.export import signer_of, store_of
+from api.export import signer_of
+from api.places import store_of
 from api.schemas import BundleQuery
 from api.settings import Settings
 from api.wiring import service_of

@@ -17,7 +17,8 @@ import psycopg
 
 from api import anchors, database
 from api.database import Logins
-from api.export import signer_of, store_of
+from api.export import signer_of
+from api.places import store_of
 from api.settings import Settings
 from ledger import keys
 from ledger.errors import LedgerError, Unavailable, UnusableInput
@@ -73,8 +74,8 @@ class _Patient:
 
     async def store(self) -> str:
         store, signer = store_of(self.settings, self.signer), self.signer
-        folder = self.settings.store_path
-        if not os.access(folder, os.W_OK | os.X_OK):
+        folder, bucket = self.settings.store_path, self.settings.store_bucket
+        if bucket is None and not os.access(folder, os.W_OK | os.X_OK):
             raise UnusableInput(f"{folder} is not there, or this user may not write there")
         reader = Reader(self.logins.reader)
         await reader.open()
@@ -85,15 +86,17 @@ class _Patient:
             await reader.close()
         if kept is None:
             raise _Doubt(
-                f"nothing is kept in {folder}, and the log has {size} entries: is it the right folder?"
+                f"nothing is kept in {bucket or folder}, and the log has {size} entries: is it the right one?"
             )
-        words = f"{kept.size} entries, in {folder}"
-        if self.settings.database_url is None and folder.stat().st_dev == self.settings.home.stat().st_dev:
+        words = f"{kept.size} entries, in {bucket or folder}"
+        beside = bucket is None and self.settings.database_url is None
+        if beside and folder.stat().st_dev == self.settings.home.stat().st_dev:
             raise _Doubt(f"{words}: on the disk of the database, which takes both with it")
         return words
 
     async def space(self) -> str:
-        free = {path: shutil.disk_usage(path).free for path in (self.home, self.settings.store_path)}
+        folders = (self.home, self.settings.store_path)
+        free = {path: shutil.disk_usage(path).free for path in folders if path.exists()}
         scarce = [f"{path} has {left >> 20} MiB left" for path, left in free.items() if left < FREE_BYTES_MIN]
         if scarce:
             raise _Doubt("; ".join(scarce))

@@ -229,7 +229,7 @@ def tamper_store(copy: Copy, rounds: int) -> list[Tally]:
 def _try_store(tally: Tally, note: bytes, verifier: Verifier, words: str) -> None:
     tally.tried += 1
     with tempfile.TemporaryDirectory() as folder:
-        store = CheckpointStore(Path(folder), verifier.name)
+        store = CheckpointStore.in_folder(Path(folder), verifier.name)
         Path(str(store)).write_bytes(note)
         try:
             store.latest(verifier)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from api.database import Logins
 from api.export import Advance, signer_of
+from api.places import store_of
 from api.settings import Settings
-from ledger.checkpoint_store import CheckpointStore
 from ledger.decision import Decision
 from ledger.eraser import erase_bodies
 from ledger.erasure import Erasing
@@ -85,7 +85,7 @@ async def _said(
         judge=Engine(),
         signer=signer,
         clock=(lambda: BEFORE_ALL) if simulated else None,
-        store=CheckpointStore(settings.store_path, signer.name),
+        store=store_of(settings, signer),
     )
     await sequencer.open()
     try:

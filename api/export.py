@@ -8,9 +8,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from api.database import Logins
+from api.places import store_of
 from api.settings import Settings
 from ledger import export, keys
-from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import UnusableInput
 from ledger.note import Signer
 from ledger.publisher import head_to_sign
@@ -30,11 +30,6 @@ def signer_of(settings: Settings) -> Signer:
         settings.key_path,
         passphrase=passphrase.get_secret_value().encode() if passphrase is not None else None,
     )
-
-
-def store_of(settings: Settings, signer: Signer) -> CheckpointStore:
-    """Where the log's last checkpoint is kept outside the database."""
-    return CheckpointStore(settings.store_path, signer.name)
 
 
 async def export_to(

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final, Protocol
 
 import httpx2 as httpx
 
 from api.database import Logins
-from api.export import Advance, signer_of, store_of
+from api.export import Advance, signer_of
+from api.places import store_of
 from api.settings import Settings
-from ledger.errors import NotFound, RefusesToWrite, Unavailable, UnusableInput, VerificationError
-from ledger.folder import Folder
+from ledger.errors import NotFound, RefusesToWrite, Unavailable, VerificationError
 from ledger.note import Verifier
 from ledger.publisher import head_to_sign
 from ledger.reader import Reader
@@ -115,17 +114,6 @@ async def served_log(prefix: str, key: str, *was: str) -> AsyncIterator[KeyedSou
     keys = [Verifier.parse(one) for one in (key, *was)]
     async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False) as client:
         yield ServedLog(client, prefix, keys)
-
-
-def target_at(place: str) -> Target:
-    """The folder of a path, or the bucket of a URL. Raises UnusableInput."""
-    if "://" not in place:
-        return Folder(Path(place))
-    try:
-        from api.bucket import Bucket
-    except ImportError:
-        raise UnusableInput("a bucket needs obstore: install chipledger with the extra `bucket`") from None
-    return Bucket(place)
 
 
 async def keep_in_step(

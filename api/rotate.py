@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.database import Logins
+from api.places import store_of
 from api.settings import Settings
 from ledger import keys, rotation
-from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import UnusableInput
 from ledger.note import Signer, Verifier
 from ledger.reader import Reader
@@ -36,7 +36,7 @@ def rotate(settings: Settings, logins: Logins) -> Rotated:
     old = keys.load(path, passphrase=passphrase, origin=settings.origin)
     new = keys.load_or_create(_following(path), origin=old.name, passphrase=passphrase)
     if asyncio.run(_key_of_log(logins.reader)) != str(new.verifier):
-        store = CheckpointStore(settings.store_path, old.name)
+        store = store_of(settings, old)
         asyncio.run(rotation.rotate(logins.writer, judge=Engine(), old=old, new=new, store=store))
     return _in_place(path, _following(path), old, new)
 
@@ -53,7 +53,7 @@ def recover(settings: Settings, logins: Logins, *, reason: str, origin: str | No
     # One that was begun has its name: to ask for another now would be a third log.
     new = keys.load_or_create(following, origin=None if following.exists() else named, passphrase=passphrase)
     if asyncio.run(_key_of_log(logins.reader)) != str(new.verifier):
-        store = CheckpointStore(settings.store_path, old.name)
+        store = store_of(settings, old)
         asyncio.run(
             rotation.recover(logins.writer, judge=Engine(), old=old, new=new, store=store, reason=reason)
         )

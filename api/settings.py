@@ -36,8 +36,8 @@ class Settings(BaseSettings):
     """Of the checkpoint key's file."""
     key_file: Path | None = None
     """The checkpoint key; by default checkpoint.key in `home`."""
-    checkpoint_store: Path | None = None
-    """Keeps the last checkpoint, best on another disk; by default `checkpoints` beside the key."""
+    checkpoint_store: str | None = None
+    """Folder, best on another disk, or bucket of the last checkpoint; by default `checkpoints` by the key."""
     witness_policy: Path | None = None
     """Whose cosignatures on the checkpoints are asked for, and are enough (C2SP tlog-policy)."""
     timestamp_url: str | None = None
@@ -81,5 +81,13 @@ class Settings(BaseSettings):
         return frozenset(host.strip().lower() for host in self.webhook_hosts.split(",") if host.strip())
 
     @property
+    def store_bucket(self) -> str | None:
+        """URL of the bucket that keeps the last checkpoint, if one does."""
+        return self.checkpoint_store if "://" in (self.checkpoint_store or "") else None
+
+    @property
     def store_path(self) -> Path:
-        return self.checkpoint_store or self.key_path.parent / "checkpoints"
+        """Keeps what the watch remembers, and without a bucket the last checkpoint too."""
+        if self.checkpoint_store is None or self.store_bucket is not None:
+            return self.key_path.parent / "checkpoints"
+        return Path(self.checkpoint_store)

@@ -67,7 +67,7 @@ def watch(
         if not memory.hold():
             raise Unavailable(f"another process watches with {store}")
         with closing(memory), _reader(settings) as reader:
-            kept = CheckpointStore(store, verifier.name)
+            kept = CheckpointStore.in_folder(store, verifier.name)
             vouchers = _vouchers(settings, witnesses, timestamp_roots)
             looks = Watch(
                 reader, verifier, kept, memory, Examiner(verifier, pace=Pace(), vouchers=vouchers)

@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import orjson
 
-from ledger.checkpoint_store import replace_durably
 from ledger.errors import StoreFailed, VerificationError
 from ledger.integrity import Depth, Finding, Verified
+from ledger.kept_files import replace_durably
 
 if sys.platform != "win32":
     import fcntl

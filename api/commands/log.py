@@ -84,7 +84,8 @@ def tiles(
     Out of the database, signed with the key of the home; or with --url out of a log that is served, which
     needs neither. Exit status 1: what is there does not hold, or the log has forked; nothing was rewritten.
     """
-    from api.mirror import keep_in_step, served_log, stored_log, target_at
+    from api.mirror import keep_in_step, served_log, stored_log
+    from api.places import target_at
 
     async def run(logins: database.Logins | None) -> None:
         if logins is not None:

@@ -17,7 +17,8 @@ from rich.table import Table
 from api import database
 from api.auth import Caller
 from api.console import Home, errors, explained, fail, printable, say, settings_of, show
-from api.export import signer_of, store_of
+from api.export import signer_of
+from api.places import store_of
 from api.webhooks import endpoints, records, vault
 from api.webhooks.endpoints import Connection, Wanted, must_be_verified
 from api.webhooks.handshake import Hand, Sent

@@ -1,25 +1,23 @@
-"""api.bucket: the static log in an object store, here S3 as `moto` speaks it over HTTP."""
+"""api.bucket: the static log in an object store."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
-from moto.server import ThreadedMotoServer
 from obstore.store import from_url
 
 from api.bucket import Bucket
-from api.mirror import target_at
+from api.places import target_at
 from ledger.errors import NotFound, Unavailable, UnusableInput, VerificationError
 from ledger.static_log import update
 from ledger.tiles import ENTRIES, Coordinates
 from tests.api.contract import LiveContract
+from tests.api.store_server import endpoint, objects, rule, url
 from tests.api.test_cli import run
 from tests.ledger.sample_log import SIGNER
 from tests.ledger.test_folder import (
@@ -38,56 +36,19 @@ from tests.ledger.test_folder import (
 )
 from tests.service import Service
 
+__all__ = ["endpoint", "url"]
+
 FULL = Coordinates(0, 0, 256)
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def url(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Of an empty bucket, for which the environment has credentials."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "log",
-        "AWS_SECRET_ACCESS_KEY": "a secret of the test",
-    }.items():
-        monkeypatch.setenv(name, value)
-    httpx.post(f"{endpoint}/moto-api/reset").raise_for_status()
-    httpx.put(f"{endpoint}/logs").raise_for_status()
-    rule(endpoint, "Allow", "s3:GetObject")  # to everybody
-    return "s3://logs/h200"
-
-
-def rule(endpoint: str, effect: str, action: str) -> None:
-    """The bucket's only one."""
-    statement = {"Effect": effect, "Principal": "*", "Action": action, "Resource": "arn:aws:s3:::logs/*"}
-    policy = {"Version": "2012-10-17", "Statement": [statement]}
-    httpx.put(f"{endpoint}/logs?policy", json=policy).raise_for_status()
 
 
 def put(url: str, source: Served, *, store: Any = None) -> Bucket:
     """The bucket, brought up to a source; `store` makes one of the real one that goes between."""
     bucket = Bucket(url)
     if store is not None:
-        bucket._store = store(bucket._store)
+        bucket._objects.store = store(bucket._objects.store)
     with bucket.locked():
         asyncio.run(update(bucket, source, SIGNER.verifier))
     return bucket
-
-
-def objects(url: str) -> dict[str, bytes]:
-    store = from_url(url)
-    return {one["path"]: bytes(store.get(one["path"]).bytes()) for page in store.list() for one in page}
 
 
 def fetched(url: str, path: Path) -> Path:

@@ -56,7 +56,7 @@ def test_where_a_service_ran_another_can_start(place: Place) -> None:
 
 def _ahead(place: Place) -> Place:
     signer = keys.load(place.settings.key_path, passphrase=None)
-    store = CheckpointStore(place.settings.store_path, signer.name)
+    store = CheckpointStore.in_folder(place.settings.store_path, signer.name)
     store.advance(sign(Checkpoint(signer.name, 9, bytes(32)), signer), signer.verifier)
     return place
 
@@ -93,7 +93,7 @@ DAMAGES: dict[str, tuple[Callable[[Place], Place], str, str]] = {
     "a seal for all": (
         _at_the_files(lambda s: s.webhook_key_path.chmod(0o644)), "webhook key", "readable by others",
     ),
-    "no store": (_told(checkpoint_store=Path("/nowhere/at/all")), "checkpoint store", "is not there"),
+    "no store": (_told(checkpoint_store="/nowhere/at/all"), "checkpoint store", "is not there"),
     "a restored backup": (_ahead, "writing", "the last 8 are lost"),
     "another clock": (_told(clock="simulated"), "writing", "the clock of the log is system"),
     "a wrong clock": (_wrong_clock, "database server", "its clock differs by"),

@@ -49,7 +49,7 @@ def test_a_log_behind_its_store_is_refused_in_words_and_not_in_a_traceback(
     settings = settings_for(owner, tmp_path)
     asyncio.run(start(settings, owner))
     signer = keys.load_or_create(settings.key_path, origin=settings.origin, passphrase=None)
-    store = CheckpointStore(settings.store_path, signer.name)
+    store = CheckpointStore.in_folder(settings.store_path, signer.name)
     kept = store.latest(signer.verifier)
     assert kept is not None
     assert kept.size == 1  # the first entry, kept as the service left
@@ -76,7 +76,7 @@ def test_a_store_that_can_keep_nothing_is_refused(owner: str, tmp_path: Path) ->
     """Its service would go on, and never notice that the log lost its end."""
     (tmp_path / "file").touch()
     settings = settings_for(owner, tmp_path).model_copy(
-        update={"checkpoint_store": tmp_path / "file" / "store"}
+        update={"checkpoint_store": str(tmp_path / "file" / "store")}
     )
     [refused] = asyncio.run(start(settings, owner, "StoreFailed"))
     assert refused["type"] == "lifespan.startup.failed"

@@ -31,7 +31,7 @@ def watching(
 ) -> Watch:
     """A watch that begins anew, with what `folder` remembers."""
     folder.mkdir(exist_ok=True)
-    memory, store = MemoryFile(folder, signer.name), CheckpointStore(folder, signer.name)
+    memory, store = MemoryFile(folder, signer.name), CheckpointStore.in_folder(folder, signer.name)
     examiner = Examiner(signer.verifier, vouchers=vouchers)
     return Watch(logins.reader, signer.verifier, store, memory, examiner)
 
@@ -78,7 +78,7 @@ async def test_a_watch_that_begins_anew_knows_how_far_it_was(logins: Logins, tmp
         await watching(logins, tmp_path / "a").run("all")
         await log.accepted("order.placed", units=10)
     memory = MemoryFile(tmp_path / "a", ORIGIN)
-    watch = Watch(logins.reader, SIGNER.verifier, CheckpointStore(tmp_path, ORIGIN), memory)
+    watch = Watch(logins.reader, SIGNER.verifier, CheckpointStore.in_folder(tmp_path, ORIGIN), memory)
     run = await watch.run("tail")
     assert (run.result, run.first, run.size, run.judged) == ("intact", 6, 7, 0)
 
@@ -132,7 +132,7 @@ async def test_a_kept_checkpoint_of_another_history_is_found(logins: Logins, tmp
     watch = watching(logins, tmp_path)
     async with live(logins) as log:
         await log.append(denied())
-        store = CheckpointStore(tmp_path, ORIGIN)
+        store = CheckpointStore.in_folder(tmp_path, ORIGIN)
         store.advance(sign(Checkpoint(ORIGIN, 2, b"\7" * 32), SIGNER), SIGNER.verifier)
         for depth in ("head", "tail", "all"):
             run = await watch.run(depth)  # type: ignore[arg-type] # a depth
@@ -142,7 +142,7 @@ async def test_a_kept_checkpoint_of_another_history_is_found(logins: Logins, tmp
 @in_loop
 async def test_a_store_that_cannot_be_believed_is_a_failure(logins: Logins, tmp_path: Path) -> None:
     watch = watching(logins, tmp_path)
-    _edit(Path(str(CheckpointStore(tmp_path, ORIGIN))), "", "nonsense")
+    _edit(Path(str(CheckpointStore.in_folder(tmp_path, ORIGIN))), "", "nonsense")
     async with live(logins) as log:
         await log.append(denied())
         run = await watch.run("tail")
@@ -296,7 +296,7 @@ class Timed(Pace):
 async def test_every_look_begins_before_it_rests(logins: Logins, tmp_path: Path) -> None:
     pace, memory = Timed(), MemoryFile(tmp_path, ORIGIN)
     watch = Watch(
-        logins.reader, SIGNER.verifier, CheckpointStore(tmp_path, ORIGIN), memory,
+        logins.reader, SIGNER.verifier, CheckpointStore.in_folder(tmp_path, ORIGIN), memory,
         Examiner(SIGNER.verifier, pace=pace),
     )  # fmt: skip
     async with live(logins) as log:

@@ -27,7 +27,7 @@ EVERY_DEPTH: tuple[Depth, ...] = ("head", "tail", "all", "head", "tail")
 async def keep(log: LiveLog, folder: Path) -> CheckpointStore:
     """What the service keeps outside the database."""
     head = await log.reader.head()
-    store = CheckpointStore(folder, ORIGIN)
+    store = CheckpointStore.in_folder(folder, ORIGIN)
     store.advance(sign(Checkpoint(ORIGIN, head.size, head.root), SIGNER), SIGNER.verifier)
     return store
 
@@ -174,7 +174,7 @@ async def test_a_recovery_that_owns_up_to_less_than_was_promised_is_found(
     logins: Logins, owner: str, tmp_path: Path
 ) -> None:
     await lose_the_end(logins, owner, tmp_path / "service", watched=False)
-    elsewhere = CheckpointStore(tmp_path, ORIGIN)
+    elsewhere = CheckpointStore.in_folder(tmp_path, ORIGIN)
     elsewhere.advance(sign(Checkpoint(ORIGIN, 6, b"\7" * 32), SIGNER), SIGNER.verifier)
     for given in (SIGNER, OTHER_NAME):
         run = await watching(logins, tmp_path, given).run("all")
@@ -186,7 +186,7 @@ async def test_before_the_seam_a_kept_checkpoint_must_still_hold(
     logins: Logins, owner: str, tmp_path: Path
 ) -> None:
     await lose_the_end(logins, owner, tmp_path / "service", watched=False)
-    CheckpointStore(tmp_path, ORIGIN).advance(
+    CheckpointStore.in_folder(tmp_path, ORIGIN).advance(
         sign(Checkpoint(ORIGIN, 2, b"\7" * 32), SIGNER), SIGNER.verifier
     )
     run = await watching(logins, tmp_path, OTHER_NAME).run("all")

@@ -706,7 +706,7 @@ def test_of_a_log_that_has_lost_its_end_nobody_is_told(
     with running(settings, owner) as service:
         endpoint = subscribed(service, receiver.url)
         signer = load_or_create(settings.key_path, origin=settings.origin, passphrase=None)
-        store = CheckpointStore(settings.store_path, signer.name)
+        store = CheckpointStore.in_folder(settings.store_path, signer.name)
         store.advance(sign(Checkpoint(signer.name, 1_000, bytes(32)), signer), signer.verifier)
         with service.client("auditor") as client:
             asked = {"from_index": 0, "which": "all"}

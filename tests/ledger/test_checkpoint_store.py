@@ -13,10 +13,11 @@ import psycopg
 import pytest
 
 from api.database import Logins
-from ledger import checkpoint_store
+from ledger import kept_files
 from ledger.checkpoint import Checkpoint, sign
-from ledger.checkpoint_store import CheckpointStore, replace_durably
+from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import RefusesToWrite, StoreFailed, Unavailable
+from ledger.kept_files import replace_durably
 from ledger.merkle import Frontier, Growth
 from ledger.note import Signer
 from ledger.publisher import Publisher, head_to_sign
@@ -32,7 +33,7 @@ def note(size: int, root: bytes = ROOTS[1], signer: Signer = SIGNER) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "elsewhere", ORIGIN)
+    return CheckpointStore.in_folder(tmp_path / "elsewhere", ORIGIN)
 
 
 # --- the folder -----------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ def test_another_history_of_the_same_size_is_refused(store: CheckpointStore) -> 
 
 def test_writers_that_race_leave_the_largest(tmp_path: Path) -> None:
     sizes = [3, 9, 1, 8, 2, 7, 4, 6, 5] * 5
-    stores = [CheckpointStore(tmp_path, ORIGIN) for _ in sizes]
+    stores = [CheckpointStore.in_folder(tmp_path, ORIGIN) for _ in sizes]
     writers = [
         threading.Thread(target=one.advance, args=(note(size, ROOTS[size]), SIGNER.verifier))
         for one, size in zip(stores, sizes, strict=True)
@@ -73,8 +74,8 @@ def test_writers_that_race_leave_the_largest(tmp_path: Path) -> None:
 
 
 def test_logs_share_a_folder(tmp_path: Path) -> None:
-    ours, theirs = CheckpointStore(tmp_path, ORIGIN), CheckpointStore(tmp_path, "ledger.example/h200/b")
     other = signer_of(2, "ledger.example/h200/b")
+    ours, theirs = (CheckpointStore.in_folder(tmp_path, one) for one in (ORIGIN, other.name))
     ours.advance(note(7), SIGNER.verifier)
     theirs.advance(note(3, ROOTS[2], other), other.verifier)
     assert ours.latest(SIGNER.verifier) == Checkpoint(ORIGIN, 7, ROOTS[1])
@@ -102,7 +103,7 @@ def test_a_checkpoint_of_another_key_is_not_believed(store: CheckpointStore) -> 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store = CheckpointStore(tmp_path / "file", ORIGIN)
+    store = CheckpointStore.in_folder(tmp_path / "file", ORIGIN)
     with pytest.raises(StoreFailed, match="cannot be kept"):
         store.advance(note(7), SIGNER.verifier)
 
@@ -274,6 +275,6 @@ def test_two_who_keep_a_checkpoint_take_turns(tmp_path: Path, monkeypatch: pytes
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             held.append(False)
 
-    monkeypatch.setattr(checkpoint_store, "replace_durably", looked)
-    CheckpointStore(tmp_path, ORIGIN).advance(note(3), SIGNER.verifier)
+    monkeypatch.setattr(kept_files, "replace_durably", looked)
+    CheckpointStore.in_folder(tmp_path, ORIGIN).advance(note(3), SIGNER.verifier)
     assert held == []

@@ -280,7 +280,7 @@ async def test_a_checkpoint_kept_before_a_rotation_still_guards_the_log(
     logins: Logins, tmp_path: Path
 ) -> None:
     """A service on another machine has a store of its own, and in it what an earlier key signed."""
-    store = CheckpointStore(tmp_path, ORIGIN)
+    store = CheckpointStore.in_folder(tmp_path, ORIGIN)
     async with live(logins, signer=FIRST) as log:
         await log.commit(denied())
         store.advance((await log.reader.head()).checkpoint(FIRST), FIRST.verifier)
@@ -299,7 +299,7 @@ async def test_a_checkpoint_kept_before_a_rotation_still_guards_the_log(
 
 @in_loop
 async def test_a_process_with_the_old_key_keeps_no_checkpoint_either(logins: Logins, tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path, ORIGIN)
+    store = CheckpointStore.in_folder(tmp_path, ORIGIN)
     async with live(logins, signer=FIRST) as log:
         await rotate(logins.writer, judge=Engine(), old=FIRST, new=SECOND)
         with pytest.raises(RefusesToWrite, match="checkpoint key of the log is"):
