@@ -7,14 +7,16 @@ from pathlib import Path
 
 from api.held import Held
 from ledger.archive import BYTES_MAX, is_archive
-from ledger.checkpoint import Checkpoint, open_checkpoint
+from ledger.checkpoint import Checkpoint
 from ledger.cosignature import cosignatures_in
 from ledger.errors import UnusableInput, VerificationError
+from ledger.export_file import LINE_BYTES_MAX
 from ledger.folder import Folder
 from ledger.note import Verifier, parse_note
 from ledger.receipt import parse_receipt
 from ledger.verified import Report
 from ledger.verify import verify_export
+from ledger.verify_held import Kept
 from ledger.verify_tiles import verify_folder
 
 Advance = Callable[[int, int], None]
@@ -32,11 +34,11 @@ def verify_file(path: Path, held: Held, advance: Advance) -> list[str]:
                 from api.bundle_check import verify_bundle
 
                 return verify_bundle(file.read(2 * BYTES_MAX + 1), verifier, held)
-    receipts = [parse_receipt(one.read_bytes()) for one in held.receipts]
+    receipts = [parse_receipt(_read(one)) for one in held.receipts]
     if verifier is None and (held.checkpoints or path.is_dir()):
         raise UnusableInput("this needs the log's key: give --key, obtained elsewhere")
-    notes = [one.read_text(encoding="utf-8") for one in held.checkpoints]
-    kept = [open_checkpoint(note, verifier, verifier.name) for note in notes] if verifier else []
+    kept = [Kept.parse(_read(one)) for one in held.checkpoints]
+    notes = [one.note for one in kept]
     folder = Folder(path) if path.is_dir() else None
     if folder is not None and (own := folder.checkpoint()) is not None:
         notes.append(own)
@@ -77,6 +79,8 @@ def _cosigned(notes: Sequence[str], held: Held) -> list[str]:
 def _stamped(notes: Sequence[str], held: Held) -> list[str]:
     """Raise VerificationError unless each timestamp is of one of the checkpoints."""
     if not held.timestamps:
+        if held.timestamp_roots is not None:
+            raise UnusableInput("--timestamp-roots says whose timestamps count: give --timestamp")
         return []
     if held.timestamp_roots is None or not notes:
         raise UnusableInput("--timestamp needs --timestamp-roots, and the --checkpoint that it is of")
@@ -86,7 +90,7 @@ def _stamped(notes: Sequence[str], held: Held) -> list[str]:
     roots = read_roots(held.timestamp_roots)
     words = []
     for path in held.timestamps:
-        token, failures = path.read_bytes(), []
+        token, failures = _read(path), []
         for note in notes:
             try:
                 at = check_timestamp(token, note, roots)
@@ -99,6 +103,15 @@ def _stamped(notes: Sequence[str], held: Held) -> list[str]:
         else:
             raise failures[-1]
     return words
+
+
+def _read(path: Path) -> bytes:
+    """What is held against the log: nothing of it is large."""
+    with path.open("rb") as file:
+        raw = file.read(LINE_BYTES_MAX + 1)
+    if len(raw) > LINE_BYTES_MAX:
+        raise UnusableInput(f"{path} is longer than {LINE_BYTES_MAX} bytes")
+    return raw
 
 
 def _words(report: Report, *, tiles: bool = False) -> list[str]:

@@ -24,7 +24,6 @@ from hashlib import sha256
 from itertools import islice
 from typing import BinaryIO, Final
 
-from ledger.checkpoint import Checkpoint
 from ledger.entry import SALT_BYTES, ZERO_HASH, Header, spell
 from ledger.errors import VerificationError
 from ledger.export_file import LINE_BYTES_MAX, FileLines, Lines, Title, read_title
@@ -35,7 +34,7 @@ from ledger.signatories import Signatories
 from ledger.succession import Succession
 from ledger.summary import Tail
 from ledger.verified import Progress, Remark, Report, Tampered
-from ledger.verify_held import Seen, Walked, check_kept, check_receipt, seen
+from ledger.verify_held import Kept, Seen, Walked, check_kept, check_receipt, seen
 from ledger.verify_own import OwnWords, erased_in
 
 _OURS = "_ledger"
@@ -60,7 +59,7 @@ def verify_export(
     *,
     verifier: Verifier | None = None,
     receipts: Sequence[Receipt | TlogProof] = (),
-    kept: Sequence[Checkpoint] = (),
+    kept: Sequence[Kept] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Check every byte of an export, and that the log honours `receipts` and continues each of `kept`.
@@ -79,13 +78,13 @@ def verify_lines(
     *,
     given: Verifier | None,
     receipts: Sequence[Receipt | TlogProof],
-    kept: Sequence[Checkpoint] = (),
+    kept: Sequence[Kept] = (),
     progress: Progress | None,
 ) -> Report:
     """Check the entries below a checkpoint that was opened; `batch` are the first lines of them.
 
     `given`: the key that is known from elsewhere, the one that signed the checkpoint or one before it.
-    `kept`: checkpoints that were kept elsewhere, whose signatures hold.
+    `kept`: checkpoints that were kept elsewhere.
     """
     size = title.checkpoint.size
     walk = _Walk(title, lines, receipts, kept)
@@ -149,7 +148,7 @@ class _Walk:
         title: Title,
         lines: Lines,
         receipts: Iterable[Receipt | TlogProof],
-        kept: Iterable[Checkpoint],
+        kept: Iterable[Kept],
     ) -> None:
         self._title = title
         self._lines = lines

@@ -6,10 +6,11 @@ from binascii import unhexlify
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ledger.checkpoint import Checkpoint
-from ledger.errors import VerificationError
+from ledger.checkpoint import Checkpoint, open_checkpoint
+from ledger.errors import UnusableInput, VerificationError
 from ledger.export_file import Title
 from ledger.merkle import EMPTY_ROOT, leaf_hash
+from ledger.note import parse_note
 from ledger.receipt import Receipt, TlogProof
 from ledger.succession import Succession
 from ledger.verified import Tampered
@@ -20,6 +21,22 @@ class Seen(NamedTuple):
 
     header: bytes
     salts: dict[str, bytes]
+
+
+class Kept(NamedTuple):
+    """A checkpoint that somebody kept; which key of the log must have signed it, the log tells."""
+
+    note: str
+    size: int
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Kept:
+        """Raises UnusableInput if this is no signed checkpoint at all."""
+        try:
+            size = Checkpoint.parse(parse_note(raw)[0]).size
+        except VerificationError as error:
+            raise UnusableInput(f"this is not a checkpoint: {error}") from None
+        return cls(raw.decode(), size)
 
 
 class Walked(NamedTuple):
@@ -77,9 +94,22 @@ def check_receipt(receipt: Receipt | TlogProof, walk: Walked) -> None:
         )
 
 
-def check_kept(checkpoint: Checkpoint, walk: Walked) -> None:
-    """Raise Tampered unless the log continues a checkpoint that was kept elsewhere."""
+def check_kept(kept: Kept, walk: Walked) -> None:
+    """Raise Tampered unless the log's key at its size signed a checkpoint, and the log continues it."""
     size = walk.title.checkpoint.size
+    key = walk.keys.at(kept.size) or walk.title.verifier
+    try:
+        checkpoint = open_checkpoint(kept.note, key, key.name)
+    except VerificationError as error:
+        for recovered, lost in walk.keys.lost:
+            if recovered < kept.size <= lost.size:
+                raise Tampered(
+                    f"a checkpoint that was kept, of {kept.size} entries, is of {lost.origin}, which lost"
+                    f" its end: the log was recovered at entry {recovered}"
+                ) from None
+        raise Tampered(
+            f"a checkpoint that was kept, of {kept.size} entries, does not hold: {error}"
+        ) from None
     if checkpoint.size > size:
         raise Tampered(
             f"a checkpoint that was kept is of {checkpoint.size} entries, this log has {size}: "

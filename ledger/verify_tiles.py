@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ledger import merkle
-from ledger.checkpoint import Checkpoint, open_checkpoint
+from ledger.checkpoint import open_checkpoint
 from ledger.errors import LedgerError, NotFound, UnusableInput, VerificationError
 from ledger.export_file import Title
 from ledger.folder import Folder
@@ -21,6 +21,7 @@ from ledger.static_log import CHECKPOINT
 from ledger.tiles import ENTRIES, FULL_WIDTH, Coordinates, split_bundle, tile_path, width_at
 from ledger.verified import Progress, Report, Tampered
 from ledger.verify import verify_lines
+from ledger.verify_held import Kept
 
 _SIGNED = b'"signatures":'
 
@@ -30,7 +31,7 @@ def verify_folder(
     *,
     verifier: Verifier,
     receipts: Sequence[Receipt | TlogProof] = (),
-    kept: Sequence[Checkpoint] = (),
+    kept: Sequence[Kept] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Check all that the checkpoint of a folder stands for, and that the log honours `receipts` and

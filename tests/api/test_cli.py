@@ -184,6 +184,10 @@ UNUSABLE = {
     "a key that is cut off": ("{export}", ["--key", "{key:.40}"]),
     "no receipt": ("{export}", ["--receipt", "{folder}/text"]),
     "no receipt file": ("{export}", ["--receipt", "{folder}/nothing"]),
+    "a receipt without end": ("{export}", ["--receipt", "/dev/zero"]),
+    "a checkpoint that is no text": ("{export}", ["--key", "{key}", "--checkpoint", "{folder}/bytes"]),
+    "a checkpoint with other line ends": ("{export}", ["--key", "{key}", "--checkpoint", "{folder}/crlf"]),
+    "roots, and no timestamp": ("{export}", ["--timestamp-roots", "{folder}/text"]),
 }
 
 
@@ -191,6 +195,9 @@ UNUSABLE = {
 def test_what_cannot_be_checked_at_all_is_2(files: Files, tmp_path: Path, name: str) -> None:
     (tmp_path / "text").write_text("this is no export\n")
     (tmp_path / "empty").touch()
+    (tmp_path / "bytes").write_bytes(b"\xff\n")
+    note = json.loads(files.export.read_bytes().partition(b"\n")[0])["checkpoint"]
+    (tmp_path / "crlf").write_bytes(note.replace("\n", "\r\n").encode())
     file, options = UNUSABLE[name]
     words = [
         word.format(folder=tmp_path, export=files.export, key=files.key)

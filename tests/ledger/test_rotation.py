@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from ledger.rotation import rotate
 from ledger.succession import Lineage
 from ledger.verified import Report, Tampered
 from ledger.verify import verify_export
+from ledger.verify_held import Kept
 from policies.engine import Engine
 from policies.replay import replay_export
 from tests.ledger.live_log import audit, denied, in_loop, live, quiet
@@ -108,13 +109,16 @@ def export(log: SampleLog, signer: Signer, size: int | None = None) -> bytes:
     return export_of(entries, log.checkpoint(size, signer=signer), signer)
 
 
-def check(raw: bytes, given: Signer | None, *receipts: Receipt) -> Report:
-    return verify_export(io.BytesIO(raw), verifier=given.verifier if given else None, receipts=receipts)
+def check(raw: bytes, given: Signer | None, *receipts: Receipt, kept: Sequence[Kept] = ()) -> Report:
+    known = given.verifier if given else None
+    return verify_export(io.BytesIO(raw), verifier=known, receipts=receipts, kept=kept)
 
 
-def refusal(raw: bytes, given: Signer | None = FIRST, *receipts: Receipt) -> Tampered:
+def refusal(
+    raw: bytes, given: Signer | None = FIRST, *receipts: Receipt, kept: Sequence[Kept] = ()
+) -> Tampered:
     with pytest.raises(Tampered) as caught:
-        check(raw, given, *receipts)
+        check(raw, given, *receipts, kept=kept)
     return caught.value
 
 
@@ -149,6 +153,33 @@ def test_receipts_from_before_and_after_are_honoured_each_by_its_key() -> None:
         for index, size, signer in ((1, 3, FIRST), (3, 4, SECOND), (3, 6, SECOND), (8, 9, THIRD))
     ]
     assert check(export(log, THIRD), FIRST, *held).receipts == 4
+
+
+@pytest.mark.parametrize("given", [FIRST, SECOND, THIRD])
+def test_checkpoints_kept_before_and_after_are_held_against_the_log_each_by_its_key(given: Signer) -> None:
+    log = rotated()
+    signed = ((3, FIRST), (4, SECOND), (6, SECOND), (7, THIRD), (9, THIRD))
+    held = [kept(log, size, signer) for size, signer in signed]
+    assert check(export(log, THIRD), given, kept=held).kept == 5
+    for size, signer in ((4, FIRST), (9, FIRST), (3, THIRD), (9, THIEF)):
+        error = refusal(export(log, THIRD), given, kept=[kept(log, size, signer)])
+        assert f"kept, of {size} entries, does not hold: no known key signed the note" in error.what
+
+
+def kept(log: SampleLog, size: int, signer: Signer) -> Kept:
+    return Kept.parse(log.checkpoint(size, signer=signer).encode())
+
+
+def test_what_was_kept_of_an_end_that_is_lost_is_said_to_be_of_the_name_before() -> None:
+    lost, log = fill(SampleLog(FIRST), 9), fill(SampleLog(FIRST), 5)
+    promised = Checkpoint(ORIGIN, 9, root(lost.leaves))
+    data = {"key": str(ELSEWHERE.verifier), "note": sign_recovery(5, promised, FIRST, ELSEWHERE)}
+    log.append(LEDGER_CONTRACT, canonical({"kind": "ledger.recovered", "data": data}))
+    raw = export(fill(log, 7), ELSEWHERE)
+    for given in (FIRST, ELSEWHERE):
+        assert check(raw, given, kept=[kept(log, 4, FIRST)]).kept == 1
+        error = refusal(raw, given, kept=[kept(lost, 8, FIRST)])
+        assert f"of 8 entries, is of {ORIGIN}, which lost its end" in error.what
 
 
 def test_a_key_that_is_none_of_the_logs_is_refused() -> None:
