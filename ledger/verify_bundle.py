@@ -213,7 +213,8 @@ def _list(value: Mapping[str, Any], name: str) -> list[Any]:
 def _read_schemas(
     files: Mapping[str, bytes], events: Mapping[int, Any]
 ) -> Iterator[tuple[tuple[str, int], bytes]]:
-    shown = {(event.get("kind"), event.get("version")) for event in events.values()}
+    said = ((event.get("kind"), event.get("version")) for event in events.values())
+    shown = {(kind, version) for kind, version in said if isinstance(kind, str) and type(version) is int}
     for name, raw in files.items():
         if name.startswith("schemas/"):
             kind, _, version = name.removeprefix("schemas/").removesuffix(".json").rpartition("-")

@@ -79,8 +79,10 @@ def recheck_all(decisions: Mapping[int, Json], events: Mapping[int, Json]) -> Re
     found = Recheck()
     for index, decision in decisions.items():
         one = recheck(decision)
-        # Of one that is not of the form nothing more can be said.
-        faults = one.faults or tuple(_of_overrides(index, decision, decisions, events))
+        faults = one.faults
+        # Of one that is not of the form, or by an engine that is not known, nothing more can be said.
+        if not faults and decision["engine"] == ENGINE_VERSION:
+            faults = tuple(_of_overrides(index, decision, decisions, events))
         found += one._replace(faults=tuple(_at(index, fault) for fault in faults))
     for index, event in events.items():
         if event.get("kind") == "obligation.breached":
@@ -113,13 +115,16 @@ def _of_overrides(
             yield Fault(finding["id"], f"the override is entry {_shown(allowed)}, must be one before it")
             continue
         event, granted = events.get(allowed), decisions.get(allowed)
-        data = {} if event is None else event.get("data", {})
         if event is not None and (
-            event.get("kind") != "override.granted" or finding["id"] not in _list(data.get("conditions"))
+            event.get("kind") != "override.granted" or finding["id"] not in _overridden(event.get("data"))
         ):
             yield Fault(finding["id"], f"entry {allowed} is no override of it")
         if granted is not None and granted.get("outcome") == "denied":
             yield Fault(finding["id"], f"the override, entry {allowed}, was refused")
+
+
+def _overridden(data: Any) -> list[Any]:
+    return _list(data.get("conditions")) if isinstance(data, dict) else []
 
 
 def _list(value: Any) -> list[Any]:

@@ -26,6 +26,8 @@ from ledger.verify_bundle import Bundle, open_bundle
 from tests.api.contract import LiveContract
 from tests.api.test_cli import run
 from tests.ledger.sample_bundle import rewritten
+from tests.ledger.sample_log import CONTRACTS, SIGNER
+from tests.ledger.test_bundle import GOLDEN
 from tests.policies.test_dossier import Reading
 from tests.service import Service
 from tests.workbench import BUYER, EXPORTER, FORWARDER, PARTIES
@@ -312,6 +314,12 @@ def test_a_bundle_is_of_its_log_and_no_other(
 def test_what_a_bundle_cannot_be_held_against_is_said(tmp_path: Path) -> None:
     with pytest.raises(UnusableInput, match="held against an export"):
         verify_bundle(b"PK\x03\x04", None, Held(receipts=[tmp_path]))
+
+
+def test_the_golden_bundle_holds_for_whoever_tries_the_verifier_on_it() -> None:
+    told = run("verify", GOLDEN, "--key", SIGNER.verifier)
+    assert (told.status, told.err) == (0, "")
+    assert f"contract {CONTRACTS[0]} is here whole up to entry 11" in told.out.lower()
 
 
 # --- on the command line --------------------------------------------------------------------------

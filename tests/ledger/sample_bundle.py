@@ -10,6 +10,7 @@ from ledger import merkle
 from ledger.archive import pack, unpack
 from ledger.bundle import MANIFEST, Anchor, Asked, Content, Summary
 from ledger.canonical import canonical, parse
+from ledger.entry import Entry
 from ledger.event import LEDGER_CONTRACT
 from ledger.merkle import Frontier, Growth, siblings_of_all
 from ledger.summary import Tail, prove, root_of
@@ -17,15 +18,27 @@ from tests.ledger.sample_log import CONTRACTS, SampleLog
 
 TEXT = "policy: example\n"
 DIGEST = sha256(TEXT.encode()).hexdigest()
-DECISION = canonical(
-    {"outcome": "accepted", "policies": [{"policy": "example", "sha256": DIGEST, "version": 1}]}
-)
+_CONSTITUTION = {"policy": "constitution", "version": 1}
+_ACCEPTED: dict[str, Any] = {
+    "conditions": [], "engine": 1, "outcome": "accepted", "policies": [_CONSTITUTION], "proposals": [],
+}  # fmt: skip
+_EXAMPLE = {"policy": "example", "sha256": DIGEST, "version": 1}
+DECISION = canonical({**_ACCEPTED, "policies": [_CONSTITUTION, _EXAMPLE]})
 SIZE = 14
+
+
+class _Judged(SampleLog):
+    """Its decisions are of the form that a ledger commits."""
+
+    def append(
+        self, contract: str, event: bytes, decision: bytes = canonical(_ACCEPTED), **given: Any
+    ) -> Entry:
+        return super().append(contract, event, decision, **given)
 
 
 def summarised(*, after: int = 2) -> tuple[SampleLog, Summary]:
     """A log of 14 entries whose twelfth says how its chains end, and the proof for the first contract."""
-    log = SampleLog.of(SIZE - after - 1)
+    log = _Judged.of(SIZE - after - 1)
     tails = tails_of(log)
     data = {"contracts": len(tails), "root": root_of(tails).hex()}
     log.append(LEDGER_CONTRACT, canonical({"kind": "contracts.summarised", "version": 1, "data": data}))

@@ -357,6 +357,12 @@ def test_bodies_that_no_ledger_commits_are_refused_or_shown_and_never_a_crash(bo
             refused(raw, "is no object")
 
 
+def test_a_schema_beside_an_event_without_a_kind_is_refused() -> None:
+    log = SampleLog.of(1)
+    log.append(CONTRACTS[0], canonical({"kind": {}, "version": []}))
+    refused(write(content(log, {"index": [1]}, {0, 1})), "describes no event of the bundle")
+
+
 def test_tails_are_those_of_the_summary() -> None:
     """The sample is honest: its summary is what `ledger.verify` recomputes."""
     log, summary = summarised(after=0)

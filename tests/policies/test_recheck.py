@@ -165,6 +165,7 @@ def test_an_override_is_one_before_it_that_names_the_condition_and_stood() -> No
     assert faults({3: granted}) == faults({}) == ()
     assert "no override of it" in faults({3: {**granted, "data": {"conditions": ["two"]}}})[0].what
     assert "no override of it" in faults({3: {**granted, "kind": "order.placed"}})[0].what
+    assert "no override of it" in faults({3: {**granted, "data": ["one"]}})[0].what
     assert "was refused" in faults({3: granted}, "denied")[0].what
     assert "must be one before it" in recheck_all({2: decision}, {}).faults[0].what
 
@@ -198,3 +199,4 @@ def test_what_no_ledger_commits_is_a_fault_and_never_a_crash(broken: dict[str, A
 def test_of_another_engine_nothing_is_claimed() -> None:
     found = recheck(decided(finding("quantity_cap", "pass", observed=11, limit=10)) | {"engine": 2})
     assert (found.compared, found.faults, found.uncompared) == (0, (), frozenset({"engine 2"}))
+    assert recheck_all({1: {"engine": 2, "conditions": ["of another form"]}}, {}).faults == ()
