@@ -90,7 +90,8 @@ class Intervals:
         for depth in reversed(DEPTHS):
             every = self.of_depth(depth)
             ran = memory.ran.get(depth)
-            if every and (ran is None or (now - parse_timestamp(ran)).total_seconds() >= every):
+            # One that ran later than now did so by a clock that has been set back since.
+            if every and (ran is None or not 0 <= (now - parse_timestamp(ran)).total_seconds() < every):
                 return depth
         return None
 

@@ -101,16 +101,17 @@ async def _watch(looks: Watch, settings: Settings) -> bool:
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
     intervals = Intervals.of(settings)
-    depth: Depth | None = "all"
+    first: Depth | None = "all"
     while True:
+        depth = first or intervals.due(await looks.remember(), datetime.now(UTC))
         if depth is not None:
             try:
                 if not await _look(looks, depth):
                     return False
+                first = None
             except Unavailable as error:
                 errors.print(str(error), soft_wrap=True)
         await asyncio.sleep(1)
-        depth = intervals.due(await looks.remember(), datetime.now(UTC))
 
 
 async def _look(looks: Watch, depth: str) -> bool:

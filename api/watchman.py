@@ -231,6 +231,8 @@ class Watchman:
     async def _say_summary(self, memory: Memory, run: Run) -> None:
         """Once a day, from the first look on."""
         since = parse_timestamp(memory.summarised) if memory.summarised else None
+        if since is not None and since > run.ended:
+            since = None  # by a clock that has been set back
         if since is not None and run.ended - since < SUMMARY_EVERY:
             return
         until = format_timestamp(run.ended)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ledger.watch_memory import MemoryFile
 from tests.api.receiver import receiving, subscribed
 from tests.api.test_watch import damage
 from tests.ledger.live_log import denied
@@ -208,6 +211,27 @@ def test_it_looks_by_itself_and_summarises_once_a_day(
         assert (data["damaged"], data["unexplained"], data["result"]) == (0, 0, "intact")
         assert data["runs"] >= 1
         service.audit()
+
+
+def test_a_summary_that_was_dated_ahead_does_not_end_the_summaries(watched: Service) -> None:
+    look(watched)
+    [kept] = watched.settings.store_path.glob("*.watch")
+    memory, pause = MemoryFile(kept.parent, unquote(kept.stem)), threading.Event()
+
+    def summarised() -> str:
+        """After a look has ended, which it has not yet when it is reported."""
+        for _ in range(600):
+            if "" < (at := memory.read().summarised) < "2999":
+                return at
+            pause.wait(0.05)
+        raise AssertionError("nothing was summarised")
+
+    first = summarised()
+    memory.keep(replace(memory.read(), summarised="2999-01-01T00:00:00.000000Z"))
+    look(watched)
+    assert summarised() > first
+    with watched.client("auditor") as client:  # of nothing that it could have been said from
+        assert client.get("/v1/entries", params={"kind": "integrity.summarised"}).json()["entries"] == []
 
 
 def test_a_process_looks_at_everything_as_it_starts_and_then_knows_the_facts(

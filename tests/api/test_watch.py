@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,14 +13,15 @@ import pytest
 from api import examine
 from api.database import Logins
 from api.examine import Examiner, Pace
-from api.watch import Run, Watch
+from api.watch import Intervals, Run, Watch
 from ledger.beside import Vouchers
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import NotFound
 from ledger.integrity import DEPTHS, Depth
 from ledger.note import Signer
-from ledger.watch_memory import MemoryFile
+from ledger.values import format_timestamp
+from ledger.watch_memory import Memory, MemoryFile
 from tests.ledger.erased_log import erase, said_and_undone
 from tests.ledger.live_log import audit, denied, in_loop, live, simulated
 from tests.ledger.sample_log import ORIGIN, SIGNER
@@ -275,6 +277,20 @@ def test_a_look_rests_for_its_own_work_and_not_for_the_time_since_the_last(
         now_s += took_s
         asyncio.run(pace.give_way())
     assert rests_s == [4.0, 8.0]
+
+
+def test_a_look_comes_due_whichever_way_the_clock_is_set() -> None:
+    now = datetime(2027, 3, 2, 12, tzinfo=UTC)
+
+    def due(**ago: timedelta) -> Depth | None:
+        ran = {depth: format_timestamp(now - one) for depth, one in ago.items()}
+        return Intervals().due(Memory(ran=ran), now)  # type: ignore[arg-type] # by depth
+
+    ever, fresh = timedelta(days=365), timedelta(seconds=1)
+    assert due() == due(head=fresh, tail=fresh, all=ever) == due(head=fresh, tail=fresh, all=-ever) == "all"
+    assert due(head=fresh, tail=timedelta(minutes=5), all=fresh) == "tail"
+    assert due(head=-timedelta(hours=1), tail=fresh, all=fresh) == "head"
+    assert due(head=fresh, tail=fresh, all=fresh) is None
 
 
 class Timed(Pace):

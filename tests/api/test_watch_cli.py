@@ -10,19 +10,27 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from api.database import Logins
-from tests.api.test_cli import Run
+from api.examine import Progress
+from api.settings import Settings
+from api.watch import Run, Watch
+from api.watch_cli import _watch
+from ledger.checkpoint_store import CheckpointStore
+from ledger.errors import Unavailable
+from ledger.integrity import Depth
+from ledger.watch_memory import MemoryFile
+from tests.api.test_cli import Run as Told
 from tests.api.test_watch import damage
 from tests.ledger.live_log import denied, in_loop, live, simulated, tell
-from tests.ledger.sample_log import SIGNER
+from tests.ledger.sample_log import ORIGIN, SIGNER
 
 
-def watch(logins: Logins, folder: Path, *words: str) -> Run:
+def watch(logins: Logins, folder: Path, *words: str) -> Told:
     """With no more than a reader's login."""
     environment = {"CHIPLEDGER_READER_URL": logins.reader, "DATABASE_URL": None}
     command = ["watch", "--key", str(SIGNER.verifier), "--store", str(folder), *words]
     result = CliRunner().invoke(app, command, env=environment)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return Run(result.exit_code, result.stdout, result.stderr)
+    return Told(result.exit_code, result.stdout, result.stderr)
 
 
 def test_a_sound_log_is_0_a_damaged_one_1_and_stays_1_until_it_is_explained(
@@ -109,3 +117,39 @@ def test_what_it_remembers_says_how_far_the_log_was_sound(logins: Logins, tmp_pa
     assert watch(logins, tmp_path, "--once").status == 0
     [path] = tmp_path.glob("*.watch")
     assert json.loads(path.read_text())["verified"]["size"] == 2
+
+
+class Away(Watch):
+    """Its database is away for the first two looks."""
+
+    asked: list[Depth]
+
+    async def run(self, depth: Depth, progress: Progress | None = None) -> Run:
+        assert depth == "all", "it has not yet looked at everything"
+        self.asked.append(depth)
+        if len(self.asked) < 3:
+            raise Unavailable("the database is away")
+        return await super().run(depth, progress)
+
+
+def test_a_watch_that_finds_the_database_away_begins_with_everything_all_the_same(
+    logins: Logins, owner: str, tmp_path: Path
+) -> None:
+    @in_loop
+    async def write() -> None:
+        async with live(logins) as log:
+            await log.append(denied())
+
+    @in_loop
+    async def looked() -> None:
+        memory, store = MemoryFile(tmp_path, ORIGIN), CheckpointStore.in_folder(tmp_path, ORIGIN)
+        away = Away(logins.reader, SIGNER.verifier, store, memory)
+        away.asked = []
+        settings = Settings().model_copy(update={"integrity_head_seconds": 0.1})
+        assert not await _watch(away, settings)
+        assert away.asked == ["all"] * 3
+
+    write()
+    assert watch(logins, tmp_path, "--once").status == 0  # all of it, a moment ago
+    damage(owner, "UPDATE facts SET data = '{}' WHERE name = 'chain'")
+    looked()

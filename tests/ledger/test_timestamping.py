@@ -61,6 +61,24 @@ def test_a_checkpoint_is_stamped_kept_and_checked_by_others(ledger: Logins, tsa:
     stamped()
 
 
+def test_a_clock_that_ran_ahead_does_not_end_the_timestamps(
+    ledger: Logins, owner: str, tsa: AuthorityServer
+) -> None:
+    @in_loop
+    async def stamped() -> None:
+        async with live(ledger) as log:
+            stamping = Timestamping(log.reader, ledger.writer, SIGNER, trusted(tsa))
+            assert await stamping.stamp()
+            with psycopg.connect(owner) as connection:
+                connection.execute("ALTER TABLE timestamps DISABLE TRIGGER ALL")
+                connection.execute("UPDATE timestamps SET stamped_at = stamped_at + interval '9 days'")
+            await log.append(denied())
+            assert await stamping.stamp()
+            await stamping.close()
+
+    stamped()
+
+
 def test_a_timestamp_of_another_checkpoint_or_authority_does_not_hold(
     tsa: AuthorityServer, tmp_path: Path
 ) -> None:
@@ -133,7 +151,9 @@ def test_an_authority_is_asked_over_http_and_its_url_holds_no_secret(url: str) -
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("lie", ["another request's", "an unknown authority's", "a refusal", "no response"])
+@pytest.mark.parametrize(
+    "lie", ["another request's", "an unknown authority's", "a refusal", "no response", "a broken token"]
+)
 def test_an_answer_that_does_not_hold_is_not_kept(
     ledger: Logins, tsa: AuthorityServer, tmp_path: Path, lie: str
 ) -> None:
@@ -147,6 +167,8 @@ def test_an_answer_that_does_not_hold_is_not_kept(
             "an unknown authority's": lambda: stranger.reply(query),
             "a refusal": lambda: tsa.reply(b"what is this?"),
             "no response": lambda: b"\x30\x03\x02\x01",
+            # What it holds is said to be of another type (id-ct-TSTInfo, RFC 3161 §2.4.2).
+            "a broken token": lambda: tsa.reply(query).replace(b"\x09\x10\x01\x04", b"\x09\x10\x01\x05"),
         }
         return 200, "application/timestamp-reply", told[lie]()
 
