@@ -13,6 +13,7 @@ from api.database import Logins
 from api.export import Advance, signer_of
 from api.places import store_of
 from api.settings import Settings
+from ledger.checkpoint import open_checkpoint
 from ledger.errors import NotFound, RefusesToWrite, Unavailable, VerificationError
 from ledger.note import Verifier
 from ledger.publisher import head_to_sign
@@ -32,7 +33,7 @@ class KeyedSource(Source, Protocol):
 
 
 class StoredLog:
-    """The log in our database, its head signed here."""
+    """The log in our database: the last checkpoint that its witnesses have cosigned, or its head, signed here."""
 
     def __init__(self, reader: Reader, settings: Settings) -> None:
         self._reader, self._settings = reader, settings
@@ -47,9 +48,20 @@ class StoredLog:
             self._take_key()  # the log has handed over, and so has the file
         return await self._reader.keys_of(self._signer.verifier)
 
-    async def checkpoint(self) -> str:
+    async def checkpoint(self, least: int = 0) -> str:
         head = await head_to_sign(self._reader, self._signer, self._store)
+        if self._settings.witness_policy is not None:
+            note = await self._reader.witnessed(self._signer.name)
+            if note is not None and self._follows(note, least):
+                return note
         return head.checkpoint(self._signer)
+
+    def _follows(self, note: str, least: int) -> bool:
+        """Not where witnesses are behind what was published, or have not seen the present key."""
+        try:
+            return open_checkpoint(note, self._signer.verifier, self._signer.name).size >= least
+        except VerificationError:
+            return False
 
     async def tile(self, where: Coordinates) -> bytes:
         return await self._reader.tile(where)
@@ -64,7 +76,7 @@ class ServedLog:
     async def keys(self) -> Sequence[Verifier]:
         return self._keys
 
-    async def checkpoint(self) -> str:
+    async def checkpoint(self, least: int = 0) -> str:
         try:
             return (await self._get(CHECKPOINT)).decode()
         except UnicodeDecodeError:

@@ -21,7 +21,7 @@ from ledger import merkle, tiles
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.errors import VerificationError
 from ledger.merkle import HASH_BYTES
-from ledger.note import Verifier
+from ledger.note import Verifier, parse_note
 from ledger.tiles import ENTRIES, FULL_WIDTH, Coordinates, tile_path
 from ledger.verified import Progress
 
@@ -34,7 +34,9 @@ BUNDLE_BYTES_MAX: Final = FULL_WIDTH * (2 + 0xFFFF)
 class Source(Protocol):
     """Where the log is read: nothing of it is believed but the checkpoint, and that by its signature."""
 
-    async def checkpoint(self) -> str: ...
+    async def checkpoint(self, least: int = 0) -> str:
+        """A signed head: of `least` entries or more, where it can choose."""
+        ...
 
     async def tile(self, where: Coordinates) -> bytes:
         """A tile or bundle of a size that `checkpoint` has named."""
@@ -91,13 +93,16 @@ async def update(
     Raises VerificationError, with the target's checkpoint left as it was, if what the source has does
     not hold or does not continue what lies there: a fork.
     """
-    note = await source.checkpoint()
+    there = target.checkpoint()
+    old = _checkpoint_of(target, there, verifier, *earlier)
+    note = await source.checkpoint(old.size if old is not None else 0)
     try:
         new = open_checkpoint(note, verifier, verifier.name)
     except VerificationError as error:
         raise VerificationError(f"{error}. Where a log has rotated its key, its new one is needed") from None
-    old = _checkpoint_of(target, verifier, *earlier)
-    if new == old:
+    if new == old and there is not None:
+        if len(parse_note(note)[1]) > len(parse_note(there)[1]):
+            target.publish(note)  # witnesses have seen it meanwhile
         return new
     if old is None:
         old = Checkpoint(verifier.name, 0, merkle.EMPTY_ROOT)
@@ -173,8 +178,9 @@ def _parent(level: int, n: int, tree_size: int) -> Coordinates:
     return Coordinates(level + 1, above, tiles.width_at(level + 1, above, tree_size))
 
 
-def _checkpoint_of(target: Target, present: Verifier, *earlier: Verifier) -> Checkpoint | None:
-    note = target.checkpoint()
+def _checkpoint_of(
+    target: Target, note: str | None, present: Verifier, *earlier: Verifier
+) -> Checkpoint | None:
     if note is None:
         return None
     try:

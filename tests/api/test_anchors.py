@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -15,11 +16,14 @@ from typer.testing import CliRunner
 from api.bundle_check import verify_bundle
 from api.cli import app
 from api.held import Held
+from api.mirror import stored_log
 from ledger import keys
 from ledger.checkpoint import Checkpoint, sign
 from ledger.cosignature import cosignatures_in
 from ledger.errors import VerificationError
+from ledger.note import parse_note
 from ledger.verify_bundle import open_bundle
+from tests.api.test_cli import run
 from tests.conftest import copied
 from tests.ledger.sample_bundle import rewritten
 from tests.ledger.witness_server import AuthorityServer, WitnessServer, authority, witnesses
@@ -131,6 +135,27 @@ def test_a_bundle_brings_the_words_of_both_along(anchored: Anchored) -> None:
     swapped = rewritten(raw, {"anchors/0.checkpoint": witnessed.note.encode()})
     with pytest.raises(VerificationError, match="the timestamp does not hold"):
         verify_bundle(swapped, verifier, Held(timestamp_roots=anchored.tsa.roots))
+
+
+def test_a_folder_of_tiles_has_the_checkpoint_that_witnesses_have_seen(
+    anchored: Anchored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, folder = anchored.service, tmp_path / "static"
+    until(lambda: httpx.get(f"{service.url}/v1/witnesses").json()["witnessed"] == 1)
+    monkeypatch.setenv("CHIPLEDGER_WITNESS_POLICY", str(anchored.policy))
+    told = run("tiles", folder, url=service.owner, home=service.settings.home)
+    assert told.status == 0, told.err
+    key = keys.load(service.settings.key_path, passphrase=None).verifier
+    told = run("verify", folder, "--key", key, "--witnesses", anchored.policy)
+    assert (told.status, "the checkpoint of 1 entry is cosigned by" in told.out) == (0, True), told.err
+
+    async def checkpoints() -> list[int]:
+        async with stored_log(service.settings, service.logins) as source:
+            return [len(parse_note(await source.checkpoint(least))[1]) for least in (0, 1, 2)]
+
+    # What was published is not taken back for want of witnesses.
+    zero, one, two = asyncio.run(checkpoints())
+    assert (zero >= 3, one >= 3, two) == (True, True, 1)
 
 
 def test_a_log_that_does_not_continue_a_kept_checkpoint_is_tampered_with(

@@ -403,7 +403,7 @@ class Faltering(Served):
     async def keys(self) -> list[Verifier]:
         return [SIGNER.verifier]
 
-    async def checkpoint(self) -> str:
+    async def checkpoint(self, least: int = 0) -> str:
         self._times += 1
         if self._times < 3:
             raise (Unavailable("it is away"), NotFound("it is not there"))[self._times - 1]

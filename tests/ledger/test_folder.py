@@ -11,11 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import folder as folder_module
 from ledger import merkle, tiles
+from ledger.cosignature import Witness, cosign, cosignatures_in
 from ledger.errors import UnusableInput, VerificationError
 from ledger.folder import Folder
 from ledger.receipt import TlogProof, parse_receipt
@@ -29,6 +31,7 @@ from tests.ledger.tile_client import TileClient
 
 SIZE = 600
 HUGE = 65536 + 300
+WITNESS = Ed25519PrivateKey.from_private_bytes(bytes([7] * 32))
 OLD, NEW = 250, 520
 """Of the updates that are broken off: every level-0 tile there is changes, and one of level 1 begins."""
 
@@ -54,7 +57,7 @@ class Served:
         self.log, self.size = log, size
         self.asked: list[Coordinates] = []
 
-    async def checkpoint(self) -> str:
+    async def checkpoint(self, least: int = 0) -> str:
         return self.log.checkpoint(self.size)
 
     async def tile(self, where: Coordinates) -> bytes:
@@ -154,6 +157,25 @@ def test_a_folder_that_grows_keeps_every_partial_tile_until_the_full_one_is_ther
         brought(tmp_path, Served(sample(), size))
         assert contents(tmp_path).keys() == names_at(*sizes[: number + 1])
         assert check(tmp_path).size == size
+
+
+class Cosigned(Served):
+    """With a line of a witness."""
+
+    async def checkpoint(self, least: int = 0) -> str:
+        note = self.log.checkpoint(self.size)
+        return note + cosign(note.partition("\n\n")[0] + "\n", "witness.example/w", WITNESS, time=1)
+
+
+def test_what_witnesses_sign_of_a_checkpoint_that_lies_there_is_added_and_not_taken_away(
+    tmp_path: Path,
+) -> None:
+    witness = Witness("witness.example/w", WITNESS.public_key().public_bytes_raw())
+    for source, count in ((Served, 0), (Cosigned, 1), (Served, 1)):
+        brought(tmp_path, source(sample(), OLD))
+        assert len(cosignatures_in((tmp_path / "checkpoint").read_text(), [witness])) == count
+    brought(tmp_path, Served(sample(), NEW))
+    assert check(tmp_path).size == NEW
 
 
 def test_an_update_reads_no_more_than_what_is_new(tmp_path: Path) -> None:
