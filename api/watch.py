@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import psycopg
+
 from api.examine import Examined, Examiner, Known, Progress
 from api.settings import Settings
 from ledger.checkpoint import Checkpoint
@@ -120,19 +122,27 @@ class Watch:
         """Look. Raises Unavailable if the database cannot be read, StoreFailed if nothing can be kept."""
         started = datetime.now(UTC)
         outside = Findings()
-        async with connected(self._url) as rows:
-            # Its names and keys say where to look. Still before the head: what is kept was durable then.
-            lineage = await rows.lineage(self.verifier)
-            memory = await self._remembered(outside, lineage)
-            kept = await self._kept(outside, lineage)
-            _note_loss(outside, lineage, memory, kept)
-            seen = await self._examiner.look(
-                rows, depth, Known(memory.verified, kept, memory.beside), progress=progress
+        lineage, seen = Lineage(self.verifier, ()), None
+        try:
+            async with connected(self._url) as rows:
+                # Its names and keys say where to look. Still before the head: what is kept was durable then.
+                lineage = await rows.lineage(self.verifier)
+                memory = await self._remembered(outside, lineage)
+                kept = await self._kept(outside, lineage)
+                _note_loss(outside, lineage, memory, kept)
+                seen = await self._examiner.look(
+                    rows, depth, Known(memory.verified, kept, memory.beside), progress=progress
+                )
+        except psycopg.Error as error:  # a table that is gone, a page that is broken: it does not pass
+            outside.add(
+                "unreadable", "database", because=type(error).__name__, sqlstate=error.sqlstate or "none"
             )
         async with self.turn:
             # Read again: what was explained while it looked stays explained.
             memory = await self._remembered(Findings(), lineage)
-            memory = replace(memory, log=lineage.present.name)
+            if seen is not None:
+                memory = replace(memory, log=lineage.present.name)
+            seen = seen or Examined(first=0)
             run, memory = self._judge(depth, started, outside, seen, memory, lineage.present)
             await self.keep(memory)
         return run

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.abc import Buffer
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
+from psycopg.types.datetime import TimestamptzLoader
 
 from ledger import tiles
 from ledger.beside import ApiKey, Cosigned, Stamped
@@ -34,6 +37,7 @@ OPTIONS = (
     " -c max_parallel_workers_per_gather=0"
 )
 CONNECT_TIMEOUT_S = 10
+_NO_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Counts(NamedTuple):
@@ -43,9 +47,20 @@ class Counts(NamedTuple):
     strays: tuple[str, ...]
 
 
+class _AnyTime(TimestamptzLoader):
+    """`infinity`, or a year that Python does not have, is read as a time that no entry can be of."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return _NO_TIME
+
+
 class Rows:
     def __init__(self, connection: AsyncConnection[tuple[Any, ...]]) -> None:
         """`connection` is in autocommit, or within a transaction that is then the snapshot."""
+        connection.adapters.register_loader("timestamptz", _AnyTime)
         self._connection = connection
 
     async def _fetch(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

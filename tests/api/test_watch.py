@@ -279,6 +279,39 @@ def test_a_look_rests_for_its_own_work_and_not_for_the_time_since_the_last(
     assert rests_s == [4.0, 8.0]
 
 
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "20000-01-01"])
+def test_a_time_that_no_calendar_has_does_not_blind_a_look(
+    logins: Logins, owner: str, tmp_path: Path, time: str
+) -> None:
+    @in_loop
+    async def look() -> None:
+        async with live(logins) as log:
+            await log.append(denied(), denied())
+        damage(owner, f"UPDATE entries SET recorded_at = '{time}' WHERE index = 1")
+        run = await watching(logins, tmp_path / "a").run("all")
+        assert places(run) == [("column_altered", "entry 1, recorded_at")]
+        damage(owner, f"UPDATE head SET recorded_at = '{time}'")
+        run = await watching(logins, tmp_path / "b").run("all")
+        assert ("head_altered", "head, recorded_at") in places(run)
+
+    look()
+
+
+@in_loop
+async def test_what_can_no_longer_be_read_is_a_failure(logins: Logins, owner: str, tmp_path: Path) -> None:
+    async with live(logins) as log:
+        await log.append(denied())
+    watch = watching(logins, tmp_path)
+    for act in ("REVOKE SELECT ON bodies FROM chipledger_reader", "ALTER TABLE facts RENAME TO fictions"):
+        with psycopg.connect(owner) as connection:
+            connection.execute(act)
+        run = await watch.run("all")
+        assert (run.result, places(run)) == ("damaged", [("unreadable", "database")]), act
+        with psycopg.connect(owner) as connection:
+            connection.execute("GRANT SELECT ON bodies TO chipledger_reader")
+    assert run.findings[0].evidence["because"] == "UndefinedTable"
+
+
 def test_a_look_comes_due_whichever_way_the_clock_is_set() -> None:
     now = datetime(2027, 3, 2, 12, tzinfo=UTC)
 

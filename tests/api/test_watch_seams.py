@@ -148,6 +148,12 @@ def test_a_recovery_is_told_once_must_be_explained_and_the_watch_goes_on(
         assert (quiet.result, quiet.findings, quiet.size) == ("unexplained", (), 5)
         await watch.explain("restored from the backup of the drill")
         assert [(await watch.run(depth)).result for depth in EVERY_DEPTH] == ["intact"] * 5
+        for table, named in (("entries", "hidden"), ("hidden", "entries")):  # nor by a look that sees nothing
+            with psycopg.connect(owner) as connection:
+                connection.execute(f"ALTER TABLE {table} RENAME TO {named}")
+            assert places(await watch.run("head")) == [("unreadable", "database")] * (named == "hidden")
+        await watch.explain("it was called otherwise")
+        assert [(await watch.run(depth)).result for depth in EVERY_DEPTH] == ["intact"] * 5
         async with live(logins, signer=OTHER_NAME) as log:
             await log.append(denied(), denied(), denied())  # longer than what was lost
         assert [(await watch.run(depth)).result for depth in EVERY_DEPTH] == ["intact"] * 5
