@@ -13,15 +13,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api import database
+from api.bundle_check import verify_bundle
 from api.erase import carry_out, waiting
 from api.export import receipt_for, signer_of
+from api.held import Held
 from api.replay import replay_database, replay_file
 from ledger import dsse
 from ledger.canonical import canonical
 from ledger.errors import VerificationError
 from ledger.rebuild import compare
 from ledger.receipt import Receipt
+from ledger.note import Verifier
 from ledger.verify import verify_export
+from ledger.verify_bundle import open_bundle
 from policies.analysis import backtest
 from policies.document import parse_document
 from policies.replay import Export
@@ -191,6 +195,19 @@ def test_an_erased_entry_shows_its_header_and_by_what_it_was_erased(service: Ser
         assert f"entry {index} is withheld or erased" in why.json()["detail"]
         told = client.get(f"/v1/entries/{entry['erased']['by']}/explanation").json()["sentences"][0]["text"]
         assert told.startswith(f"The bodies of entry {index}, order.placed by {BUYER}, are erased")
+
+
+def test_a_bundle_brings_along_what_the_log_says_of_bodies_that_are_gone(
+    service: Service, done: Told
+) -> None:
+    index = done.index("order")
+    with service.client("auditor") as client:
+        key = Verifier.parse(client.get("/v1/entries/0").json()["event"]["value"]["data"]["key"])
+        for asked, gone in (({"index": index}, 1), ({"contract": done.live.contract}, 4)):
+            raw = client.get("/v1/bundles", params=asked).raise_for_status().content
+            bundle = open_bundle(raw, verifier=key)
+            assert (bundle.erased, bundle.withheld) == (2 * gone, 0)
+            assert f"erased: {2 * gone} bodies, as the log says" in verify_bundle(raw, key, Held())
 
 
 def test_a_contract_lists_its_erasures(service: Service, done: Told) -> None:
