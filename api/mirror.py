@@ -13,10 +13,9 @@ from api.database import Logins
 from api.export import Advance, signer_of
 from api.places import store_of
 from api.settings import Settings
-from ledger.checkpoint import open_checkpoint
 from ledger.errors import NotFound, RefusesToWrite, Unavailable, VerificationError
 from ledger.note import Verifier
-from ledger.publisher import head_to_sign
+from ledger.publisher import cosigned_head, head_to_sign
 from ledger.reader import Reader
 from ledger.static_log import BUNDLE_BYTES_MAX, CHECKPOINT, Source, Target, update
 from ledger.tiles import FULL_WIDTH, Coordinates, narrowed, tile_path
@@ -50,18 +49,11 @@ class StoredLog:
 
     async def checkpoint(self, least: int = 0) -> str:
         head = await head_to_sign(self._reader, self._signer, self._store)
+        note = None
         if self._settings.witness_policy is not None:
-            note = await self._reader.witnessed(self._signer.name)
-            if note is not None and self._follows(note, least):
-                return note
-        return head.checkpoint(self._signer)
-
-    def _follows(self, note: str, least: int) -> bool:
-        """Not where witnesses are behind what was published, or have not seen the present key."""
-        try:
-            return open_checkpoint(note, self._signer.verifier, self._signer.name).size >= least
-        except VerificationError:
-            return False
+            # Not where witnesses are behind what was published before them.
+            note = await cosigned_head(self._reader, self._signer.verifier, least=least)
+        return note or head.checkpoint(self._signer)
 
     async def tile(self, where: Coordinates) -> bytes:
         return await self._reader.tile(where)

@@ -18,6 +18,7 @@ from api.accept import weights
 from api.proofs import signed_checkpoint
 from api.wiring import service_of
 from ledger.errors import NotFound
+from ledger.publisher import cosigned_head
 from ledger.tiles import ENTRIES, parse_tile_path
 
 router = APIRouter(prefix="/log", tags=["static log"])
@@ -31,12 +32,12 @@ _BINARY = {"schema": {"type": "string", "contentMediaType": "application/octet-s
 async def get_log_checkpoint(request: Request) -> PlainTextResponse:
     """The signed tree head, where a client of tiles looks for it.
 
-    Where the log has witnesses: the last that enough of them have cosigned, with their lines. `/checkpoint`
-    may be ahead of it.
+    Where the log has witnesses: the last that enough of them have cosigned, with their lines, once they know
+    the log's present key. `/checkpoint` may be ahead of it.
     """
     service = service_of(request)
     known = service.witnessing is not None
-    note = await service.reader.witnessed(service.signer.name) if known else None
+    note = await cosigned_head(service.reader, service.signer.verifier) if known else None
     return PlainTextResponse(note or await signed_checkpoint(request), headers={"cache-control": "no-cache"})
 
 

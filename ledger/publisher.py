@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 import structlog
 
-from ledger.checkpoint import Checkpoint
+from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.checkpoint_store import CheckpointStore
-from ledger.errors import LedgerError, NotFound
+from ledger.errors import LedgerError, NotFound, VerificationError
 from ledger.head import Head
 from ledger.note import Signer, Verifier
 from ledger.reader import Reader
@@ -29,6 +29,21 @@ async def head_to_sign(reader: Reader, signer: Signer, store: CheckpointStore) -
     head = await reader.head()
     store.refuse_behind(head.size, kept)
     return head
+
+
+async def cosigned_head(reader: Reader, verifier: Verifier, *, least: int = 0) -> str | None:
+    """The last checkpoint that enough witnesses have cosigned, of `least` entries or more.
+
+    None where there is none, or none since the log took its present key: witnesses must be told that first,
+    and whoever knows the log by it could not read the one before.
+    """
+    note = await reader.witnessed(verifier.name)
+    try:
+        if note is not None and open_checkpoint(note, verifier, verifier.name).size >= least:
+            return note
+    except VerificationError:
+        return None
+    return None
 
 
 class Publisher:

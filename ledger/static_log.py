@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from ledger import merkle, tiles
 from ledger.checkpoint import Checkpoint, open_checkpoint
-from ledger.errors import VerificationError
+from ledger.errors import Unavailable, VerificationError
 from ledger.merkle import HASH_BYTES
 from ledger.note import Verifier, parse_note
 from ledger.tiles import ENTRIES, FULL_WIDTH, Coordinates, tile_path
@@ -91,7 +91,7 @@ async def update(
 
     `earlier`: keys that the log had before `verifier`, one of which may have signed what lies there.
     Raises VerificationError, with the target's checkpoint left as it was, if what the source has does
-    not hold or does not continue what lies there: a fork.
+    not hold or does not continue what lies there: a fork. Unavailable, if it is of before.
     """
     there = target.checkpoint()
     old = _checkpoint_of(target, there, verifier, *earlier)
@@ -107,10 +107,10 @@ async def update(
     if old is None:
         old = Checkpoint(verifier.name, 0, merkle.EMPTY_ROOT)
     if new.size < old.size:
-        raise VerificationError(
-            f"the log has {new.size} entries now, the checkpoint in {target} {old.size}: "
-            "it lags behind, or it was restored from a backup, which is a fork"
-        )
+        said = f"the log is said to have {new.size} entries, the checkpoint in {target} is of {old.size}"
+        if _root_at(target, new.size, old.size) != new.root:
+            raise VerificationError(f"{said}, and begins otherwise: it has forked")
+        raise Unavailable(f"{said} and continues it: what serves the log lags behind, or it has lost its end")
     edge = {where: await source.tile(where) for where in tiles.tiles_for_root(new.size)}
     root = tiles.root(new.size, lambda *where: edge[Coordinates(*where)])
     if root != new.root:
@@ -163,6 +163,16 @@ async def _keep_bundle(target: Target, source: Source, leaves: Coordinates, hash
     if b"".join(map(merkle.leaf_hash, tiles.split_bundle(raw, where.width))) != hashes:
         raise VerificationError(f"{tile_path(*where)} does not hash to its tile of level 0")
     target.keep(where, raw)
+
+
+def _root_at(target: Target, size: int, there: int) -> bytes:
+    """The root that the first `size` entries have by the target's own tiles, which are of `there` entries."""
+
+    def read(level: int, n: int, width: int) -> bytes:
+        kept = target.tile(Coordinates(level, n, tiles.width_at(level, n, there)))
+        return kept[: width * HASH_BYTES]
+
+    return tiles.root(size, read)
 
 
 def _levels(old_size: int, new_size: int) -> Iterator[range]:

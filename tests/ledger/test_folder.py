@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ledger import folder as folder_module
 from ledger import merkle, tiles
 from ledger.cosignature import Witness, cosign, cosignatures_in
-from ledger.errors import UnusableInput, VerificationError
+from ledger.errors import Unavailable, UnusableInput, VerificationError
 from ledger.folder import Folder
 from ledger.receipt import TlogProof, parse_receipt
 from ledger.static_log import update
@@ -394,7 +394,7 @@ def test_two_writers_do_not_meet_in_one_folder(tmp_path: Path) -> None:
     [
         (400, "it has forked"),
         (300, "it has forked.* there are two roots at size 300"),
-        (256, "the log has 256 entries now, the checkpoint in .* 300: it lags behind, or"),
+        (256, "said to have 256 entries, the checkpoint in .* is of 300, and begins otherwise"),
     ],
 )
 def test_a_log_that_does_not_continue_the_folder_is_refused_and_nothing_is_written(
@@ -404,6 +404,18 @@ def test_a_log_that_does_not_continue_the_folder_is_refused_and_nothing_is_writt
     before = contents(tmp_path)
     with pytest.raises(VerificationError, match=words):
         brought(tmp_path, Served(forked(), size))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("size", [1, 199, 256, 257, 299, 511])
+def test_a_checkpoint_of_before_is_no_fork_and_does_not_replace_a_later_one(
+    tmp_path: Path, size: int
+) -> None:
+    """Out of a cache, or of a replica."""
+    brought(tmp_path, Served(sample(), NEW))
+    before = contents(tmp_path)
+    with pytest.raises(Unavailable, match="continues it: what serves the log lags behind"):
+        brought(tmp_path, Served(sample(), size))
     assert contents(tmp_path) == before
 
 

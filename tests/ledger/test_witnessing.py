@@ -22,6 +22,7 @@ from ledger.cosignature import (
 )
 from ledger.errors import UnusableInput, VerificationError
 from ledger.note import Signature, parse_note
+from ledger.publisher import cosigned_head
 from ledger.witnessing import Witnessing, failing
 from tests.ledger.live_log import LiveLog, denied, in_loop, live
 from tests.ledger.sample_log import ORIGIN, SIGNER, signer_of
@@ -323,6 +324,25 @@ async def test_a_fork_is_refused_by_the_witness(ledger: Logins) -> None:
                 == "HTTP 422: it does not believe the proof that the log has only grown"
             )
             await witnessing.close()
+
+
+@in_loop
+async def test_what_witnesses_have_seen_is_shown_under_the_present_key_and_goes_not_back(
+    ledger: Logins,
+) -> None:
+    servers = three()[:1]
+    with witnesses(*servers):
+        async with live(ledger) as log:
+            assert await cosigned_head(log.reader, SIGNER.verifier) is None
+            await grown(log, 6)
+            witnessing = Witnessing(log.reader, ledger.writer, SIGNER, policy_of(*servers))
+            note = await witnessing.ask()
+            await witnessing.close()
+            assert note is not None
+            assert await cosigned_head(log.reader, SIGNER.verifier) == note
+            assert await cosigned_head(log.reader, SIGNER.verifier, least=6) == note
+            assert await cosigned_head(log.reader, SIGNER.verifier, least=7) is None
+            assert await cosigned_head(log.reader, signer_of(2).verifier) is None
 
 
 @in_loop
