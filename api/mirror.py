@@ -32,7 +32,7 @@ class KeyedSource(Source, Protocol):
 
 
 class StoredLog:
-    """The log in our database: the last checkpoint that its witnesses have cosigned, or its head, signed here."""
+    """The log in our database: its head, signed here, or the last that its witnesses have cosigned."""
 
     def __init__(self, reader: Reader, settings: Settings) -> None:
         self._reader, self._settings = reader, settings

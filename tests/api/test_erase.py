@@ -21,9 +21,9 @@ from api.replay import replay_database, replay_file
 from ledger import dsse
 from ledger.canonical import canonical
 from ledger.errors import VerificationError
+from ledger.note import Verifier
 from ledger.rebuild import compare
 from ledger.receipt import Receipt
-from ledger.note import Verifier
 from ledger.verify import verify_export
 from ledger.verify_bundle import open_bundle
 from policies.analysis import backtest
