@@ -84,5 +84,7 @@ class Reports:
             )  # fmt: skip
             async with connection:
                 return await (await connection.execute(query, parameters)).fetchall()
-        except psycopg.OperationalError as error:
-            raise Unavailable("the reports of integrity cannot be reached now") from error
+        except psycopg.Error as error:  # whoever damages the log may take away where that is reported
+            raise Unavailable(
+                f"the reports of integrity cannot be read or kept now: {type(error).__name__}"
+            ) from error

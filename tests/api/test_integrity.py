@@ -113,6 +113,20 @@ def test_damage_is_told_by_webhook(watched: Service, owner: str) -> None:
     assert (data["damage"], data["at_index"], data["where"]) == ("event_altered", 2, "entry 2")
 
 
+def test_who_takes_the_reports_away_silences_neither_metric_nor_entry(watched: Service, owner: str) -> None:
+    look(watched)
+    with psycopg.connect(owner) as connection:
+        connection.execute("ALTER TABLE integrity_runs RENAME TO gone")
+    damage(owner, "UPDATE bodies SET event_salt = sha256(event_salt) WHERE index = 2")
+    with watched.client("operator") as client:
+        assert client.post("/v1/integrity:verify", json={"depth": "all"}).status_code == 202
+        [entry] = of_kind(watched, "integrity.failed", 1)
+        assert entry["event"]["value"]["data"]["at_index"] == 2
+        assert gauges(watched)["chipledger_integrity_intact"] == 0
+        assert client.get("/integrityz").status_code == 503
+        assert client.get("/v1/integrity").json()["type"] == "/problems/unavailable"
+
+
 def test_damage_is_reported_said_in_the_log_and_not_passed_over(watched: Service, owner: str) -> None:
     look(watched)
     with psycopg.connect(owner) as connection:
