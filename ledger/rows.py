@@ -238,7 +238,7 @@ class Rows:
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Rows]:
-    """Rows through a reader's login. Raises Unavailable."""
+    """Rows through a reader's login. Raises Unavailable, and psycopg.Error for what cannot be read at all."""
     try:
         connection = await AsyncConnection.connect(
             session(url, OPTIONS),
@@ -247,7 +247,13 @@ async def connected(url: str) -> AsyncIterator[Rows]:
             connect_timeout=CONNECT_TIMEOUT_S,
             row_factory=tuple_row,
         )
-        async with connection:
-            yield Rows(connection)
     except psycopg.OperationalError as error:
         raise Unavailable("the database cannot be read now") from error
+    async with connection:
+        try:
+            yield Rows(connection)
+        except psycopg.Error as error:
+            # Whatever a server says as it ends a session: there may be another one in a moment.
+            if isinstance(error, psycopg.OperationalError) or connection.closed:
+                raise Unavailable("the database cannot be read now") from error
+            raise

@@ -17,9 +17,10 @@ from api.watch import Intervals, Run, Watch
 from ledger.beside import Vouchers
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
-from ledger.errors import NotFound
+from ledger.errors import NotFound, Unavailable
 from ledger.integrity import DEPTHS, Depth
 from ledger.note import Signer
+from ledger.rows import connected
 from ledger.values import format_timestamp
 from ledger.watch_memory import Memory, MemoryFile
 from tests.ledger.erased_log import erase, said_and_undone
@@ -310,6 +311,26 @@ async def test_what_can_no_longer_be_read_is_a_failure(logins: Logins, owner: st
         with psycopg.connect(owner) as connection:
             connection.execute("GRANT SELECT ON bodies TO chipledger_reader")
     assert run.findings[0].evidence["because"] == "UndefinedTable"
+
+
+@in_loop
+async def test_a_session_that_was_ended_tells_nothing_of_the_log(logins: Logins, owner: str) -> None:
+    with pytest.raises(Unavailable):
+        await _look_too_slowly(logins.reader, owner)
+
+
+async def _look_too_slowly(reader: str, owner: str) -> None:
+    alive = (
+        "SELECT 1 FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'chipledger-watch'"
+    )
+    async with connected(reader) as rows:
+        await rows._connection.execute("SET idle_in_transaction_session_timeout = 1")
+        async with rows.snapshot():
+            with psycopg.connect(owner, autocommit=True) as other:
+                while other.execute(alive).fetchone():
+                    pass
+            await rows.head()
 
 
 def test_a_look_comes_due_whichever_way_the_clock_is_set() -> None:
