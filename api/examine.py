@@ -464,19 +464,29 @@ class _Judged:
         replay = self._replay
         if replay is None or not sound:
             return
-        if any(row.event is None for row in decided):
-            try:
-                await self._examiner.heed_erasures(self._rows)
-            except psycopg.DataError:
-                self._found.findings.add("body_unreadable", "what is said to be erased")
-                return
+        if not await self._heed(decided):
+            return
         for row in decided:
             line = _line(row)
             while wanted := replay.wanted(line):
-                for earlier in await self._rows.entries(wanted):
+                cited = await self._rows.entries(wanted)
+                if not await self._heed(cited):
+                    return
+                for earlier in cited:
                     replay.recall(earlier.index, _line(earlier))
             if replay.take(line) is not None:
                 break
+
+    async def _heed(self, rows: Sequence[Row]) -> bool:
+        """Learn what is erased, where one of these is without its words; False if that cannot be read."""
+        if all(row.event is not None for row in rows):
+            return True
+        try:
+            await self._examiner.heed_erasures(self._rows)
+        except psycopg.DataError:
+            self._found.findings.add("body_unreadable", "what is said to be erased")
+            return False
+        return True
 
     def finish(self, *, sound: bool) -> None:
         replay = self._replay

@@ -111,6 +111,16 @@ class History:
         """Entry `index` again; None if its body is withheld."""
         self._recalled[index] = event
 
+    def erase(self, index: int, kept: Kept | None) -> None:
+        """Entry `index`, which was taken, has been erased since: whoever cites it is given what is kept.
+
+        None: nothing is, and it is as if it had been withheld.
+        """
+        if kept is None:
+            self._outcomes[index] = _UNKNOWN
+        else:
+            self._erased[index] = kept._replace(facts=())
+
     def _cited(self, keys: list[Key]) -> Iterator[int]:
         return (int(key) for name, key in keys if name == Recorded.name and self._within(int(key)))
 

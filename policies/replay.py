@@ -126,7 +126,9 @@ class Replay:
         self.history = History(judge, origin=origin)
         self._erased = erased
         self._said: dict[int, bytes | None] = {}
-        """Of the next entry, if it is erased: the events that say so."""
+        """Of an entry that is erased: the events that say so."""
+        self._gone: list[int] = []
+        """Entries that were taken whole, are cited now, and have been erased in between."""
         self.difference: Difference | None = None
         self._judged = self._entailed = self._withheld = 0
         self._withheld_first: list[int] = []
@@ -165,15 +167,25 @@ class Replay:
                 self._asked = None
                 return []
         event = self._asked.event
-        return self.history.prepare(event)
+        while self._gone:
+            if lacking := [by for by in self._erased[self._gone[-1]] if by not in self._said]:
+                return lacking
+            gone = self._gone.pop()
+            self.history.erase(gone, kept_in((by, self._said.pop(by)) for by in self._erased[gone]))
+            if self._cites_erased(event, entry.index):
+                self._asked = None
+                self.history.forget()
+        return [] if self._asked is None else self.history.prepare(event)
 
     def recall(self, index: int, entry: Line | None) -> None:
-        """Entry `index` as it was when `take` had it, or will have it."""
+        """Entry `index` as it was when `take` had it, or will have it; `wanted` asks for both."""
         body = entry.event if entry is not None else None
-        if index >= self.history.size:
+        if index >= self.history.size or (self._gone and index in self._erased[self._gone[-1]]):
             self._said[index] = body
-            return
-        self.history.recall(index, None if body is None else committed_event(body))
+        elif body is None and index in self._erased:
+            self._gone.append(index)
+        else:
+            self.history.recall(index, None if body is None else committed_event(body))
 
     def take(self, entry: Line) -> Difference | None:
         """Judge the next entry again; the difference, if there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,23 +11,24 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from api import examine
+from api import database, examine
 from api.database import Logins
 from api.examine import Examiner, Pace
 from api.watch import Intervals, Run, Watch
 from ledger.beside import Vouchers
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
+from ledger.eraser import erase_bodies
 from ledger.errors import NotFound, Unavailable
 from ledger.integrity import DEPTHS, Depth
 from ledger.note import Signer
 from ledger.rows import connected
 from ledger.values import format_timestamp
 from ledger.watch_memory import Memory, MemoryFile
-from tests.ledger.erased_log import erase, said_and_undone
+from tests.ledger.erased_log import erase, said_and_undone, say_erased
 from tests.ledger.live_log import audit, denied, in_loop, live, simulated
 from tests.ledger.sample_log import ORIGIN, SIGNER
-from tests.workbench import H200, NOON
+from tests.workbench import H200, NOON, policy
 
 
 def watching(
@@ -236,6 +238,33 @@ async def test_what_the_log_says_is_erased_is_not_missed_and_what_it_does_not_is
                   f" WHERE index = {said.other}")  # fmt: skip
     run = await watch.run("all")
     assert places(run) == [(f"{name}_missing", f"entry {said.other}") for name in ("event", "decision")]
+
+
+@in_loop
+async def test_what_cites_an_entry_that_was_erased_since_it_was_judged_is_judged_as_it_was(
+    logins: Logins, owner: str, tmp_path: Path
+) -> None:
+    """The request to erase it above all; what comes later, too, knows it by what the log has kept."""
+    watch = watching(logins, tmp_path)
+    async with live(logins, clock=simulated(NOON)) as log:
+        await log.open_contract(policy())
+        first, second = [
+            (await log.accepted("order.placed", order=f"PO-{n}", units=n)).receipt.index for n in (1, 2)
+        ]
+        assert (await watch.run("all")).result == "intact"
+        mistake = {"index": first, "id": str(uuid.uuid4()), "reason": "a slip"}
+        assert (await log.say("event.declared_in_error", **mistake)).outcome == "denied"
+        await log.accepted("purge.requested", entries=[first, second])
+        await say_erased(log, second, first, in_parts=first)
+        assert erase_bodies(database.let_eraser_in(owner), await log.reader.erasures_undone()) == 2
+        for cited in ([first], [first, second]):
+            assert (await log.say("purge.requested", entries=cited)).outcome == "denied"
+        assert (await log.say("event.declared_in_error", **mistake)).outcome == "denied"
+        looks = [await watch.run("tail")]
+        assert (await log.say("purge.requested", entries=[second])).outcome == "denied"
+        looks += [await watch.run("head"), await watch.run("all")]
+    assert [places(look) for look in looks] == [[], [], []]
+    assert looks[0].judged == looks[0].size - 1  # the slip was judged by words that are gone
 
 
 @in_loop

@@ -10,7 +10,7 @@ from ledger.eraser import erase_bodies
 from ledger.facts import Erasure, erasure_key
 from ledger.reader import Reader
 from ledger.rebuild import refold
-from tests.ledger.live_log import live, quiet, simulated
+from tests.ledger.live_log import LiveLog, live, quiet, simulated
 from tests.workbench import CONTRACT, NOON, policy
 
 
@@ -35,18 +35,26 @@ async def said_and_undone(owner: str) -> Said:
             (await log.accepted("order.placed", order=f"PO-{n}", units=n)).receipt.index for n in (1, 2, 3)
         ]
         request = (await log.accepted("purge.requested", entries=[first, second])).receipt.index
-        refolded = await refold(log.reader, quiet, wanted=[first, second])
-        for index in (second, first):
-            erasure = await log.reader.fact(Erasure, erasure_key(CONTRACT, index))
-            assert erasure is not None
-            erasing = erasing_of(erasure, await log.reader.entry(index), refolded.made[index])
-            if index == first:
-                erasing.part_bytes = 1  # each fact in an event of its own
-            await log.sequencer.erase(erasing)
+        await say_erased(log, second, first, in_parts=first)
         by = await log.reader.erased()
     return Said(
         owner, database.let_eraser_in(owner), first, by[first][-1], second, by[second][-1], other, request
     )
+
+
+async def say_erased(log: LiveLog, *indexes: int, in_parts: int | None = None) -> None:
+    """Have the log say that these entries, for which requests stand, are erased.
+
+    `in_parts`: one of them, of which each fact is said in an event of its own.
+    """
+    refolded = await refold(log.reader, quiet, wanted=indexes)
+    for index in indexes:
+        erasure = await log.reader.fact(Erasure, erasure_key(CONTRACT, index))
+        assert erasure is not None
+        erasing = erasing_of(erasure, await log.reader.entry(index), refolded.made[index])
+        if index == in_parts:
+            erasing.part_bytes = 1
+        await log.sequencer.erase(erasing)
 
 
 async def erase(said: Said) -> list[int]:
