@@ -66,7 +66,6 @@ def _fresh(settings: Settings, port: int) -> Settings:
 def _environment(settings: Settings) -> dict[str, str]:
     """What a `chipledger` of the demo is told, wherever it runs."""
     return {
-        **os.environ,
         "CHIPLEDGER_HOME": str(settings.home.resolve()),
         "CHIPLEDGER_KEY_FILE": str(settings.home.resolve() / "demo" / "checkpoint.key"),
         "CHIPLEDGER_DATABASE": settings.database,
@@ -97,7 +96,7 @@ def _served(settings: Settings) -> Iterator[str]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "api.cli", "serve"],
-            env=_environment(settings), stdout=output, stderr=output, start_new_session=True,
+            env={**os.environ, **_environment(settings)}, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
         _wait(url, process, log)
@@ -142,8 +141,10 @@ def _leave_running(url: str, tokens: dict[str, str]) -> None:
     tell(f"\nThe service is still running: {url}/docs — Ctrl-C ends it.")
     tell(f"  curl {url}/checkpoint")
     tell(
-        f'  curl -H "Authorization: Bearer {tokens["auditor"]}" {url}/v1/entries?outcome=denied',
+        f'  curl -H "Authorization: Bearer {tokens["auditor"]}" "{url}/v1/entries?outcome=denied"',
     )
+    tell("In another shell, after the `cd` and `.` above, every chipledger command works on this ledger; a key")
+    tell("to speak for a party: chipledger keys create submitter --party lotus-ai. Its clock stands still.")
     try:
         while True:
             time.sleep(3600)

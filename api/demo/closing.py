@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from api.story import CONTRACT
 from api.story.events import policy_text
 from ledger.errors import Unavailable
 
+ENVIRONMENT = "environment"
 OLD, CANDIDATE = "us-h200-china.yaml", "levy-at-20.yaml"
 LINES_SHOWN = 8
 """Of a listing that goes on."""
@@ -90,15 +92,23 @@ class _Shell:
     def title(self, words: str) -> None:
         tell(f"\n[bold]{words}[/bold]")
         if not self._told:
-            tell(f"  $ cd {shlex.quote(str(self.folder))}")
+            (self.folder / ENVIRONMENT).write_text(self._exports())
+            tell(f"  $ cd {shlex.quote(str(self.folder))} && . ./{ENVIRONMENT}")
             self._told = True
+
+    def _exports(self) -> str:
+        """For a shell that reads it: this `chipledger`, and the ledger of the demo."""
+        told = {**self._environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}"}
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in told.items()]
+        lines[-1] += '"$PATH"'
+        return "\n".join(lines) + "\n"
 
     def run(self, *command: str, status: int = 0, lines: int | None = None) -> None:
         """Raises Unavailable unless it ends with `status`. `lines`: of the output, no more are shown."""
         self._show(command)
         done = subprocess.run(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", "api.cli", *command], cwd=self.folder,
-            env=self._environment, check=False, capture_output=True, text=True, timeout=600,
+            env={**os.environ, **self._environment}, check=False, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         output = (done.stdout + done.stderr).splitlines()
         for line in output[:lines]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +54,7 @@ def played(server: str, template: str, tmp_path_factory: pytest.TempPathFactory)
                 receiver.show(play, heard)
             told = {"HOME": str(home), "ORIGIN": "test.example/log"}
             environment = {f"CHIPLEDGER_{name}": value for name, value in told.items()}
-            closing.show(play, home, {**os.environ, **environment, "DATABASE_URL": url})
+            closing.show(play, home, {**environment, "DATABASE_URL": url})
             log = _log(home / "demo" / "demo.export")
             yield Played(play, out.getvalue().splitlines(), log)
         service.audit()
@@ -120,6 +122,20 @@ def test_what_is_checked_at_the_end_is_shown_with_its_output(played: Played) -> 
     assert "  OK every decision is the one that was committed\n" in printed
     assert "  pointwise: 1 of 64 decisions flip\n" in printed
     assert "  counterfactual: 2 of 64 decisions flip\n" in printed
+
+
+def test_the_commands_shown_work_in_a_shell_that_does_as_shown(played: Played, tmp_path: Path) -> None:
+    """From anywhere, knowing nothing; `chipledger` is the one that played."""
+    lines = [line.removeprefix("  $ ") for line in played.printed if line.startswith("  $ ")]
+    enters, exports = lines[:2]
+    assert exports == "chipledger export demo.export"
+    script = f"{enters} && cd {shlex.quote(str(tmp_path))} && {exports}"
+    done = subprocess.run(
+        ["sh", "-c", script], env={"PATH": os.defpath}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr.endswith(" entries written to demo.export\n")
+    assert os.listdir(tmp_path) == ["demo.export"]
 
 
 def test_the_revocation_arrives_at_the_data_centre(played: Played) -> None:
