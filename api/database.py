@@ -40,11 +40,16 @@ class Logins:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Logins]:
-    """A migrated database, for as long as it is used."""
+def opened(settings: Settings, *, begin: bool = False) -> Iterator[Logins]:
+    """A migrated database, for as long as it is used; `begin`: made if need be.
+
+    Raises UnusableInput where there is no embedded one in the home, and none is to be made.
+    """
     if settings.database_url is not None:
         yield _logins(settings.database_url.get_secret_value(), settings)
         return
+    if not begin:
+        _refuse_nothing(settings)
     with Embedded(settings.home) as server:
         server.start()
         yield prepared(_embedded_url(server, settings.database))
@@ -60,19 +65,28 @@ def untouched(settings: Settings) -> Iterator[Logins]:
         url = settings.database_url.get_secret_value()
         yield logins_of(url) if _is_owner(url) else _given(url, settings)
         return
-    if not (settings.home / "postgres.lock").exists():
-        raise UnusableInput(f"there is no ledger in {settings.home} yet: `chipledger serve` begins one")
+    _refuse_nothing(settings)
     with Embedded(settings.home) as server:
         server.start()
         yield logins_of(server.url(settings.database, "postgres"))
 
 
+def _refuse_nothing(settings: Settings) -> None:
+    if not (settings.home / "postgres.lock").exists():
+        raise UnusableInput(
+            f"there is no ledger in {settings.home}: name its home (--home, CHIPLEDGER_HOME) or its server"
+            " (DATABASE_URL); `chipledger serve` begins one"
+        )
+
+
 @contextmanager
-def owner_url(settings: Settings) -> Iterator[str]:
-    """The URL of an owner's login, for migrations and API keys; the database is there."""
+def owner_url(settings: Settings, *, begin: bool = False) -> Iterator[str]:
+    """The URL of an owner's login, for migrations and API keys; the database is there, or as in `opened`."""
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
+    if not begin:
+        _refuse_nothing(settings)
     with Embedded(settings.home) as server:
         server.start()
         yield _embedded_url(server, settings.database)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ import uvicorn
 from api import database
 from api.app import build
 from api.connection import DirectProtocol
-from api.settings import Settings
+from api.settings import Settings, unknown_among
 from api.telemetry import Edge, configure_logging
 
 GRACE_S = 20
@@ -25,10 +26,12 @@ GRACE_S = 20
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. What was taken is finished first."""
     configure_logging(settings.log_level)
+    for variable in unknown_among(os.environ):
+        structlog.get_logger("server").warning("setting_unknown", variable=variable)
     # uvicorn raises the signal once more when it has shut down. Left to the default, that would kill
     # the process right there: with a status that says failure, and the embedded server still running.
     signal.signal(signal.SIGTERM, _end)
-    with database.opened(settings) as logins:
+    with database.opened(settings, begin=True) as logins:
         database.refuse_unfit(logins)
         _tune_collector()
         server = Server(config_of(settings, build(settings, logins)))

@@ -43,6 +43,6 @@ def db_stop(
 @app.command("upgrade")
 def db_upgrade(home: Home = None) -> None:
     """Bring the schema to the newest version. With DATABASE_URL: an owner's."""
-    with explained(), database.owner_url(settings_of(home)) as url:
+    with explained(), database.owner_url(settings_of(home), begin=True) as url:
         database.prepared(url)
     say("the schema is up to date")

@@ -43,7 +43,7 @@ def keys_create(
 ) -> None:
     """Make a key. It is shown once: only its digest is kept."""
     expires = datetime.now(UTC) + timedelta(days=days) if days is not None else None
-    with explained(), database.owner_url(settings_of(home)) as url:
+    with explained(), database.owner_url(settings_of(home), begin=True) as url:
         database.prepared(url)
         new = keys.create(
             url,

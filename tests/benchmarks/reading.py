@@ -121,7 +121,7 @@ def main() -> None:
     for entries in lengths:
         with tempfile.TemporaryDirectory(prefix="chipledger-bench-") as folder:
             settings = Settings(home=Path(folder), database_url=None)
-            with database.owner_url(settings) as owner:
+            with database.owner_url(settings, begin=True) as owner:
                 database.prepared(owner)
                 _fill(owner, entries)
             with database.opened(settings) as logins:
