@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final
+from importlib.metadata import version
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -56,8 +57,18 @@ class Commands(TyperGroup):
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("chipledger"))
+        raise typer.Exit
+
+
 @app.callback()
-def chipledger() -> None:
+def chipledger(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print it, and end.")
+    ] = False,
+) -> None:
     """An append-only, hash-chained, policy-judged ledger for licensed chips."""
 
 

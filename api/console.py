@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from rich.text import Text
 from ledger.errors import LedgerError
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from api.settings import Settings
 
 console = Console(highlight=False, markup=False, emoji=False)
@@ -49,13 +52,21 @@ def explained() -> Iterator[None]:
     """Say in a line what went wrong, and exit with 2."""
     try:
         yield
-    except (LedgerError, OSError) as error:
+    except LedgerError as error:
         fail(type(error).__name__, str(error))
+    except OSError as error:
+        fail("unusable", of_file(error))
     except Exception as error:
         words = _of_others(error)
         if words is None:
             raise
         fail(*words)
+
+
+def of_file(error: OSError) -> str:
+    """Which file, and what is wrong with it, as far as the system says."""
+    named = error.filename is not None and error.strerror is not None
+    return f"{os.fsdecode(error.filename)}: {error.strerror}" if named else str(error)
 
 
 def _of_others(error: Exception) -> tuple[str, str] | None:
@@ -65,14 +76,23 @@ def _of_others(error: Exception) -> tuple[str, str] | None:
     from sqlalchemy.exc import SQLAlchemyError
 
     if isinstance(error, ValidationError):
-        found = error.errors()
-        return "setting", "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+        return "setting", "; ".join(map(_of_setting, error.errors()))
     if isinstance(error, psycopg.OperationalError):
         return "database", str(error)
+    cause = getattr(error, "orig", error)  # of SQLAlchemy's
+    if isinstance(cause, psycopg.ProgrammingError) and cause.sqlstate is None:  # libpq cannot read the URL
+        return "database", "DATABASE_URL must be like postgresql://USER:PASSWORD@HOST/DATABASE"
     if isinstance(error, psycopg.Error | SQLAlchemyError):
         # Not in its own words: those about a URL that cannot be read quote it, and the password in it.
         return "database", f"cannot be used as DATABASE_URL names it ({type(error).__name__})"
     return None
+
+
+def _of_setting(fault: ErrorDetails) -> str:
+    """By the name of its variable; without its value, which may be a secret."""
+    name = ".".join(map(str, fault["loc"]))
+    variable = name if name.isupper() else f"CHIPLEDGER_{name.upper()}"
+    return f"{variable}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def fail(word: str, why: str, *, status: int = UNUSABLE) -> NoReturn:

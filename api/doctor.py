@@ -19,7 +19,7 @@ from api import anchors, database
 from api.database import Logins
 from api.export import signer_of
 from api.places import store_of
-from api.settings import Settings
+from api.settings import Settings, unknown_among
 from ledger import keys
 from ledger.errors import LedgerError, Unavailable, UnusableInput
 from ledger.note import Signer
@@ -57,6 +57,11 @@ class _Patient:
     @property
     def home(self) -> Path:
         return self.settings.key_path.parent
+
+    async def variables(self) -> str:
+        if unknown := unknown_among(os.environ):
+            raise _Doubt(f"{', '.join(unknown)}: no setting is called so, and its default is in force")
+        return "none is unknown"
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -178,6 +183,7 @@ class _Patient:
 async def examine(settings: Settings, logins: Logins) -> list[Finding]:
     patient = _Patient(settings, logins)
     looks: dict[str, Callable[[], Awaitable[str]]] = {
+        "settings": patient.variables,
         "checkpoint key": patient.key,
         "webhook key": patient.webhook_key,
         "database server": patient.server,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
+"""As a URL has it: without scheme and port, an IPv6 address without brackets."""
+_OTHERS = ("CHIPLEDGER_VERIFIER_KEY", "CHIPLEDGER_WEBHOOK_SECRET")
+"""Variables of single commands."""
 HOURS_MAX = 366 * 24
 SECONDS_MAX = HOURS_MAX * 3_600
 """A look that is rarer than this is none."""
@@ -67,6 +73,14 @@ class Settings(BaseSettings):
     """That one key may ask of one process, everything but events."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _names_hosts(cls, given: str) -> str:
+        for host in filter(None, map(str.strip, given.split(","))):
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host} is no host, must be a name or an address, parted by commas")
+        return given
+
     @property
     def key_path(self) -> Path:
         return self.key_file or self.home / "checkpoint.key"
@@ -91,3 +105,9 @@ class Settings(BaseSettings):
         if self.checkpoint_store is None or self.store_bucket is not None:
             return self.key_path.parent / "checkpoints"
         return Path(self.checkpoint_store)
+
+
+def unknown_among(variables: Iterable[str]) -> list[str]:
+    """Those that look like a setting and are none: behind a slip the default stays in force."""
+    known = {f"CHIPLEDGER_{name.upper()}" for name in Settings.model_fields} | {*_OTHERS}
+    return sorted(name for name in variables if name.startswith("CHIPLEDGER_") and name not in known)

@@ -25,6 +25,7 @@ from api.console import (
     settings_of,
 )
 from ledger.errors import UnusableInput, VerificationError
+from ledger.event import faults_from
 
 app = typer.Typer()
 
@@ -135,7 +136,7 @@ def bundle(
         try:
             asked = BundleQuery(serial=serial, contract=contract, index=_indexes(index)).asked
         except ValidationError as error:
-            raise UnusableInput("; ".join(one["msg"] for one in error.errors())) from None
+            raise UnusableInput("; ".join(one.detail for one in faults_from(error.errors()))) from None
         settings = settings_of(home)
         with database.opened(settings) as logins:
             length = asyncio.run(bundle_to(out, asked, settings, logins, party=party))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from api.console import TAMPERED, fail, progress, say
+from api.console import TAMPERED, fail, of_file, progress, say
 from api.held import Held
 from api.verify import verify_file
 from ledger.errors import UnusableInput, VerificationError
@@ -53,7 +53,9 @@ def verify(
             report = verify_file(file, held, advance)
     except VerificationError as error:
         fail("TAMPERED", str(error), status=TAMPERED)
-    except (UnusableInput, OSError) as error:
+    except UnusableInput as error:
         fail("unusable", str(error))
+    except OSError as error:
+        fail("unusable", of_file(error))
     for line in report:
         say(line)

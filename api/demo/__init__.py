@@ -35,7 +35,7 @@ START_S_MAX = 120
 def play(settings: Settings, *, once: bool, port: int) -> None:
     """Play the year; then end, or leave the service running until Ctrl-C."""
     settings = _fresh(settings, port)
-    with database.owner_url(settings) as owner:
+    with database.owner_url(settings, begin=True) as owner:
         _empty_database(owner)
         database.prepared(owner)
         with _served(settings) as url:
@@ -96,7 +96,8 @@ def _served(settings: Settings) -> Iterator[str]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "api.cli", "serve"],
-            env={**os.environ, **_environment(settings)}, stdout=output, stderr=output, start_new_session=True,
+            env={**os.environ, **_environment(settings)}, stdout=output, stderr=output,
+            start_new_session=True,
         )  # fmt: skip
     try:
         _wait(url, process, log)
@@ -143,7 +144,9 @@ def _leave_running(url: str, tokens: dict[str, str]) -> None:
     tell(
         f'  curl -H "Authorization: Bearer {tokens["auditor"]}" "{url}/v1/entries?outcome=denied"',
     )
-    tell("In another shell, after the `cd` and `.` above, every chipledger command works on this ledger; a key")
+    tell(
+        "In another shell, after the `cd` and `.` above, every chipledger command works on this ledger; a key"
+    )
     tell("to speak for a party: chipledger keys create submitter --party lotus-ai. Its clock stands still.")
     try:
         while True:

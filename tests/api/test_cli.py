@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ledger.canonical import canonical
 from ledger.note import Signer
 from tests.api.contract import LiveContract
 from tests.conftest import copied
+from tests.ledger.sample_log import SIGNER
 from tests.service import Service, running, settings_for
 from tests.workbench import EXPORTER
 
@@ -309,6 +311,24 @@ def test_the_status_of_the_database_is_told(service: Service, tmp_path: Path) ->
     assert str(tmp_path) in embedded.out
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["export", "-"], ["replay"], ["keys", "list"], ["facts", "check"], ["drill", "tamper"], ["erase"],
+        ["watch", "--key", f"{SIGNER.verifier}", "--store", "w", "--once"],
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_what_only_reads_makes_no_ledger_where_there_is_none(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = run(*command, home=tmp_path / "none")
+    assert (told.status, told.out) == (2, "")
+    assert told.err.startswith(f"UnusableInput there is no ledger in {tmp_path / 'none'}: ")
+    assert not (tmp_path / "none").exists()
+
+
 def test_an_upgrade_of_what_is_up_to_date_is_none(service: Service) -> None:
     assert run("db", "upgrade", url=service.owner).out == "the schema is up to date\n"
 
@@ -335,7 +355,15 @@ def test_a_database_that_cannot_be_reached_is_2_and_a_line_without_the_password(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("port", "many"), ("port", "65536"), ("integrity_head_seconds", "inf"), ("timestamp_hours", "1000000")],
+    [
+        ("port", "many"),
+        ("port", "65536"),
+        ("integrity_head_seconds", "inf"),
+        ("timestamp_hours", "1000000"),
+        ("webhook_hosts", "127.0.0.1:8322"),
+        ("webhook_hosts", "hall, http://hall"),
+        ("webhook_hosts", "[::1]"),
+    ],
 )
 def test_a_setting_that_is_wrong_is_2_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -343,14 +371,24 @@ def test_a_setting_that_is_wrong_is_2_and_named(
     monkeypatch.setenv(f"CHIPLEDGER_{name.upper()}", value)
     told = run("keys", "list", home=tmp_path)
     assert told.status == 2
-    assert told.err.startswith(f"setting {name}: ")
+    assert told.err.startswith(f"setting CHIPLEDGER_{name.upper()}: ")
 
 
 def test_an_export_that_cannot_be_written_is_2(files: Files, tmp_path: Path) -> None:
     service = files.service
     told = run("export", tmp_path / "no" / "such", url=service.owner, home=service.settings.home)
     assert told.status == 2
-    assert told.err.startswith("FileNotFoundError ")
+    path = tmp_path / "no" / "such"
+    assert told.err == f"unusable {path}: No such file or directory\n"
+
+
+def test_a_url_that_cannot_be_read_is_told_how_one_looks(tmp_path: Path) -> None:
+    told = run("keys", "list", url="mysql://u:pw-Zt5@127.0.0.1/x", home=tmp_path)
+    assert told.err == "database DATABASE_URL must be like postgresql://USER:PASSWORD@HOST/DATABASE\n"
+
+
+def test_the_version_is_told() -> None:
+    assert run("--version") == Run(0, f"{version('chipledger')}\n", "")
 
 
 # --- terminals ------------------------------------------------------------------------------------

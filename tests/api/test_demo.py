@@ -131,7 +131,12 @@ def test_the_commands_shown_work_in_a_shell_that_does_as_shown(played: Played, t
     assert exports == "chipledger export demo.export"
     script = f"{enters} && cd {shlex.quote(str(tmp_path))} && {exports}"
     done = subprocess.run(
-        ["sh", "-c", script], env={"PATH": os.defpath}, capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", script],
+        env={"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert done.stderr.endswith(" entries written to demo.export\n")

@@ -54,6 +54,14 @@ def test_where_a_service_ran_another_can_start(place: Place) -> None:
         assert found[about].state == "doubt"
 
 
+def test_a_variable_that_is_no_setting_is_in_doubt(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHIPLEDGER_HOME", "CHIPLEDGER_WEBHOOK_SECRET", "DATABASE_URL"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("CHIPLEDGER_CHECKPOINT_STOR", "/mnt/other")
+    found = place.examined()["settings"]
+    assert (found.state, found.words.split(":")[0]) == ("doubt", "CHIPLEDGER_CHECKPOINT_STOR")
+
+
 def _ahead(place: Place) -> Place:
     signer = keys.load(place.settings.key_path, passphrase=None)
     store = CheckpointStore.in_folder(place.settings.store_path, signer.name)
