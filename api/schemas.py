@@ -5,18 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from ledger.values import UUID_PATTERN, Identifier, Timestamp
+from ledger.event import known_kind
+from ledger.values import CONTRACT_PATTERN, SERIAL_PATTERN, Identifier, Timestamp
 from policies.conditions.parameters import Duration
 from policies.words import Tag
 
 INDEX_MAX = 2**53 - 1
 """The largest integer that every JSON reader takes exactly."""
 
-SERIAL: Final = r"^[A-Z0-9][A-Z0-9._-]{2,39}$"
+SERIAL: Final = SERIAL_PATTERN
 Index = Annotated[int, Field(ge=0, le=INDEX_MAX)]
-ContractName = Annotated[str, Field(pattern=rf"{UUID_PATTERN}|^_ledger$")]
+ContractName = Annotated[str, Field(pattern=CONTRACT_PATTERN)]
+KindName = Annotated[str, Field(pattern=r"^[a-z_]+\.[a-z_]+$"), AfterValidator(known_kind)]
 After = Annotated[int, Field(ge=-1, le=INDEX_MAX, description="Entries after this index.")]
 
 
@@ -38,7 +40,7 @@ class EntryQuery(Reading):
     after: After = -1
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     contract: ContractName | None = None
-    kind: Annotated[str | None, Field(pattern=r"^[a-z_]+\.[a-z_]+$", max_length=64)] = None
+    kind: Annotated[KindName | None, Field(max_length=64)] = None
     party: Annotated[str | None, Field(pattern=r"^[a-z0-9_][a-z0-9.-]{0,62}$")] = None
     outcome: Literal["accepted", "flagged", "held", "denied"] | None = None
     since: Annotated[Timestamp | None, Field(description="Recorded at or after.")] = None

@@ -177,11 +177,12 @@ def _denied(committed: Committed, language: Language, request_id: str = "") -> b
         for condition in decision["conditions"]
         if condition["result"] in ("fail", "error") and condition["action"] == "deny"
     ]
+    words = explain({**decision, "conditions": failed}, language=language)
+    if committed.replayed:
+        words.append(language.say("decided_before", index=receipt.index, id="id", retries="retries"))
     body = problems.body_of(
         problems.DENIED,
-        detail=language.phrases["between"].join(
-            explain({**decision, "conditions": failed}, language=language)
-        ),
+        detail=language.phrases["between"].join(words),
         request_id=request_id,
         index=receipt.index,
         failed=failed,

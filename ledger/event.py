@@ -23,6 +23,7 @@ from ledger.dsse import Envelope, is_envelope
 from ledger.errors import Fault, MalformedEvent, MalformedInput
 from ledger.values import (
     COMMITTED,
+    SHAPES,
     Any_,
     ContractId,
     EventId,
@@ -205,6 +206,15 @@ def schema_of(kind: str, version: int) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
+def known_kind(kind: str) -> str:
+    """The kind as it is. Raises ValueError, naming the nearest, if there is none of this name."""
+    if versions_of(kind):
+        return kind
+    near = get_close_matches(kind[:80], _versions(), 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"{kind[:80]} is not a known kind{hint}")
+
+
 def parse_event(value: object) -> Event:
     """The typed event of a JSON value that `ledger.canonical.parse` gave.
 
@@ -219,11 +229,10 @@ def _event_of(value: object, *, context: str | None = None) -> Event:
     kind, version = value.get("kind"), value.get("version")
     if not isinstance(kind, str):
         raise MalformedEvent(Fault("/kind", "kind is missing or no string, such as order.placed"))
-    known = versions_of(kind)
-    if not known:
-        near = get_close_matches(kind[:80], _versions(), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise MalformedEvent(Fault("/kind", f"{kind[:80]} is not a known kind{hint}"))
+    try:
+        known = versions_of(known_kind(kind))
+    except ValueError as error:
+        raise MalformedEvent(Fault("/kind", str(error))) from None
     # `True == 1`, so the type is asked for, not the value alone.
     if type(version) is not int or version not in known:
         raise MalformedEvent(Fault("/version", f"version of {kind} must be {' or '.join(map(str, known))}"))
@@ -286,7 +295,7 @@ def _submission(value: object) -> Submission:
 
 def faults_of(error: ValidationError) -> list[Fault]:
     """The places and words of a pydantic error, without the rejected input itself."""
-    return faults_from(error.errors(include_url=False, include_input=False, include_context=False))
+    return faults_from(error.errors(include_url=False, include_input=False))
 
 
 def faults_from(found: Iterable[Any], *, limit: int = 20) -> list[Fault]:
@@ -300,6 +309,9 @@ def faults_from(found: Iterable[Any], *, limit: int = 20) -> list[Fault]:
         pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in detail["loc"])
         if detail["type"] == "extra_forbidden":
             words = "is not a known field"
+        elif detail["type"] == "string_pattern_mismatch":
+            pattern = detail["ctx"]["pattern"]
+            words = f"must be {SHAPES[pattern]}" if pattern in SHAPES else f"must match {pattern}"
         else:
             words = detail["msg"].removeprefix("Value error, ")
         faults.append(Fault(pointer, words))

@@ -240,7 +240,10 @@ class Reader:
             [LEDGER_CONTRACT, ContractsSummarised.kind_name],
         )
         if not rows:
-            raise NotFound("the log has not said yet how its chains end; it does so periodically")
+            raise NotFound(
+                "the log has not said yet how its chains end; it does so whenever the `summary_hours` of"
+                " entry 0 are over, once a day as a rule"
+            )
         return stored_entry(rows[0])
 
     async def tails(self, index: int) -> list[Tail]:

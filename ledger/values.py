@@ -7,7 +7,7 @@ no seventh fraction digit, no time without an offset, no number where a string b
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
@@ -214,16 +214,30 @@ class Money(Value):
 # --- names ----------------------------------------------------------------------------------------
 
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+CONTRACT_PATTERN = f"{UUID_PATTERN}|^_ledger$"
+PARTY_PATTERN = r"^[a-z0-9][a-z0-9.-]{0,62}$"
+IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:#+-]{0,63}$"
+SERIAL_PATTERN = r"^[A-Z0-9][A-Z0-9._-]{2,39}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+SHAPES: Mapping[str, str] = {
+    UUID_PATTERN: "a UUID in lower case, such as 7c0f7a56-2b6e-4f0c-9a44-5d1f0c3e8a01",
+    CONTRACT_PATTERN: "a UUID in lower case, such as 7c0f7a56-2b6e-4f0c-9a44-5d1f0c3e8a01, or _ledger",
+    PARTY_PATTERN: "1 to 63 lower-case letters, digits, dots and hyphens, such as acme",
+    IDENTIFIER_PATTERN: "1 to 64 letters, digits and . _ : # + -, such as PO-4711",
+    SERIAL_PATTERN: "3 to 40 capital letters, digits and . _ -, such as SN000001",
+    SHA256_PATTERN: "64 hexadecimal digits in lower case",
+}
+"""What each of these patterns asks for, in words."""
 
 EventId = Annotated[str, StringConstraints(pattern=UUID_PATTERN)]
 """A UUID in lower case, unique for its party; it names one attempt (RFC 9562)."""
-ContractId = Annotated[str, StringConstraints(pattern=f"{UUID_PATTERN[:-1]}$|^_ledger$")]
+ContractId = Annotated[str, StringConstraints(pattern=CONTRACT_PATTERN)]
 """An opaque UUID, for it stands in the public leaf; `_ledger` holds the ledger's own entries."""
-PartyId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:#+-]{0,63}$")]
+PartyId = Annotated[str, StringConstraints(pattern=PARTY_PATTERN)]
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
 """A number or code in somebody's books: order, license, shipment, site, SKU."""
-Serial = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9._-]{2,39}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Serial = Annotated[str, StringConstraints(pattern=SERIAL_PATTERN)]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 """Free text, kept as it came."""
 

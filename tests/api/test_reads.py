@@ -173,7 +173,7 @@ FILTERS: dict[str, Keeps] = {
     "backdated=P1D&kind=order.placed": lambda e: (
         backdated(e) > timedelta(days=1) and e["kind"] == "order.placed"
     ),
-    "kind=no.such": lambda e: False,
+    "kind=job.reported": lambda e: False,
 }
 
 
@@ -187,7 +187,7 @@ def test_a_filter_gives_what_it_names_and_all_of_it(
     auditor: httpx.Client, log: list[dict[str, Any]], query: str
 ) -> None:
     expected = [entry["index"] for entry in log if FILTERS[query](entry)]
-    assert expected or query == "kind=no.such"
+    assert expected or query == "kind=job.reported"
     found = walked(auditor, f"/v1/entries?limit=60&{query}", "entries")
     assert [entry["index"] for entry in found if entry["index"] < len(log)] == expected
 
@@ -214,10 +214,10 @@ def test_where_nothing_is_left_to_look_at_there_is_no_next(
     auditor: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "SCANNED_MAX", 10)
-    assert auditor.get("/v1/entries?kind=no.such&after=3").json() == {"entries": [], "next": 13}
+    assert auditor.get("/v1/entries?kind=job.reported&after=3").json() == {"entries": [], "next": 13}
     size = auditor.get("/readyz").json()["tree_size"]
-    assert auditor.get(f"/v1/entries?kind=no.such&after={size - 11}").json()["next"] == size - 1
-    assert auditor.get(f"/v1/entries?kind=no.such&after={size - 10}").json()["next"] is None
+    assert auditor.get(f"/v1/entries?kind=job.reported&after={size - 11}").json()["next"] == size - 1
+    assert auditor.get(f"/v1/entries?kind=job.reported&after={size - 10}").json()["next"] is None
 
 
 @pytest.mark.parametrize("scanned", [3, 1_000])
@@ -255,11 +255,14 @@ def test_the_entries_of_a_contract_are_its_chain(
     assert [entry["header"]["contract_index"] for entry in found] == list(range(len(found)))
 
 
-def test_a_filter_with_a_slip_is_refused_for_it_would_show_too_much(auditor: httpx.Client) -> None:
+def test_a_filter_with_a_slip_is_refused_for_it_would_show_too_much_or_nothing(auditor: httpx.Client) -> None:
     for path in ("/v1/entries?outcom=denied", "/v1/entries/0?kind=x", "/v1/proofs/inclusion?index=0&size=1"):
         answer = auditor.get(path)
         assert answer.status_code == 422
         assert "is not a known field" in answer.json()["detail"]
+    answer = auditor.get("/v1/entries?kind=licence.revoked")
+    told = "/query/kind licence.revoked is not a known kind; did you mean license.revoked?"
+    assert (answer.status_code, answer.json()["detail"]) == (422, told)
 
 
 def test_an_entry_may_be_kept_for_it_never_changes(auditor: httpx.Client, log: list[dict[str, Any]]) -> None:

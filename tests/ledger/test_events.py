@@ -122,16 +122,16 @@ def test_serials_that_an_event_speaks_of_are_each_named_once() -> None:
 # --- the envelope ---------------------------------------------------------------------------------
 
 ENVELOPE: dict[str, tuple[Any, str]] = {
-    "id": ("0F1E2D3C-4B5A-4978-8695-A4B3C2D1E0F0", "should match pattern"),
+    "id": ("0F1E2D3C-4B5A-4978-8695-A4B3C2D1E0F0", "must be a UUID in lower case, such as "),
     "kind": (7, "kind is missing or no string"),
     "version": ("1", "version of order.placed must be 1"),
-    "contract": ("_mine", "should match pattern"),
+    "contract": ("_mine", ", or _ledger"),
     "occurred_at": ("2027-03-01T12:00:00", "must be an RFC 3339 time with an offset"),
     "actor": ("acme", "should be a valid dictionary"),
     "data": ([], "should be a valid dictionary"),
     "document": ({"system": "ERP"}, "Field required"),
     "evidence": ([{}], "Field required"),
-    "retries": ("mine", "should match pattern"),
+    "retries": ("mine", "must be a UUID in lower case, such as "),
 }
 
 

@@ -20,6 +20,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "located": "{party}（{place}）",
     "more": "{shown}及另外{count}项",
     "finding": "{id}：{said}。",
+    "decided_before": "此前已作为第{index}条作出该决定：再次尝试须用新的{id}，并在{retries}中写明本次的。",
     "error": "无法判定，因此视为未满足",
     "not_applicable": "不适用",
     "unknown": "{result}（{code}）",
