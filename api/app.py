@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -48,6 +49,7 @@ from ledger.sequencer import Sequencer
 from ledger.watch_memory import MemoryFile
 from policies.engine import Engine
 
+log = structlog.get_logger("api")
 SLICE_ENTRIES = 32
 REST = 4.0
 """A look takes a fifth of one core's time at most: the committer shares it."""
@@ -59,11 +61,14 @@ STATIC = Path(__file__).parent / "static"
 def build(settings: Settings, logins: Logins) -> Edge:
     """The ASGI application of one service."""
     passphrase = settings.key_passphrase
+    made = not settings.key_path.exists()
     signer = keys.load_or_create(
         settings.key_path,
         origin=settings.origin,
         passphrase=passphrase.get_secret_value().encode() if passphrase is not None else None,
     )
+    if made:  # where a log is there already, its key is elsewhere
+        log.warning("checkpoint_key_made", file=str(settings.key_path), key=str(signer.verifier))
     reader = Reader(logins.reader)
     clock = SimulatedClock(datetime(2027, 1, 1, tzinfo=UTC)) if settings.clock == "simulated" else None
     metrics = Metrics()

@@ -225,7 +225,7 @@ def test_a_service_that_is_told_to_end_does_so_in_order_and_logs_as_gravely_as_a
         assert service.process.terminate() == 0
         told = {json.loads(line)["event"] for line in service.lines()}
     told.discard("integrity_checked")  # there may have been time for a first look
-    assert told == ({"listening", "request"} if level == "info" else set())
+    assert told == ({"checkpoint_key_made", "listening", "request"} if level == "info" else set())
 
 
 def test_a_database_url_that_cannot_be_read_is_not_shown(tmp_path: Path) -> None:
@@ -234,5 +234,5 @@ def test_a_database_url_that_cannot_be_read_is_not_shown(tmp_path: Path) -> None
     assert process.running.wait(60) == 2
     written = process.log.read_text()
     assert PASSWORD not in written
-    assert written.startswith("database cannot be used as DATABASE_URL names it")
+    assert written.startswith("database DATABASE_URL must be like postgresql://USER:PASSWORD@")
     assert len(written.splitlines()) == 1

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from api import database
+import pytest
+import structlog
+
+from api import app, database
 from api.app import build
 from api.settings import Settings
 from ledger import keys
@@ -19,7 +22,7 @@ from tests.service import settings_for
 
 async def start(settings: Settings, owner: str, error: str = "RefusesToWrite") -> list[dict[str, Any]]:
     """The messages of one start and, where it succeeds, one shutdown (ASGI lifespan)."""
-    app = build(settings, database.prepared(owner))
+    service = build(settings, database.prepared(owner))
     said: list[dict[str, Any]] = []
     asked = iter(["lifespan.startup", "lifespan.shutdown"])
 
@@ -30,7 +33,7 @@ async def start(settings: Settings, owner: str, error: str = "RefusesToWrite") -
         said.append(message)
 
     with _refusal(error):
-        await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        await service({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
     return said
 
 
@@ -60,6 +63,22 @@ def test_a_log_behind_its_store_is_refused_in_words_and_not_in_a_traceback(
         "the database holds 1 entries, and a checkpoint that is kept outside"
     )
     assert "Traceback" not in refused["message"]
+
+
+def test_a_key_that_is_made_is_told_and_one_that_is_there_is_not(
+    owner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that is wrong gives a new key, which no log knows: the refusal that follows is of that."""
+    told = structlog.testing.CapturingLogger()
+    monkeypatch.setattr(app, "log", told)
+    settings = settings_for(owner, tmp_path)
+    moved = settings.model_copy(update={"key_file": tmp_path / "elsewhere.key"})
+    for one in (settings, settings, moved):
+        asyncio.run(start(one, owner, "StoreFailed"))
+    files = [str(settings.key_path), str(tmp_path / "elsewhere.key")]
+    assert [(call.args, call.kwargs["file"]) for call in told.calls] == [
+        (("checkpoint_key_made",), file) for file in files
+    ]
 
 
 def test_a_service_that_is_stopped_while_its_followers_still_connect_stops(
