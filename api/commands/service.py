@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Annotated
 
 import typer
@@ -57,5 +58,7 @@ def demo(
     """Play a year of one H200 contract against a service of its own, on simulated data."""
     from api.demo import play
 
+    for end in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: its service must not outlive it
+        signal.signal(end, signal.default_int_handler)
     with explained():
         play(settings_of(home), once=once, port=port)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +21,7 @@ from rich.console import Console
 from api.bundle_check import verify_bundle
 from api.demo import closing, receiver, stage
 from api.demo.stage import WIDTH, Play
+from api.embedded import Embedded
 from api.held import Held
 from api.story import AUTHORITY, CONTRACT, PARTIES, story
 from ledger.errors import Unavailable
@@ -150,6 +154,25 @@ def test_the_revocation_arrives_at_the_data_centre(played: Played) -> None:
     assert played.printed[begins + 2].startswith(f"  entry {index} license.revoked accepted ")
     assert played.printed[begins + 3].startswith("  it touches of D-700001: ")
     assert played.printed[begins + 4] == f"  the record: pudong-dc was told of entry {index}, attempt 1"
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP], ids=lambda end: end.name)
+def test_a_demo_that_is_told_to_end_takes_its_service_with_it(tmp_path: Path, end: signal.Signals) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    command = [sys.executable, "-m", "api.cli", "demo", "--home", str(tmp_path), "--port", str(port)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        assert any("Opening" in line for line in demo.stdout), "it has begun, so its service answers"
+        demo.send_signal(end)
+        demo.communicate(timeout=60)
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        pass
+    assert not Embedded(tmp_path).status().running
 
 
 def test_a_play_that_comes_out_otherwise_ends(played: Played) -> None:
