@@ -81,7 +81,7 @@ def _of_others(error: Exception) -> tuple[str, str] | None:
         return "database", str(error)
     cause = getattr(error, "orig", error)  # of SQLAlchemy's
     if isinstance(cause, psycopg.ProgrammingError) and cause.sqlstate is None:  # libpq cannot read the URL
-        return "database", "DATABASE_URL must be like postgresql://USER:PASSWORD@HOST/DATABASE"
+        return "database", "its URL must be like postgresql://USER:PASSWORD@HOST/DATABASE"
     if isinstance(error, psycopg.Error | SQLAlchemyError):
         # Not in its own words: those about a URL that cannot be read quote it, and the password in it.
         return "database", f"cannot be used as DATABASE_URL names it ({type(error).__name__})"

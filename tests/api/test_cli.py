@@ -384,7 +384,7 @@ def test_an_export_that_cannot_be_written_is_2(files: Files, tmp_path: Path) -> 
 
 def test_a_url_that_cannot_be_read_is_told_how_one_looks(tmp_path: Path) -> None:
     told = run("keys", "list", url="mysql://u:pw-Zt5@127.0.0.1/x", home=tmp_path)
-    assert told.err == "database DATABASE_URL must be like postgresql://USER:PASSWORD@HOST/DATABASE\n"
+    assert told.err == "database its URL must be like postgresql://USER:PASSWORD@HOST/DATABASE\n"
 
 
 def test_the_version_is_told() -> None:

@@ -234,5 +234,5 @@ def test_a_database_url_that_cannot_be_read_is_not_shown(tmp_path: Path) -> None
     assert process.running.wait(60) == 2
     written = process.log.read_text()
     assert PASSWORD not in written
-    assert written.startswith("database DATABASE_URL must be like postgresql://USER:PASSWORD@")
+    assert written.startswith("database its URL must be like postgresql://USER:PASSWORD@")
     assert len(written.splitlines()) == 1

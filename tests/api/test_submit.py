@@ -231,6 +231,17 @@ def test_an_empty_batch_and_one_that_is_too_long_are_refused(live: LiveContract)
         assert client.post("/v1/events:batch", json=[{}] * 1001).status_code == 413
 
 
+def test_lines_that_come_as_json_are_told_their_type(live: LiveContract) -> None:
+    lines = b"".join(
+        json.dumps(live.event("order.placed", order=f"PO-N{n}")).encode() + b"\n" for n in (1, 2)
+    )
+    before = size(live.service)
+    with live.service.client("submitter", EXPORTER) as client:
+        answer = client.post("/v1/events:batch", content=lines, headers={"content-type": "application/json"})
+    assert (answer.status_code, size(live.service)) == (422, before)
+    assert "NDJSON under its own type: application/x-ndjson" in answer.json()["detail"]
+
+
 # --- wrong input ----------------------------------------------------------------------------------
 
 
