@@ -21,10 +21,11 @@ from api.export import signer_of
 from api.places import store_of
 from api.settings import Settings, unknown_among
 from ledger import keys
+from ledger.clock import CLOCK_SKEW_MAX
 from ledger.errors import LedgerError, Unavailable, UnusableInput
 from ledger.note import Signer
 from ledger.reader import Reader
-from ledger.sequencer import CLOCK_SKEW_MAX, refuse_rollback
+from ledger.rollback import refuse_rollback
 from ledger.store import Writer
 from policies.engine import Engine
 

@@ -14,6 +14,7 @@ from api.database import Logins
 from api.export import Advance, signer_of
 from api.places import store_of
 from api.settings import Settings
+from ledger.clock import BEFORE_ALL
 from ledger.decision import Decision
 from ledger.eraser import erase_bodies
 from ledger.erasure import Erasing
@@ -21,7 +22,7 @@ from ledger.facts import Erasure, Fact
 from ledger.loading import StoredEntry
 from ledger.reader import Reader
 from ledger.rebuild import refold
-from ledger.sequencer import BEFORE_ALL, Sequencer
+from ledger.sequencer import Sequencer
 from policies.engine import Engine
 from policies.explain import explain
 

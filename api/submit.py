@@ -19,12 +19,13 @@ from api.problems import UnsupportedMedia
 from api.quotas import Quotas
 from api.signatures import prove
 from api.telemetry import Metrics
+from ledger.answers import Committed, Result
 from ledger.canonical import DEPTH_MAX, parse
 from ledger.errors import Fault, LedgerError, MalformedEvent, MalformedInput, NotJSON, TooLarge
 from ledger.event import EVENT_BYTES_MAX, Submission, submission_of
 from ledger.kinds.policy import CarriedPolicy
 from ledger.reader import Reader
-from ledger.sequencer import Committed, Result, Sequencer
+from ledger.sequencer import Sequencer
 from ledger.values import format_timestamp
 from policies.checks import sound_document
 from policies.explain import explain

@@ -1,6 +1,6 @@
 """A batch: events judged one after another into entries, in memory, under a locked head.
 
-Nothing here reads or writes: the sequencer loads what `missing` names, and stores what a batch holds.
+Nothing here reads or writes: the committer loads what `missing` names, and stores what a batch holds.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from ledger.facts import Chain, Contract, Facts
 from ledger.fold import Entailed, own_submission
 from ledger.kinds.ledger import CheckpointKeyRotated, LedgerRecovered
 from ledger.note import Signer
-from ledger.sequencer import refuse_rollback
+from ledger.rollback import refuse_rollback
 from ledger.store import Locked, Writer
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
@@ -29,6 +30,8 @@ LOCK_TIMEOUT_MS = 5_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
+TRANSACTION_S_MAX = 30.0
+"""After the database's own limits, which are shorter: for when it does not keep them."""
 APPLICATION_NAME = "chipledger-writer"
 
 WRITER_OPTIONS = " ".join(
@@ -181,6 +184,15 @@ class Writer:
             socket.socket(fileno=os.dup(self._connection.fileno())) as ours,
         ):
             ours.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """A server that neither answers nor goes away must not hold the committer for ever."""
+        alarm = asyncio.get_running_loop().call_later(TRANSACTION_S_MAX, self.abort)
+        try:
+            yield
+        finally:
+            alarm.cancel()
 
     async def _refuse_owner(self) -> None:
         cursor = await self._connection.execute(

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from api import database
 from ledger.batch import Batch
 from ledger.checkpoint import Checkpoint, sign
+from ledger.clock import BEFORE_ALL
 from ledger.decision import Decision
 from ledger.errors import NotFound
 from ledger.event import Event, Submission, submission_of
@@ -25,7 +26,6 @@ from ledger.head import Head
 from ledger.merkle import EMPTY_ROOT
 from ledger.note import Signer
 from ledger.receipt import Receipt
-from ledger.sequencer import BEFORE_ALL
 from ledger.store import NewEntry
 from tests.faults import checker
 from tests.faults.checker import Attempt, Bodies, Log, Row

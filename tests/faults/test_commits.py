@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api import database
-from ledger import sequencer
+from ledger import store
 from ledger.errors import LedgerError, OutcomeUnknown, Unavailable
 from ledger.event import submission_of
 from ledger.note import Signer
@@ -73,7 +73,7 @@ def test_a_database_that_falls_silent_is_answered_in_bounded_time(
     postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGSTOP of the writer's backend: no error, no end of the connection, nothing."""
-    monkeypatch.setattr(sequencer, "TRANSACTION_S_MAX", 1.0)
+    monkeypatch.setattr(store, "TRANSACTION_S_MAX", 1.0)
     name = f"silent_{os.getpid()}"
     database.create_database(postgres.url(), name)
     logins = database.prepared(postgres.url(name))

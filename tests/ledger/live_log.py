@@ -15,20 +15,25 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec
 
+import psycopg
+
 from api.database import Logins
 from api.story import Step, Telling, story
 from api.wiring import SimulatedClock
+from ledger.answers import Committed, Result
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
+from ledger.clock import Clock
 from ledger.decision import Judge
 from ledger.event import LEDGER_PARTY, Submission, submission_of
 from ledger.export import write
+from ledger.loading import StoredEntry
 from ledger.note import Signer
 from ledger.pages import Filter
 from ledger.reader import Reader
 from ledger.rebuild import compare
 from ledger.scheduler import Scheduler
-from ledger.sequencer import Clock, Committed, Result, Sequencer
+from ledger.sequencer import Sequencer
 from ledger.values import parse_timestamp
 from ledger.verify import verify_export
 from policies.engine import Engine
@@ -62,16 +67,19 @@ class LiveLog:
     async def commit(self, value: dict[str, Any]) -> Committed:
         """Submit an event that must be committed, whatever is decided."""
         [result] = await self.append(value)
-        assert isinstance(result, Committed), result
-        return result
+        return committed(result)
 
     async def say(self, kind: str, **said: Any) -> Committed:
         return await self.commit(wire(kind, **said))
 
     async def accepted(self, kind: str, **said: Any) -> Committed:
-        committed = await self.say(kind, **said)
-        assert committed.outcome == "accepted", committed.receipt.decision
-        return committed
+        result = await self.say(kind, **said)
+        assert result.outcome == "accepted", result.receipt.decision
+        return result
+
+    async def stands(self) -> list[StoredEntry]:
+        """All entries of a small log."""
+        return (await self.reader.entries(Filter(limit=10_000))).entries
 
     async def open_contract(self, text: str, **granted: Any) -> None:
         """A contract with this policy and an active license."""
@@ -114,9 +122,8 @@ async def tell(log: LiveLog, clock: SimulatedClock, *, events_max: int = 1) -> N
     async def send() -> None:
         results = await log.append(*map(year.event, pending))
         for step, result in zip(pending, results, strict=True):
-            assert isinstance(result, Committed), result
-            assert result.outcome == step.expected, step
-            year.enter(step, result.receipt.index)
+            assert committed(result).outcome == step.expected, step
+            year.enter(step, committed(result).receipt.index)
         pending.clear()
 
     for step in story():
@@ -146,6 +153,17 @@ def denied() -> dict[str, Any]:
 
 def submitted(count: int) -> list[Submission]:
     return [submission_of(denied()) for _ in range(count)]
+
+
+def committed(result: object) -> Committed:
+    assert isinstance(result, Committed), result
+    return result
+
+
+def alter(owner: str, statement: str, *parameters: Any) -> None:
+    """Do what only a superuser can, behind the service's back."""
+    with psycopg.connect(owner) as connection:
+        connection.execute(statement, parameters)
 
 
 async def audit(logins: Logins, *, signer: Signer = SIGNER) -> None:

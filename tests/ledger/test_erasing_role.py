@@ -13,9 +13,9 @@ from psycopg import errors
 
 from api import database
 from api.replay import replay_database
+from ledger.answers import Committed
 from ledger.eraser import erase_bodies
 from ledger.errors import RefusesToWrite
-from ledger.sequencer import Committed
 from ledger.store import Writer
 from tests.conftest import copied
 from tests.ledger.erased_log import Said, erase, said_and_undone

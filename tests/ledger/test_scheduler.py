@@ -140,7 +140,7 @@ async def test_more_releases_than_a_batch_holds_end_in_several(
     ledger: Logins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At one midnight: the head is held for so many devices at a time, and all are given back."""
-    monkeypatch.setattr("ledger.sequencer.DUE_FACTS_MAX", 40)
+    monkeypatch.setattr("ledger.committer.DUE_FACTS_MAX", 40)
     clock = simulated(START)
     async with live(ledger, clock=clock) as log:
         await log.open_contract(SHORT.replace('"limit": 6', '"limit": 100'))
