@@ -16,6 +16,7 @@ import psycopg
 from ledger.batch import Batch
 from ledger.checkpoint import sign_recovery, sign_rotation
 from ledger.checkpoint_store import CheckpointStore
+from ledger.clock import recorded_at
 from ledger.decision import Judge
 from ledger.errors import Unavailable, UnusableInput
 from ledger.event import LEDGER_CONTRACT
@@ -99,7 +100,7 @@ async def _say(writer: Writer, judge: Judge, locked: Locked, said: Entailed, new
     """Commit the entry that hands over to `new`, with the head that knows it."""
     head, facts = locked.head, Facts(dict(locked.facts))
     # A simulated log's time is where its last entry left it.
-    at = max(locked.now, head.recorded_at) if head.clock == "system" else head.recorded_at
+    at = recorded_at(locked, None if head.clock == "system" else lambda: head.recorded_at)
     batch = Batch(head, facts, judge, at=at)
     batch.append(own_submission(said, origin=new.name, index=head.size, at=at))
     moved, growth = batch.grow()

@@ -11,8 +11,11 @@ import pytest
 
 from api.database import Logins
 from ledger.errors import Unavailable
+from ledger.rotation import rotate
 from ledger.values import parse_timestamp
+from policies.engine import Engine
 from tests.ledger.live_log import LiveLog, alter, denied, in_loop, live
+from tests.ledger.sample_log import SIGNER, signer_of
 from tests.workbench import NOON
 
 
@@ -95,3 +98,13 @@ async def test_a_database_clock_that_jumps_stops_the_log_until_it_is_right(
             assert len(await log.stands()) == 2
     async with live(ledger) as log:
         assert not (await log.commit(event)).replayed
+
+
+@pytest.mark.parametrize("jump", ["1 hour", "-1 hour"])
+@in_loop
+async def test_no_key_is_rotated_by_a_clock_that_jumps(ledger: Logins, owner: str, jump: str) -> None:
+    async with live(ledger) as log:
+        before = await log.reader.head()
+        with wrong_clock(owner, jump), pytest.raises(Unavailable, match="the database's clock is"):
+            await rotate(ledger.writer, judge=Engine(), old=SIGNER, new=signer_of(2))
+        assert await log.reader.head() == before
