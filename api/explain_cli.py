@@ -17,7 +17,7 @@ from ledger.errors import NotFound, UnusableInput
 from ledger.reader import Reader
 from policies.carried import Carried, documents_from
 from policies.explanation import Explanation, Sentence, cited
-from policies.replay import Export
+from policies.exported import Export
 from policies.words import Language
 
 # --- where it is found ----------------------------------------------------------------------------

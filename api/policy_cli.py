@@ -21,9 +21,10 @@ from ledger.errors import UnusableInput
 from ledger.event import submission_of
 from ledger.kinds.policy import PolicyProposed
 from ledger.values import format_timestamp, parse_timestamp
-from policies import analysis, casefile, checks
-from policies.document import PolicyDocument, PolicyDocumentError, parse_document
+from policies import analysis, casefile, checks, trial
+from policies.document import PolicyDocument, parse_document
 from policies.explain import clauses_of, explain
+from policies.tree import PolicyDocumentError
 
 FAILED = 1
 """Exit status of a test that does not hold, or a document that is wrong."""
@@ -132,7 +133,7 @@ def _test(path: Path, *, to: Console = console) -> tuple[bool, str, PolicyDocume
         cases = casefile.parse_cases(text, document, source)
     except PolicyDocumentError as error:
         fail("unusable", "\n".join(f"{path}: {fault.detail}" for fault in error.faults))
-    report = casefile.run(cases, document)
+    report = trial.run(cases, document)
     for result in report.results:
         for problem in result.problems:
             tell(f"{path}:{result.case.line}: {result.case.name}: {problem}")

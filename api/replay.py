@@ -19,7 +19,8 @@ from ledger.export_file import EXPORT
 from ledger.reader import Reader
 from ledger.rebuild import Difference, differences
 from policies.engine import Engine
-from policies.replay import Export, Outcome, Replay, line_from, replay_export
+from policies.exported import Export, line_from, replay_export
+from policies.replay import Outcome, Replay
 
 Advance = Callable[[int, int], object]
 

@@ -36,7 +36,7 @@ Progress = Callable[[int, int], object]
 
 
 class Log(Protocol):
-    """A committed log that can be read again: `policies.replay.Export` is one."""
+    """A committed log that can be read again: `policies.exported.Export` is one."""
 
     origin: str
     size: int

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 import ledger.kinds  # noqa: F401 - declares every kind
 from ledger.decision import Action, StepAction
 from ledger.errors import Fault
 from ledger.event import KINDS, Kind
 from ledger.values import EVERY_ROLE, Date, Many, Role, Text, Value, Zone, midnight
+from policies.checked import checked, names_of
 from policies.conditions import CONDITIONS, Condition, Misfit
 from policies.conditions.cel.dialect import CUSTOM_MAX
 from policies.conditions.cel.program import version as cel_version
@@ -37,11 +38,6 @@ CONDITIONS_MAX = 200
 CUSTOM = "custom"
 REACKNOWLEDGE = "reacknowledge"
 FAULTS_MAX = 20
-
-__all__ = [
-    "HOLDABLE", "Bound", "BoundObligation", "BoundStep", "PolicyDocument", "PolicyDocumentError",
-    "Transition", "checked", "digest", "parse_document",
-]  # fmt: skip
 
 
 # --- what a document is, once it is read ----------------------------------------------------------
@@ -343,7 +339,7 @@ def _condition(value: dict[str, Any], path: Path, tree: Tree, faults: list[Fault
     before = len(faults)
     uses = value.get("uses")
     used = CONDITIONS.get(uses) if isinstance(uses, str) else None
-    fields = set(_names(_Frame))
+    fields = set(names_of(_Frame))
     frame = checked(_Frame, {k: v for k, v in value.items() if k in fields}, path, tree, faults)
     if used is None:  # without it nobody can say which parameters are known
         return None
@@ -353,7 +349,7 @@ def _condition(value: dict[str, Any], path: Path, tree: Tree, faults: list[Fault
         path,
         tree,
         faults,
-        also=_names(_Frame),
+        also=names_of(_Frame),
     )
     if frame is None:
         return None
@@ -408,13 +404,13 @@ def _obligation(value: dict[str, Any], path: Path, tree: Tree, faults: list[Faul
     before = len(faults)
     uses = value.get("uses")
     used = OBLIGATIONS.get(uses) if isinstance(uses, str) else None
-    fields = set(_names(_ObligationFrame))
+    fields = set(names_of(_ObligationFrame))
     own = {k: v for k, v in value.items() if k in fields}
     frame = checked(_ObligationFrame, own, path, tree, faults)
     if used is None:
         return None
     others = {k: v for k, v in value.items() if k not in fields}
-    parameters = checked(used.parameters, others, path, tree, faults, also=_names(_ObligationFrame))
+    parameters = checked(used.parameters, others, path, tree, faults, also=names_of(_ObligationFrame))
     if frame is None or parameters is None or len(faults) > before:
         return None
     for number, (step, following) in enumerate(pairwise(frame.steps), 1):
@@ -423,100 +419,3 @@ def _obligation(value: dict[str, Any], path: Path, tree: Tree, faults: list[Faul
             faults.append(tree.fault((*path, "steps", number, "after"), words))
     steps = tuple(BoundStep(step.after, step.action) for step in frame.steps)
     return BoundObligation(frame.id, used, frame.clause, frame.grace, steps, parameters)
-
-
-# --- from pydantic's words to ours ----------------------------------------------------------------
-
-V = TypeVar("V", bound=Value)
-
-_WRITTEN = re.compile(r"[0-9][0-9,.' ]*")
-"""A number, as people write it."""
-
-_WORDS = {
-    "missing": "is missing",
-    "string_type": "must be text; put it in quotes",
-    "int_type": "must be a whole number",
-    "bool_type": "must be true or false",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "dict_type": "must be an object: names and values, indented or in { }",
-    "model_type": "must be an object: names and values, indented or in { }",
-    "too_short": "must not be empty",
-}
-
-
-def checked(
-    model: type[V],
-    value: dict[str, Any],
-    path: Path,
-    tree: Tree,
-    faults: list[Fault],
-    *,
-    also: tuple[str, ...] = (),
-) -> V | None:
-    """The typed value, or None and what is wrong added to `faults`. `also` are known beside it."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        for found in error.errors(include_url=False, include_context=False):
-            if found["type"] == "too_short" and found["input"]:
-                continue  # it is not empty: what stands in it is wrong, and has its own fault
-            below, inside = _steps(value, found["loc"], missing=found["type"] == "missing")
-            name = str(below[-1])[:63] if below else "the document"
-            if found["type"] == "extra_forbidden":
-                names = _names_at(model, inside) + (() if len(below) > 1 else also)
-                words = f"{name} is not a known field; {nearest(name, names)}"
-            elif found["type"] == "value_error":
-                words = found["msg"].removeprefix("Value error, ")
-            else:
-                words = f"{name} {_WORDS.get(found['type']) or _must(found['msg'])}"
-                if found["type"] == "int_type" and _WRITTEN.fullmatch(str(found["input"])):
-                    words += ", written without quotes, commas or spaces"
-            place = (*path, *below)
-            faults.append(tree.fault(place, words, at_key=found["type"] == "extra_forbidden"))
-    return None
-
-
-def _steps(value: object, loc: tuple[int | str, ...], *, missing: bool) -> tuple[Path, tuple[str, ...]]:
-    """Where `loc` leads within `value`, and the names of the fields on the way.
-
-    A step that names an alternative of a union, and no field, is left out.
-    """
-    path: list[str | int] = []
-    for number, step in enumerate(loc):
-        if isinstance(value, dict) and step in value:
-            value = value[str(step)]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        elif not (missing and number == len(loc) - 1):
-            continue
-        path.append(step)
-    return tuple(path), tuple(step for step in path[:-1] if isinstance(step, str))
-
-
-def _names(model: type[Value]) -> tuple[str, ...]:
-    return tuple(field.alias or name for name, field in model.model_fields.items())
-
-
-def _names_at(model: type[Value], steps: tuple[str, ...]) -> tuple[str, ...]:
-    """The fields known inside the field that `steps` lead to."""
-    for step in steps:
-        for name, field in model.model_fields.items():
-            if step == (field.alias or name):
-                model = next(_models_in(field.annotation), model)
-    return _names(model)
-
-
-def _models_in(annotation: object) -> Iterator[type[Value]]:
-    if isinstance(annotation, type) and issubclass(annotation, Value):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
-
-
-def _must(words: str) -> str:
-    """ "Input should be ..." as we say it."""
-    words = words.replace(" after validation", "")
-    if " should match pattern '^[a-z]" in words:
-        return "must begin with a small letter, and hold small letters, digits and hyphens, no spaces"
-    return "must" + words.partition(" should")[2] if " should " in words else f"is wrong: {words}"

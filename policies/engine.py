@@ -39,7 +39,8 @@ from ledger.values import parse_timestamp
 from policies import constitution, duties
 from policies.compiled import Asked, Compiled, Library
 from policies.conditions import CONDITIONS, Case, Found
-from policies.document import PolicyDocument, PolicyDocumentError
+from policies.document import PolicyDocument
+from policies.tree import PolicyDocumentError
 
 ENGINE_VERSION = 1
 

@@ -17,8 +17,8 @@ from ledger.errors import Fault
 from policies.checks import alone, caps, together
 from policies.checks.found import Found
 from policies.conditions.declared import Severity
-from policies.document import FAULTS_MAX, PolicyDocument, PolicyDocumentError, parse_document
-from policies.tree import Place, pointer_of, read
+from policies.document import FAULTS_MAX, PolicyDocument, parse_document
+from policies.tree import Place, PolicyDocumentError, pointer_of, read
 
 __all__ = ["FINDINGS_MAX", "Finding", "check", "sound_document"]
 

@@ -9,8 +9,9 @@ from ledger.facts import Draft, Policy
 from ledger.kinds.policy import PolicyActivated, PolicyActivation, PolicyApproved, PolicyProposed
 from ledger.values import format_timestamp
 from policies.conditions import Case
-from policies.document import PolicyDocument, PolicyDocumentError, parse_document
+from policies.document import PolicyDocument, parse_document
 from policies.rules.rule import broken, rule
+from policies.tree import PolicyDocumentError
 
 BOUND_MAX = 1_000
 """Versions that one contract can be bound to in its life: each is looked at with every event."""

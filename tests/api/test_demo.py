@@ -26,7 +26,7 @@ from api.held import Held
 from api.story import AUTHORITY, CONTRACT, PARTIES, story
 from ledger.errors import Unavailable
 from ledger.note import Verifier
-from policies.replay import Export
+from policies.exported import Export
 from tests.conftest import copied
 from tests.service import Service, running, settings_for
 

@@ -28,7 +28,7 @@ from ledger.verify import verify_export
 from ledger.verify_bundle import open_bundle
 from policies.analysis import backtest
 from policies.document import parse_document
-from policies.replay import Export
+from policies.exported import Export
 from tests.api.contract import NOW, LiveContract
 from tests.service import Service
 from tests.workbench import BUYER, EXPORTER, H200, PARTIES, activation, condition, policy, usd

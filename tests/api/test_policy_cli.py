@@ -21,7 +21,7 @@ from ledger.event import submission_of
 from ledger.export import write
 from policies.analysis import Change, backtest
 from policies.document import parse_document
-from policies.replay import Export
+from policies.exported import Export
 from tests.api.test_cli import run
 from tests.conftest import copied
 from tests.ledger.live_log import live, simulated, tell

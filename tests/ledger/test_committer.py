@@ -17,7 +17,7 @@ from ledger.event import Event
 from ledger.facts import Facts, Key, License, Order
 from ledger.kinds.order import LevySettled
 from policies.engine import Engine
-from policies.replay import replay_export
+from policies.exported import replay_export
 from tests.ledger.live_log import alter, committed, denied, exported, in_loop, live, simulated, submitted
 from tests.ledger.sample_log import signer_of
 from tests.workbench import BUYER, CONTRACT, EXPORTER, LICENSE, NOON, condition, policy, wire

@@ -23,7 +23,7 @@ from ledger.reader import Reader
 from ledger.rebuild import Difference, compare, refold, replace
 from ledger.verify import verify_export
 from policies.engine import Engine
-from policies.replay import replay_export
+from policies.exported import replay_export
 from tests.conftest import copied
 from tests.ledger.live_log import LiveLog, live, quiet, simulated, tell
 from tests.ledger.sample_log import SIGNER

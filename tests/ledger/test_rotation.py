@@ -35,7 +35,7 @@ from ledger.verified import Report, Tampered
 from ledger.verify import verify_export
 from ledger.verify_held import Kept
 from policies.engine import Engine
-from policies.replay import replay_export
+from policies.exported import replay_export
 from tests.ledger.live_log import audit, denied, in_loop, live, quiet
 from tests.ledger.sample_log import CONTRACTS, ORIGIN, SampleLog, export_of, signer_of
 

@@ -14,7 +14,8 @@ from ledger.event import Submission, submission_of
 from ledger.values import parse_timestamp
 from policies.analysis import Change, affected, backtest, change_of, coverage, diff, evaluate, judge_with
 from policies.document import PolicyDocument, digest, parse_document
-from policies.replay import Export, Line, replay_export
+from policies.exported import Export, replay_export
+from policies.replay import Line
 from tests.policies.at_work import attest, installed
 from tests.policies.told_log import (
     AUTHORITY,

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from policies.casefile import Report, document_of, parse_cases, run
-from policies.document import PolicyDocumentError, parse_document
+from policies.casefile import document_of, parse_cases
+from policies.document import parse_document
+from policies.tree import PolicyDocumentError
+from policies.trial import Report, run
 
 DOCUMENTS = Path(__file__).parents[2] / "policies" / "documents"
 FILES = sorted(DOCUMENTS.glob("*.cases.yaml"))

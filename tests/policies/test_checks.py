@@ -16,9 +16,9 @@ from ledger.event import KINDS
 from policies.checks import check, sound_document
 from policies.conditions import CONDITIONS
 from policies.conditions.declared import Allows, Below, Figure, Forbids, Includes, Names, Scale, Stricter
-from policies.document import PolicyDocumentError, parse_document
+from policies.document import parse_document
 from policies.obligations import OBLIGATIONS
-from policies.tree import read
+from policies.tree import PolicyDocumentError, read
 from tests.policies.faulty_documents import FAULTS, Told, owned, quantity, value, window
 from tests.workbench import Workbench, condition, policy, serials, usd
 

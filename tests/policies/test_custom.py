@@ -32,10 +32,11 @@ from policies.conditions.cel.dialect import (
 )
 from policies.conditions.cel.program import Program, Refusal, read
 from policies.conditions.cel.variables import ALWAYS, JUDGED, Subject, of_kind, plain
-from policies.document import PolicyDocument, PolicyDocumentError, parse_document
+from policies.document import PolicyDocument, parse_document
 from policies.engine import Engine
 from policies.explain import clauses_of, explain
-from policies.replay import replay_export
+from policies.exported import replay_export
+from policies.tree import PolicyDocumentError
 from tests.policies.told_log import AUTHORITY, BUYER, EXPORTER, LICENSE, ROLES, ToldLog, order
 from tests.workbench import CONTRACT, Workbench, activation, condition, finding, policy, serials, usd, wire
 from tests.workbench import LICENSE as LICENSE_NUMBER
@@ -599,7 +600,7 @@ def test_another_process_decides_the_same(log: ToldLog, seed: str, tmp_path: Pat
     export = tmp_path / "log.export"
     export.write_bytes(log.export())
     script = (
-        "import sys; from policies.engine import Engine; from policies.replay import replay_export\n"
+        "import sys; from policies.engine import Engine; from policies.exported import replay_export\n"
         "print(replay_export(open(sys.argv[1], 'rb'), Engine()).difference)"
     )
     ran = subprocess.run(

@@ -15,9 +15,9 @@ from policies.conditions import CONDITIONS
 from policies.conditions.licensing import LicenseActive, QuantityCap
 from policies.conditions.parameters import From, parse_duration
 from policies.conditions.shipment import LaboratoryTest, LevySettled
-from policies.document import PolicyDocument, PolicyDocumentError, digest, parse_document
+from policies.document import PolicyDocument, digest, parse_document
 from policies.obligations import OBLIGATIONS
-from policies.tree import read
+from policies.tree import PolicyDocumentError, read
 from tests.workbench import H200, condition, policy
 
 MINIMAL = """\

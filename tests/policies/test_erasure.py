@@ -9,7 +9,8 @@ from ledger.fold import Entailed, own_submission
 from ledger.kinds.records import ValueErased
 from ledger.values import parse_timestamp
 from policies.engine import Engine
-from policies.replay import Outcome, replay_export
+from policies.exported import replay_export
+from policies.replay import Outcome
 from tests.ledger.sample_log import ORIGIN
 from tests.policies.told_log import CONTRACT, EXPORTER, ToldLog, told
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ledger.facts import Contract, Draft
-from policies.document import PolicyDocumentError, digest, parse_document
+from policies.document import digest, parse_document
+from policies.tree import PolicyDocumentError
 from tests.workbench import (
     AUTHORITY,
     BUYER,

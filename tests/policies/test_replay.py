@@ -17,8 +17,10 @@ from ledger.errors import UnusableInput
 from ledger.facts import License
 from ledger.values import parse_timestamp
 from ledger.verify import verify_export
+from policies.difference import Difference
 from policies.engine import Engine
-from policies.replay import Difference, Export, Outcome, Replay, line_from, replay_export
+from policies.exported import Export, line_from, replay_export
+from policies.replay import Outcome, Replay
 from tests.ledger.sample_log import SIGNER, SampleLog
 from tests.policies.told_log import (
     BUYER,
@@ -102,7 +104,7 @@ def test_its_script_makes_the_golden_log(log: ToldLog) -> None:
 @pytest.mark.parametrize("seed", ["0", "1", "4711"])
 def test_the_seed_of_hashes_does_not_matter(seed: str) -> None:
     script = (
-        "import sys; from tests.policies.told_log import told; from policies.replay import replay_export;"
+        "import sys; from tests.policies.told_log import told; from policies.exported import replay_export;"
         "from policies.engine import Engine; import hashlib, io; raw = told().export();"
         "found = replay_export(open('tests/vectors/decisions-1.txt', 'rb'), Engine());"
         "print(hashlib.sha256(raw).hexdigest(), found.entries, found.difference)"

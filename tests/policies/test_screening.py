@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from ledger.decision import Decision
 from ledger.facts import Ownership, Purchases, Screening
-from policies.document import PolicyDocumentError, parse_document
+from policies.document import parse_document
 from policies.explain import explain
+from policies.tree import PolicyDocumentError
 from tests.policies.at_work import installed
 from tests.workbench import (
     AUTHORITY,

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from ledger.facts import Exports, ImportApproval, Imports, MonthOfTrade, ToCountry
 from policies.conditions.supply import Copurchase, DomesticCopurchase, copurchase_in
 from policies.conditions.windows import window_of
-from policies.document import PolicyDocumentError, parse_document
+from policies.document import parse_document
 from policies.explain import explain
+from policies.tree import PolicyDocumentError
 from tests.workbench import (
     BUYER,
     CONTRACT,

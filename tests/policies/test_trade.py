@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from ledger.facts import License, Releases, RevenueAccount, Sum
 from policies.conditions.trade import RevenueShare, share_due, share_late, unmet_in
 from policies.conditions.windows import LENGTHS, window_at, window_of
-from policies.document import PolicyDocumentError, parse_document
+from policies.document import parse_document
 from policies.explain import explain
+from policies.tree import PolicyDocumentError
 from tests.workbench import (
     BUYER,
     CONTRACT,
