@@ -23,7 +23,8 @@ from api import anchors, audit, bundle, explanation, integrity, operate, problem
 from api.auth import Keyring
 from api.database import Logins
 from api.evaluate import Evaluation
-from api.examine import Examiner, Pace
+from api.examine.examiner import Examiner
+from api.examine.look import Pace
 from api.key_uses import KeyUses
 from api.openapi import DESCRIPTION, described
 from api.places import store_of

@@ -21,7 +21,8 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import tuple_row
 
 from api import database, tampering_beside
-from api.examine import Examined, Examiner, Known
+from api.examine.examiner import Examiner
+from api.examine.look import Examined, Known
 from api.tampering import MUTATIONS, Log, read, unlock
 from ledger.beside import Vouchers
 from ledger.checkpoint import Checkpoint, sign

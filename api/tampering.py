@@ -17,7 +17,8 @@ from psycopg import AsyncConnection
 from api.rewriting import Rewritten, replace_log, rewritten
 from ledger.beside import Cosigned, Stamped
 from ledger.entry import Header
-from ledger.integrity import Finding, Row
+from ledger.findings import Finding
+from ledger.integrity import Row
 from ledger.merkle import leaf_hash
 from ledger.rows import Rows
 

@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 import psycopg
 
-from api.examine import Examined, Examiner, Known, Progress
+from api.examine.examiner import Examiner
+from api.examine.look import Examined, Known, Progress
 from api.settings import Settings
 from ledger.checkpoint import Checkpoint
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import NotFound, StoreFailed
-from ledger.integrity import DEPTHS, FINDINGS_MAX, Depth, Finding, Findings
+from ledger.findings import DEPTHS, FINDINGS_MAX, Depth, Finding, Findings
 from ledger.note import Verifier
 from ledger.rows import connected
 from ledger.succession import Lineage

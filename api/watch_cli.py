@@ -16,13 +16,14 @@ from rich.table import Table
 from api import database
 from api.anchors import vouchers_of
 from api.console import TAMPERED, Home, errors, explained, fail, progress, say, settings_of, show
-from api.examine import Examiner, Pace
+from api.examine.examiner import Examiner
+from api.examine.look import Pace
 from api.settings import Settings
 from api.watch import Intervals, Run, Watch
 from ledger.beside import Vouchers
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import Unavailable, UnusableInput
-from ledger.integrity import DEPTHS, Depth
+from ledger.findings import DEPTHS, Depth
 from ledger.note import Verifier
 from ledger.watch_memory import MemoryFile
 

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from api.watch import Intervals, Run, Watch
 from ledger.errors import Conflict, LedgerError, NotFound, Unavailable
 from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY, Kind, Submission, submission_of
-from ledger.integrity import DEPTHS, Depth
+from ledger.findings import DEPTHS, Depth
 from ledger.kinds.integrity import (
     FAILURES_NAMED,
     IntegrityExplained,

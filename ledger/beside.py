@@ -20,7 +20,7 @@ from cryptography.x509 import Certificate
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.cosignature import TrustPolicy, cosignatures_in
 from ledger.errors import VerificationError
-from ledger.integrity import Findings
+from ledger.findings import Findings
 from ledger.note import parse_note
 from ledger.succession import Lineage
 from ledger.timestamp import check_timestamp, told_time

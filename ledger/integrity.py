@@ -12,10 +12,10 @@ the ends of the chains of the contracts that it has met.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ledger import tiles
 from ledger.canonical import parse
@@ -23,60 +23,13 @@ from ledger.entry import FORMAT, ZERO_HASH, Header, commitment
 from ledger.errors import LedgerError, VerificationError
 from ledger.event import Event, committed_event
 from ledger.facts import FOLD_VERSION
+from ledger.findings import Findings
 from ledger.head import Head
 from ledger.kinds.ledger import CheckpointKeyRotated, LedgerOpened, LedgerRecovered
 from ledger.kinds.records import ValueErased
 from ledger.merkle import EMPTY_ROOT, Frontier, Growth, leaf_hash, split
 from ledger.note import Verifier
 from ledger.values import format_timestamp, parse_timestamp
-
-FINDINGS_MAX: Final = 100
-"""Findings of one run that are told; the others are counted."""
-
-Depth = Literal["head", "tail", "all"]
-DEPTHS: Final[tuple[Depth, ...]] = ("head", "tail", "all")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it was committed."""
-
-    damage: str
-    """What kind: `header_altered`, `fact_missing`, ... (deploy/OPERATING.md)."""
-    where: str
-    """In words: `entry 17`, `tile 0/3`, `fact order ...`, `head`, `checkpoint store`."""
-    index: int | None = None
-    """Of the entry, where it can be told."""
-    evidence: Mapping[str, str] = field(default_factory=dict)
-    """Digests in hex, sizes, names of columns: never what a body says."""
-
-    @property
-    def digest(self) -> str:
-        """The same damage at the same place, whatever it looks like today."""
-        return hashlib.sha256(f"{self.damage}\n{self.where}".encode()).hexdigest()
-
-    def value(self) -> dict[str, Any]:
-        at = {} if self.index is None else {"index": self.index}
-        return {"damage": self.damage, "where": self.where, **at, "evidence": dict(self.evidence)}
-
-    def __str__(self) -> str:
-        told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.evidence.items())
-        return f"{self.where}: {self.damage.replace('_', ' ')}" + (f" ({told})" if told else "")
-
-
-class Findings:
-    """The first FINDINGS_MAX of them, and how many there are."""
-
-    def __init__(self) -> None:
-        self.found: list[Finding] = []
-        self.count = 0
-
-    def add(self, damage: str, where: str, index: int | None = None, /, **evidence: str | int) -> None:
-        """`is_` is told as `is`."""
-        self.count += 1
-        if len(self.found) < FINDINGS_MAX:
-            told = {name.rstrip("_"): str(value) for name, value in evidence.items()}
-            self.found.append(Finding(damage, where, index, told))
 
 
 class Row(NamedTuple):
@@ -130,10 +83,10 @@ class DueTile(NamedTuple):
 class Walk:
     """Takes rows in order. For each page: `lacking`, `know` those, `take`; at the end `finish`."""
 
-    def __init__(self, begin: Verified, verifier: Verifier, marks: Iterable[int] = ()) -> None:
+    def __init__(self, begin: Verified, verifier: Verifier, findings: Findings, marks: Iterable[int]) -> None:
         """`marks`: tree sizes whose roots are wanted, where the walk comes past them."""
         self.begin = begin
-        self.findings = Findings()
+        self.findings = findings
         self.roots: dict[int, bytes] = {begin.size: begin.root}
         self.links: list[tuple[str, int]] = []
         """(serial, index) that `device_links` must hold, of the rows decided since it was last emptied."""
@@ -160,11 +113,6 @@ class Walk:
         """What the opening says that it goes by."""
         self._epoch = begin.epoch
         """The head row's at least: each handover of the key has moved it on."""
-
-    @property
-    def size(self) -> int:
-        """Entries that are decided on."""
-        return self._next
 
     @property
     def clean(self) -> bool:

@@ -17,7 +17,8 @@ from urllib.parse import quote
 import orjson
 
 from ledger.errors import StoreFailed, VerificationError
-from ledger.integrity import Depth, Finding, Verified
+from ledger.findings import Depth, Finding
+from ledger.integrity import Verified
 from ledger.kept_files import replace_durably
 
 if sys.platform != "win32":

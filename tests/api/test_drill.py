@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from api import database, drill, keys, tampering_beside
-from api.examine import Examiner
+from api.examine.examiner import Examiner
 from ledger.beside import Vouchers
 from ledger.rows import Rows
 from tests.conftest import copied

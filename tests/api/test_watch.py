@@ -11,16 +11,18 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from api import database, examine
+from api import database
 from api.database import Logins
-from api.examine import Examiner, Pace
+from api.examine import look
+from api.examine.examiner import Examiner
+from api.examine.look import Pace
 from api.watch import Intervals, Run, Watch
 from ledger.beside import Vouchers
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
 from ledger.eraser import erase_bodies
 from ledger.errors import NotFound, Unavailable
-from ledger.integrity import DEPTHS, Depth
+from ledger.findings import DEPTHS, Depth
 from ledger.note import Signer
 from ledger.rows import connected
 from ledger.values import format_timestamp
@@ -298,8 +300,8 @@ def test_a_look_rests_for_its_own_work_and_not_for_the_time_since_the_last(
     async def sleep(seconds: float) -> None:
         rests_s.append(seconds)
 
-    monkeypatch.setattr(examine, "time", SimpleNamespace(monotonic=lambda: now_s))
-    monkeypatch.setattr(examine.asyncio, "sleep", sleep)
+    monkeypatch.setattr(look, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(look.asyncio, "sleep", sleep)
     pace = Pace(rest=4.0)
     now_s = 60.0
     pace.begin()

@@ -17,7 +17,7 @@ from api.watch import Watch
 from ledger.beside import Vouchers
 from ledger.checkpoint import Checkpoint, sign
 from ledger.cosignature import cosign
-from ledger.integrity import DEPTHS
+from ledger.findings import DEPTHS
 from ledger.timestamp import told_time
 from ledger.witnessing import Witnessing
 from tests.api.test_watch import damage, places, watching

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from api.database import Logins
-from api.examine import Progress
+from api.examine.look import Progress
 from api.settings import Settings
 from api.watch import Run, Watch
 from api.watch_cli import _watch
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import Unavailable
-from ledger.integrity import Depth
+from ledger.findings import Depth
 from ledger.watch_memory import MemoryFile
 from tests.api.test_cli import Run as Told
 from tests.api.test_watch import damage

@@ -10,7 +10,7 @@ import pytest
 from api.database import Logins
 from ledger.checkpoint import Checkpoint, sign
 from ledger.checkpoint_store import CheckpointStore
-from ledger.integrity import DEPTHS, Depth
+from ledger.findings import DEPTHS, Depth
 from ledger.note import Signer
 from ledger.rotation import recover, rotate
 from ledger.watch_memory import MemoryFile

@@ -6,7 +6,7 @@ import pytest
 
 from ledger.beside import COSIGNED, Beside, Cosigned, Vouchers
 from ledger.checkpoint import Checkpoint, sign, sign_recovery
-from ledger.integrity import Findings
+from ledger.findings import Findings
 from ledger.note import Signer
 from ledger.succession import Lineage
 from tests.ledger.sample_log import ORIGIN, SIGNER, signer_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from ledger.beside import Beside, Claim, Vouchers, where_stamped
-from ledger.integrity import Depth, Findings
+from ledger.findings import Depth, Findings
 from ledger.rows import Rows
 from ledger.succession import Lineage
 
