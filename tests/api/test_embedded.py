@@ -18,12 +18,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from api import embedded
-from api.embedded import Embedded, FolderError, InUseError, PlatformError, ServerError
+from api import embedded, embedded_place
+from api.embedded import Embedded, InUseError
+from api.embedded_place import NOBODY, FolderError, Place, PlatformError, ServerError
 from ledger.errors import LedgerError
 
 REPOSITORY = Path(embedded.__file__).parents[1]
-NOBODY = embedded.NOBODY
 DEADLINE_S = 30.0
 
 # Uses the database in argv[1] until its standard input ends, then leaves.
@@ -49,7 +49,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def open_binaries() -> Iterator[Path]:
     """A copy of PostgreSQL that any uid can run: this Python may live in a 0700 home."""
     folder = open_to_all()
-    binaries = Embedded(folder)._binaries
+    binaries = embedded_place.binaries()
     package = binaries.parents[1]
     copy = folder / package.name / binaries.parent.name
     for name in ("bin/initdb", "bin/pg_ctl", "bin/postgres"):
@@ -84,8 +84,8 @@ def stopped_in_the_end(home: Path) -> Iterator[Path]:
     database = Embedded(home)
     with suppress(LedgerError):
         database.stop(force=True)
-    if database._socket_folder.is_relative_to("/tmp"):
-        shutil.rmtree(database._socket_folder, ignore_errors=True)
+    if database._place.socket_folder.is_relative_to("/tmp"):
+        shutil.rmtree(database._place.socket_folder, ignore_errors=True)
 
 
 class User:
@@ -305,7 +305,7 @@ def test_a_deep_folder_with_an_odd_name_works(tmp_path: Path) -> None:
 
 def test_a_socket_folder_that_somebody_else_made_is_refused(tmp_path: Path) -> None:
     for home in stopped_in_the_end(tmp_path / ("d" * 100)):
-        folder = Embedded(home)._socket_folder
+        folder = Embedded(home)._place.socket_folder
         folder.mkdir()
         folder.chmod(0o777)
         with pytest.raises(FolderError, match=r"is drwxrwxrwx of uid .*, must be drwx------"):
@@ -352,9 +352,9 @@ def test_root_without_namespaces_drops_to_nobody_and_says_where(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(Embedded, "_binaries", open_binaries)
-    monkeypatch.setattr(embedded, "FALLBACK", open_folder)
-    monkeypatch.setattr(Embedded, "_works", lambda *_: False)
+    monkeypatch.setattr(embedded_place, "binaries", lambda: open_binaries)
+    monkeypatch.setattr(embedded_place, "FALLBACK", open_folder)
+    monkeypatch.setattr(Place, "works", lambda *_: False)
     with Embedded(home) as database:
         write(database.url(), "kept")
         status = database.status()
@@ -365,7 +365,7 @@ def test_root_without_namespaces_drops_to_nobody_and_says_where(
         assert "owned by uid 65534" in status.note
         assert status.note in caplog.text
         assert mode(open_folder) == 0o755
-    monkeypatch.setattr(Embedded, "_works", lambda *_: True)
+    monkeypatch.setattr(Place, "works", lambda *_: True)
     with Embedded(home) as database:  # namespaces are back, but the data are where they are
         assert ask(database.url(), "select words from kept") == "kept"
 
@@ -428,7 +428,7 @@ def test_a_server_that_does_not_start_says_why_and_is_left(home: Path) -> None:
 
 def test_a_full_disk_is_named() -> None:
     words = "could not write to file: No space left on device"
-    assert embedded._advice(words) == "free space on that disk, then start again"
+    assert embedded_place.advice(words) == "free space on that disk, then start again"
 
 
 def test_missing_binaries_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
