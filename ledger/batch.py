@@ -12,12 +12,13 @@ from datetime import datetime
 
 from ledger import tiles
 from ledger.decision import Decision, Judge
+from ledger.due import fallen_due
 from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header
 from ledger.erasure import Erasing
 from ledger.errors import AppendFailed
 from ledger.event import Event, Submission, committed_event
 from ledger.facts import Chain, Facts, Recorded, Refused, attempt_key
-from ledger.fold import PLAIN, extend_chain, fallen_due, judged, own_submission
+from ledger.fold import PLAIN, extend_chain, judged, own_submission
 from ledger.head import Head
 from ledger.merkle import Frontier, Growth
 from ledger.store import NewEntry

@@ -13,11 +13,12 @@ import structlog
 from ledger.batch import Batch
 from ledger.clock import Clock, clock_name, recorded_at
 from ledger.decision import Judge
+from ledger.due import due_needs
 from ledger.erasure import Erasing
 from ledger.errors import AppendFailed, Conflict, Erased, LedgerError, RefusesToWrite
 from ledger.event import Submission
 from ledger.facts import LOOKED_UP, Erasure, Fact, Facts, Key, Recorded, erasure_key
-from ledger.fold import due_needs, missing
+from ledger.fold import missing
 from ledger.head import Head
 from ledger.merkle import Growth
 from ledger.note import Signer

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import cast
 
 from ledger.decision import OUTCOMES, Decision, Judge, Outcome
+from ledger.due import due_needs, fallen_due
 from ledger.erasure import Kept
 from ledger.event import Event, Submission
 from ledger.facts import (
@@ -28,7 +29,7 @@ from ledger.facts import (
     Shipment,
     Under,
 )
-from ledger.fold import due_needs, extend_chain, fallen_due, judged, missing
+from ledger.fold import extend_chain, judged, missing
 from ledger.kinds.ledger import LedgerOpened, LedgerRecovered
 
 _UNKNOWN = len(OUTCOMES)

@@ -17,6 +17,7 @@ from typing import Any
 
 from ledger.decision import Decision, Finding
 from ledger.dsse import PrivateKey, sign
+from ledger.due import due_needs, fallen_due
 from ledger.event import KINDS, Event, parse_event, submission_of, versions_of
 from ledger.facts import (
     Duty,
@@ -32,7 +33,7 @@ from ledger.facts import (
     attempt_key,
     decode,
 )
-from ledger.fold import Entailed, due_needs, entailed, fallen_due, fold, missing, own_submission
+from ledger.fold import Entailed, entailed, fold, missing, own_submission
 from ledger.values import format_timestamp, parse_timestamp
 from policies.conditions import CONDITIONS
 from policies.document import digest
