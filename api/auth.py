@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
@@ -57,9 +56,8 @@ class _Known(NamedTuple):
 class Keyring:
     """Looks keys up, and remembers them for CACHED_S."""
 
-    def __init__(self, reader: Reader, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._monotonic = monotonic
         self._known: dict[str, _Known] = {}
         """By the key's id."""
         self._proven: dict[bytes, _Known] = {}
@@ -71,7 +69,7 @@ class Keyring:
         """Whom the header names. Raises Unauthenticated, in the same words for every reason."""
         name = digest(authorization)
         known = self._proven.get(name)
-        if known is None or self._monotonic() - known.read_s >= CACHED_S:
+        if known is None or time.monotonic() - known.read_s >= CACHED_S:
             known = await self._prove(authorization)
             if len(self._proven) >= CACHED_KEYS_MAX:
                 self._proven.clear()
@@ -98,7 +96,7 @@ class Keyring:
         return known
 
     async def _stored(self, key_id: str) -> _Known | None:
-        now = self._monotonic()
+        now = time.monotonic()
         known = self._known.get(key_id)
         if known is not None and now - known.read_s < CACHED_S:
             return known

@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from ledger import tiles
 from ledger.canonical import encode
 from ledger.decision import Decision
-from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header, commitment
+from ledger.entry import SALT_BYTES, ZERO_HASH, Body, Entry, Header
 from ledger.event import LEDGER_CONTRACT, Submission, committed_event
 from ledger.facts import Chain, Facts, Key
 from ledger.fold import Entailed, extend_chain, own_submission
@@ -39,10 +39,6 @@ class Rewritten:
     @property
     def size(self) -> int:
         return len(self.entries)
-
-    @staticmethod
-    def commitment(salt: bytes, body: bytes) -> bytes:
-        return commitment(salt, body)
 
 
 def rewritten(

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import AsyncConnection
 
-from api.rewriting import Rewritten, replace_log, rewritten
+from api.rewriting import replace_log, rewritten
 from ledger.beside import Cosigned, Stamped
-from ledger.entry import Header
+from ledger.entry import Header, commitment
 from ledger.findings import Finding
 from ledger.integrity import Row
 from ledger.merkle import leaf_hash
@@ -218,9 +218,9 @@ async def edit_event_and_header(log: Log) -> Place:
     assert row.event is not None
     assert row.event_salt is not None
     event = row.event.replace(b"20", b"19", 1) if b"20" in row.event else log.flipped(row.event)
-    commitment = Rewritten.commitment(row.event_salt, event)
+    committed = commitment(row.event_salt, event)
     await log.run("UPDATE bodies SET event = %s WHERE index = %s", event, row.index)
-    return await _put_header(log, row, Header.parse(row.header)._replace(event=commitment), thorough=True)
+    return await _put_header(log, row, Header.parse(row.header)._replace(event=committed), thorough=True)
 
 
 @mutation

@@ -5,10 +5,10 @@ Nothing here reads or writes: the committer loads what `missing` names, and stor
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from os import urandom
 
 from ledger import tiles
 from ledger.decision import Decision, Judge
@@ -24,13 +24,9 @@ from ledger.merkle import Frontier, Growth
 from ledger.store import NewEntry
 from ledger.values import format_timestamp
 
-Salt = Callable[[int], bytes]
-
 
 class Batch:
-    def __init__(
-        self, head: Head, facts: Facts, judge: Judge, *, at: datetime, salt: Salt = os.urandom
-    ) -> None:
+    def __init__(self, head: Head, facts: Facts, judge: Judge, *, at: datetime) -> None:
         self.locked = head
         self.facts = facts
         self.entries: list[NewEntry] = []
@@ -39,7 +35,6 @@ class Batch:
         self._judge = judge
         self._at = at
         self._recorded_at = format_timestamp(at)
-        self._salt = salt
         self._last_leaf = head.last_leaf
         self._handed_over = 0
 
@@ -140,12 +135,12 @@ class Batch:
     def _enter(self, submission: Submission, decision: Decision, facts: Facts) -> None:
         event, index = submission.event, self.locked.size + len(self.entries)
         chain = facts.get(Chain, event.contract)
-        event_body = Body(self._salt(SALT_BYTES), submission.body)
-        decision_body = Body(self._salt(SALT_BYTES), decision.body)
+        event_body = Body(urandom(SALT_BYTES), submission.body)
+        decision_body = Body(urandom(SALT_BYTES), decision.body)
         bodies = {"event": event_body, "decision": decision_body}
         signatures = None
         if submission.signatures is not None:
-            bodies["signatures"] = Body(self._salt(SALT_BYTES), submission.signatures)
+            bodies["signatures"] = Body(urandom(SALT_BYTES), submission.signatures)
             signatures = bodies["signatures"].commitment
         header = Header(
             index=index,

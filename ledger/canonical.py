@@ -43,12 +43,12 @@ def parse(raw: bytes, *, depth_max: int = DEPTH_MAX) -> Any:
     return value
 
 
-def canonical(value: object, *, depth_max: int = DEPTH_MAX) -> bytes:
+def canonical(value: object) -> bytes:
     """The RFC 8785 bytes of `value`, or NotJSON with a pointer to what is outside the profile.
 
     Takes dict, list, tuple, str, int, bool and None, and no subclass of these.
     """
-    _check(value, depth_max, text=True)
+    _check(value, DEPTH_MAX, text=True)
     return encode(value)
 
 

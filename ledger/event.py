@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 LEDGER_CONTRACT = "_ledger"
 LEDGER_PARTY = "_ledger"
 EVENT_BYTES_MAX = 1 << 20
+FAULTS_MAX = 20
 
 
 class Actor(Value):
@@ -298,10 +299,10 @@ def faults_of(error: ValidationError) -> list[Fault]:
     return faults_from(error.errors(include_url=False, include_input=False))
 
 
-def faults_from(found: Iterable[Any], *, limit: int = 20) -> list[Fault]:
-    """The same, of pydantic's list of error details; the first `limit` of them."""
+def faults_from(found: Iterable[Any]) -> list[Fault]:
+    """The same, of pydantic's list of error details; the first FAULTS_MAX of them."""
     faults = []
-    details = list(islice(found, limit))
+    details = list(islice(found, FAULTS_MAX))
     for detail in details:
         # pydantic does not count an item that has a fault of its own, and then finds the list too short.
         if detail["type"] == "too_short" and any(_lies_in(one, detail) for one in details):

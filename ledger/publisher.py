@@ -49,13 +49,11 @@ async def cosigned_head(reader: Reader, verifier: Verifier, *, least: int = 0) -
 class Publisher:
     """`open`, then `close`, which publishes once more; or `publish` by hand."""
 
-    def __init__(
-        self, reader: Reader, signer: Signer, store: CheckpointStore, *, interval_s: float = INTERVAL_S
-    ) -> None:
+    def __init__(self, reader: Reader, signer: Signer, store: CheckpointStore) -> None:
         self._reader = reader
         self._signer = signer
         self.store = store
-        self._routine = Routine("publisher", self._attempt, interval_s=interval_s)
+        self._routine = Routine("publisher", self._attempt, interval_s=INTERVAL_S)
         self._keys: list[Verifier] | None = None
         """Of the log: what is kept may have been signed before a rotation."""
         self.published: Checkpoint | None = None

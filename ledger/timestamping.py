@@ -53,7 +53,6 @@ class Timestamping:
         authority: Authority,
         *,
         every: timedelta = EVERY,
-        look_s: float = LOOK_S,
     ) -> None:
         parts = urlsplit(authority.url)
         # Plain HTTP is usual: what comes back is signed, what goes out is a hash. The URL is shown to all.
@@ -67,7 +66,7 @@ class Timestamping:
         self._authority = authority
         self._every = every
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
-        self._routine = Routine("timestamping", self._attempt, interval_s=look_s)
+        self._routine = Routine("timestamping", self._attempt, interval_s=LOOK_S)
         self.stamped_at: datetime | None = None
         """The time in the last timestamp."""
         self.error: str | None = None

@@ -82,7 +82,6 @@ class Witnessing:
         ]
         self.size = 0
         """Of the last checkpoint that enough witnesses have cosigned."""
-        self.witnessed_at: datetime | None = None
 
     @property
     def needed(self) -> tuple[int, int]:
@@ -114,7 +113,7 @@ class Witnessing:
             return None
         note = with_cosignatures(note, cosigned)
         await self._keep(head.size, note)
-        self.size, self.witnessed_at = head.size, datetime.now(UTC)
+        self.size = head.size
         return note
 
     async def _gather(self, note: str, size: int) -> list[Cosignature]:

@@ -52,9 +52,6 @@ class Compiled:
         transition = self.document.transition
         return transition is not None and transition.open_orders == "keep_version"
 
-    def is_version(self, policy: str, version: int) -> bool:
-        return self.document.policy == policy and self.document.version == version
-
 
 def compile_document(document: PolicyDocument) -> Compiled:
     kinds = dict.fromkeys(kind for bound in document.conditions for kind in bound.at)

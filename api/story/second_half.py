@@ -38,7 +38,6 @@ from api.story.events import (
 SECOND, HIDDEN = serials(2001, 2080), serials(2081, 2100)
 """Of the second shipment: what is installed where it should be, and what is not."""
 THIRD, FOURTH = serials(2101, 2150), serials(2151, 2180)
-UNTESTED = FOURTH[20:]
 FIFTH = serials(2181, 2200)
 
 

@@ -6,7 +6,6 @@ Each function gives the first instant that is too late, in UTC.
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
 
 from ledger.values import day_of, midnight
 
@@ -34,23 +33,3 @@ def years_after(instant: datetime, years: int, zone: str) -> datetime:
 def report_due(period_ends: date, within_days: int, zone: str) -> datetime:
     """A report for the period that ends with that day, due so many days later."""
     return end_of(period_ends + timedelta(days=within_days), zone)
-
-
-class Heartbeat(NamedTuple):
-    due: datetime
-    flagged_from: datetime
-    """It is late beyond the grace."""
-    suspended_from: datetime
-    """A suspension is proposed."""
-
-
-def heartbeat_after(
-    last: datetime, *, every: timedelta, grace: timedelta, suspend_after: timedelta
-) -> Heartbeat:
-    """What follows if nothing is attested after `last`; for a first attestation, after the installation.
-
-    Of a first one `every` is the time in which it must come.
-    """
-    due = last + every
-    flagged = due + grace
-    return Heartbeat(due, flagged, flagged + suspend_after)

@@ -25,7 +25,6 @@ from tests.ledger.live_log import alter, audit, committed, denied, in_loop, live
 from tests.ledger.sample_log import ORIGIN, SIGNER
 from tests.workbench import BUYER, EXPORTER
 
-
 # --- receipts -------------------------------------------------------------------------------------
 
 

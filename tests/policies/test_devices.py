@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ledger.decision import Decision
 from ledger.facts import Device
 from policies.conditions.attestation import LocationConsistency, SitePlace, reach_km
-from policies.conditions.deadlines import days_after, heartbeat_after
+from policies.conditions.deadlines import days_after
 from policies.conditions.geodesy import RADIUS_M, Place, distance_m
 from policies.explain import explain
 from tests.policies.at_work import attest, fleet, install, installed, second_contract
@@ -248,20 +248,6 @@ def test_the_last_device_of_a_share_counts(leaves: int, outcome: str) -> None:
 def test_a_share_of_a_few_devices_is_rounded_up(leaves: int, outcome: str) -> None:
     """99.5 % of 3 is 2.985: two would be short of it."""
     assert fleet(Workbench().open(text=policy(COVERAGE)), leaves, 3).outcome == outcome
-
-
-def test_after_the_last_attestation_a_device_is_due_then_late_then_to_be_suspended() -> None:
-    beat = heartbeat_after(
-        datetime(2027, 3, 1, tzinfo=UTC),
-        every=timedelta(hours=24),
-        grace=timedelta(hours=48),
-        suspend_after=timedelta(days=4),
-    )
-    assert beat == (
-        datetime(2027, 3, 2, tzinfo=UTC),
-        datetime(2027, 3, 4, tzinfo=UTC),
-        datetime(2027, 3, 8, tzinfo=UTC),
-    )
 
 
 # --- 24 install deadline --------------------------------------------------------------------------
