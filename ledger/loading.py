@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from psycopg import AsyncConnection, AsyncRawCursor
 
@@ -187,7 +187,7 @@ async def _under(connection: AsyncConnection[Any], license_: str) -> Under:
 
 async def _chains(connection: AsyncConnection[Any]) -> Chains:
     cursor = await connection.execute("SELECT data::text FROM facts WHERE name = %s", [Chain.name])
-    return Chains(chains=tuple(cast(Chain, decode(Chain.name, row[0])) for row in await cursor.fetchall()))
+    return Chains(chains=tuple(Chain.decode(row[0]) for row in await cursor.fetchall()))
 
 
 def found_among(keys: Sequence[Key], rows: Iterable[tuple[str, str, str]]) -> list[tuple[Key, Fact | None]]:

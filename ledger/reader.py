@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
@@ -18,7 +18,7 @@ from ledger import tiles
 from ledger.checkpoint import SIZE_MAX
 from ledger.errors import NotFound, Unavailable
 from ledger.event import LEDGER_CONTRACT, LEDGER_PARTY
-from ledger.facts import Duty, Erasure, Fact, FactT, Key, SigningKey, decode, erasure_key
+from ledger.facts import Duty, Erasure, Fact, FactT, Key, SigningKey, erasure_key
 from ledger.head import HEAD_COLUMNS, Head
 from ledger.kinds.ledger import ContractsSummarised
 from ledger.kinds.records import ValueErased
@@ -265,7 +265,7 @@ class Reader:
 
     async def fact(self, fact: type[FactT], key: str) -> FactT | None:
         rows = await self._rows("SELECT data::text FROM facts WHERE name = %s AND key = %s", [fact.name, key])
-        return decode(fact.name, rows[0][0]) if rows else None  # type: ignore[return-value]
+        return fact.decode(rows[0][0]) if rows else None
 
     async def facts_of(
         self, fact: type[FactT], contract: str, *, after: str = "", limit: int = 1_000
@@ -275,7 +275,7 @@ class Reader:
             "SELECT data::text FROM facts WHERE name = %s AND key > %s AND key < %s ORDER BY key LIMIT %s",
             [fact.name, after or f"{contract}/", f"{contract}0", limit],  # "0" follows "/"
         )
-        return [decode(fact.name, row[0]) for row in rows]  # type: ignore[misc]
+        return [fact.decode(row[0]) for row in rows]
 
     async def signing_keys(self, keys: Collection[str]) -> dict[str, SigningKey]:
         """Those of these that are registered, by the key of the fact."""
@@ -283,7 +283,7 @@ class Reader:
             "SELECT key, data::text FROM facts WHERE name = %s AND key = ANY(%s)",
             [SigningKey.name, list(keys)],
         )
-        return {key: cast(SigningKey, decode(SigningKey.name, data)) for key, data in rows}
+        return {key: SigningKey.decode(data) for key, data in rows}
 
     async def ids_taken(self, ids: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Those of these (party, event id) that an entry has."""
@@ -302,7 +302,7 @@ class Reader:
             " ORDER BY (data ->> 'index')::bigint",
             [Erasure.name],
         )
-        return [decode(Erasure.name, row[0]) for row in rows]  # type: ignore[misc]
+        return [Erasure.decode(row[0]) for row in rows]
 
     async def erasures_undone(self) -> list[tuple[int, int]]:
         """Entries whose bodies are still there, each with the entry that says that they are erased."""
@@ -327,7 +327,7 @@ class Reader:
         rows = await self._rows(
             "SELECT data::text FROM facts WHERE name = %s AND key = ANY(%s)", [Erasure.name, gone]
         )
-        found: list[Erasure] = [decode(Erasure.name, row[0]) for row in rows]  # type: ignore[misc]
+        found = [Erasure.decode(row[0]) for row in rows]
         return {one.index: one for one in found if one.erased is not None}
 
     async def erased(self) -> dict[int, list[int]]:
@@ -369,7 +369,7 @@ class Reader:
             " AND data ->> 'uses' = %s AND (data ->> 'opened')::bigint = %s ORDER BY key LIMIT %s",
             [Duty.name, f"{contract}/", f"{contract}0", uses, stored.index, limit],
         )
-        return [decode(Duty.name, row[0]) for row in rows]  # type: ignore[misc] # a duty, by its name
+        return [Duty.decode(row[0]) for row in rows]
 
     async def next_due(self) -> str | None:
         """When the next duty of a contract falls due, as the ledger writes it."""

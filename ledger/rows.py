@@ -7,7 +7,7 @@ without indexes: an index may be corrupt, or have been made to lie.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -63,7 +63,9 @@ class Rows:
         connection.adapters.register_loader("timestamptz", _AnyTime)
         self._connection = connection
 
-    async def _fetch(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    async def _fetch(
+        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         return await (await self._connection.execute(query, parameters)).fetchall()
 
     async def head(self) -> Head | None:
@@ -94,7 +96,7 @@ class Rows:
             " FROM (SELECT * FROM entries WHERE index >= %(first)s AND index < %(end)s) e"
             " FULL JOIN (SELECT * FROM bodies WHERE index >= %(first)s AND index < %(end)s) b USING (index)"
             " ORDER BY index",
-            {"first": first, "end": end},  # type: ignore[arg-type]
+            {"first": first, "end": end},
         )
         return [Row(*row) for row in rows]
 
@@ -226,7 +228,7 @@ class Rows:
                 rows = await self._fetch(f"SELECT count(*) FROM {table}")
                 strays = await self._fetch(
                     f"SELECT {name} FROM {table} WHERE {stray} LIMIT 20",
-                    {"size": size},  # type: ignore[arg-type]
+                    {"size": size},
                 )
                 found[table] = Counts(rows[0][0], tuple(stray for (stray,) in strays))
         finally:

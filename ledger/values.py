@@ -7,6 +7,7 @@ no seventh fraction digit, no time without an offset, no number where a string b
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -35,7 +36,6 @@ from stdnum.exceptions import ValidationError as StdnumError
 T = TypeVar("T")
 
 SERIALS_PER_EVENT_MAX = 10_000
-MICROSECOND_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class Value(BaseModel):
@@ -295,8 +295,7 @@ SSCC = Annotated[str, StringConstraints(pattern=r"^[0-9]{18}$"), AfterValidator(
 
 def _unique(items: Sequence[Hashable]) -> Sequence[Hashable]:
     if len(set(items)) != len(items):
-        seen: set[Hashable] = set()
-        twice = next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
+        twice = next(item for item, times in Counter(items).items() if times > 1)
         raise ValueError(f"{twice} stands twice, must be unique within the event")
     return items
 

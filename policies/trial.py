@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ledger.decision import Decision
 from ledger.errors import Fault, MalformedEvent, MalformedInput
 from ledger.event import Event, Submission, submission_of
-from ledger.facts import Duty, Facts, decode
+from ledger.facts import Duty, Facts
 from ledger.values import parse_timestamp
 from policies.casefile import ENDS, FIRST, ORIGIN, PROPOSALS, Became, Case, Expectation, Step, id_of, wire_of
 from policies.document import PolicyDocument
@@ -172,8 +172,8 @@ class _CaseLog:
 
     def _duties(self, policy: str) -> list[Duty]:
         """Those that documents of the policy have opened."""
-        found = (decode(name, fact) for (name, _), fact in self._history.rows() if name == Duty.name)
-        return [duty for duty in found if isinstance(duty, Duty) and duty.policy == policy]
+        found = (Duty.decode(fact) for (name, _), fact in self._history.rows() if name == Duty.name)
+        return [duty for duty in found if duty.policy == policy]
 
     def _move_to(self, at: str) -> None:
         if parse_timestamp(at) < parse_timestamp(self._at):

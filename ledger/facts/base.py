@@ -33,6 +33,10 @@ class Fact:
     def key(self) -> str:
         raise NotImplementedError
 
+    @classmethod
+    def decode(cls, data: bytes | str) -> Self:
+        return cast(Self, _adapter(cls.name).validate_json(data))
+
     def encode(self) -> bytes:
         return _adapter(self.name).serializer.to_json(self)
 
@@ -69,4 +73,5 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 
 
 def decode(name: str, data: bytes | str) -> Fact:
-    return cast(Fact, _adapter(name).validate_json(data))
+    """The fact of that name."""
+    return FACTS[name].decode(data)

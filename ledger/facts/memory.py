@@ -64,7 +64,7 @@ class Facts:
     def peek(self, fact: type[FactT], key: str) -> FactT | None:
         """As `get`, but None too for a fact that is not loaded yet: for `Kind.reads`."""
         try:
-            return self._find((fact.name, key))  # type: ignore[return-value]
+            return self._find((fact.name, key))  # type: ignore[return-value] # likewise
         except KeyError:
             return None
 

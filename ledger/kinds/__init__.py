@@ -12,7 +12,7 @@ from ledger.kinds import (
     integrity,
     keys,
     ledger,
-    license,  # noqa: A004
+    license,  # noqa: A004 - a kind of event is named so, and nothing here exits Python
     order,
     payment,
     policy,

@@ -70,7 +70,7 @@ class Obligation(Generic[P]):
             cls.name = name
             if name in OBLIGATIONS:
                 raise TypeError(f"obligation {name} is declared twice")
-            OBLIGATIONS[name] = cls()  # type: ignore[abstract,unused-ignore]
+            OBLIGATIONS[name] = cls()  # type: ignore[abstract,unused-ignore] # one with a name is whole
 
     @property
     def text(self) -> str:
