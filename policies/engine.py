@@ -106,9 +106,9 @@ class Engine:
         if case is None or "deny" in [finding.action for finding in findings]:
             return Decision(outcome_of(findings), ENGINE_VERSION, (constitution.REFERENCE,), tuple(findings))
         policies = [constitution.REFERENCE, *[document.reference for document in documents]]
-        asked = _Asking(case)
+        inquiry = _Inquiry(case)
         for number, document in enumerate(documents, 1):
-            findings += asked.about(document, number)
+            findings += inquiry.about(document, number)
         outcome = outcome_of(findings)
         changes: tuple[DutyChange, ...] = ()
         if outcome != "denied":
@@ -122,8 +122,8 @@ class Engine:
             ENGINE_VERSION,
             tuple(policies),
             tuple(findings),
-            tuple(asked.proposals),
-            tuple(asked.awaited) if outcome == "held" else (),
+            tuple(inquiry.proposals),
+            tuple(inquiry.awaited) if outcome == "held" else (),
             changes,
             tuple(self._shadows(case, findings, documents)),
         )
@@ -176,7 +176,7 @@ class Engine:
         if case.data.setup and case.event.kind not in GATED:
             return
         for shadow in self._library.shadows(case.contract, case.facts, case.at):
-            found = _Asking(case).about(shadow, 0)
+            found = _Inquiry(case).about(shadow, 0)
             outcome = outcome_of(found)
             policy, version, sha256 = shadow.document.policy, shadow.document.version, shadow.document.sha256
             numbers = [n for n, d in enumerate(documents, 1) if d.document.policy == policy]
@@ -195,7 +195,7 @@ class Engine:
             yield Policy.name, reference.sha256
         if facts.missing((Policy.name, reference.sha256) for reference in contract.policies):
             return
-        cited, in_force = self._asking(duty, contract, facts)
+        cited, in_force = self._cited_and_in_force(duty, contract, facts)
         for document in (cited, in_force):
             if document is not None and (bound := document.obligation(duty.obligation)) is not None:
                 yield from bound.obligation.due_reads(duty, bound.parameters)
@@ -208,7 +208,7 @@ class Engine:
         contract = facts.get(Contract, duty.contract)
         if contract is None:
             return _LAPSED
-        cited, in_force = self._asking(duty, contract, facts)
+        cited, in_force = self._cited_and_in_force(duty, contract, facts)
         bound = None if cited is None else cited.obligation(duty.obligation)
         if bound is None:
             return _LAPSED
@@ -220,7 +220,7 @@ class Engine:
             return _LAPSED  # one that took its place does not ask for it
         return found._replace(next=duties.following(asks, in_force, duty, facts, contract))
 
-    def _asking(
+    def _cited_and_in_force(
         self, duty: Duty, contract: Contract, facts: Facts
     ) -> tuple[PolicyDocument | None, PolicyDocument | None]:
         """The version that the duty cites, if it ever was in force; and the one that is as it falls due."""
@@ -241,7 +241,7 @@ def _touched_by(bound: Iterable[Compiled], mistaken: Event, facts: Facts) -> Ite
             yield from duties.touched(obliged, document.document.policy, mistaken, facts)
 
 
-class _Asking:
+class _Inquiry:
     """Asks the conditions of documents about one event, and gathers what follows from the answers."""
 
     def __init__(self, case: Case) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from ledger.decision import SUBJECTS_MAX, Verdict
+from ledger.decision import Verdict
 from ledger.event import Event
 from ledger.facts import Contract, Device, Duty, Facts, Key, Shipment
 from ledger.kinds.contract import DeclaredInError
@@ -18,7 +18,7 @@ from ledger.values import day_of, later, midnight
 from policies.conditions.case import Case
 from policies.conditions.declared import LESS, Doubt, Use, WholeDays, late_at_once
 from policies.conditions.parameters import Duration, Parameters
-from policies.obligations.registry import Change, Meets, Obligation, Opens
+from policies.obligations.registry import Change, Meets, Obligation, Opens, verdict_of_items
 
 # --- 24 -------------------------------------------------------------------------------------------
 
@@ -77,16 +77,7 @@ class InstallDeadline(Obligation[InstallWithin], name="install_deadline"):
             for device in facts.devices_of(contract.contract, duty.items)
             if device.state == "received"
         )
-        named = len(duty.items)
-        return Verdict(
-            not idle,
-            named - len(idle),
-            named,
-            len(idle) or None,
-            self.unit,
-            idle[:SUBJECTS_MAX],
-            len(idle),
-        )
+        return verdict_of_items(duty, idle, self.unit)
 
 
 def _delivery(event: Event) -> str:

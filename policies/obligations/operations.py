@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ledger.decision import SUBJECTS_MAX, Verdict
+from ledger.decision import Verdict
 from ledger.event import Event
 from ledger.facts import (
     Contract,
@@ -34,7 +34,7 @@ from policies.conditions.declared import LESS, TIME_TO_REPORT, Doubt, Figure, Us
 from policies.conditions.money import EXACT, plain
 from policies.conditions.parameters import Duration, Parameters
 from policies.conditions.trade import RevenueShare, share_due, share_late
-from policies.obligations.registry import NOT_MET, Change, Meets, Obligation, Opens
+from policies.obligations.registry import NOT_MET, Change, Meets, Obligation, Opens, verdict_of_items
 
 
 class WithinDays(Parameters):
@@ -127,16 +127,7 @@ class RmaReturn(Obligation[WithinDays], name="rma_return"):
         rma = facts.get(Rma, _rma_key(duty))
         returned = frozenset(rma.returned if rma is not None else ())
         kept = tuple(serial for serial in duty.items if serial not in returned)
-        named = len(duty.items)
-        return Verdict(
-            not kept,
-            named - len(kept),
-            named,
-            len(kept) or None,
-            self.unit,
-            kept[:SUBJECTS_MAX],
-            len(kept),
-        )
+        return verdict_of_items(duty, kept, self.unit)
 
 
 def _rma_key(duty: Duty) -> str:

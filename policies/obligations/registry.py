@@ -12,7 +12,7 @@ from datetime import datetime
 from inspect import cleandoc
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from ledger.decision import Verdict
+from ledger.decision import SUBJECTS_MAX, Verdict
 from ledger.event import Event
 from ledger.facts import Contract, Duty, Facts, Key
 from policies.conditions.case import Case
@@ -44,6 +44,12 @@ class Meets(NamedTuple):
 Change = Opens | Meets
 
 NOT_MET = Verdict(met=False)
+
+
+def verdict_of_items(duty: Duty, left: tuple[str, ...], unit: str | None) -> Verdict:
+    """Of a duty about so many items, of which it is still to be done for those that are `left`."""
+    named, count = len(duty.items), len(left)
+    return Verdict(not left, named - count, named, count or None, unit, left[:SUBJECTS_MAX], count)
 
 
 class Obligation(Generic[P]):
