@@ -24,7 +24,7 @@ from ledger.fold import Entailed, extend_chain, own_submission
 from ledger.integrity import Row
 from ledger.kinds.ledger import LedgerOpened
 from ledger.merkle import Frontier, Growth
-from ledger.store import NewEntry
+from ledger.statements import NewEntry
 from ledger.values import format_timestamp
 from policies.engine import Engine
 from policies.history import History

@@ -15,7 +15,8 @@ from ledger.loading import StoredEntry, entries_at, load_tiles
 from ledger.merkle import Growth
 from ledger.note import Signer
 from ledger.receipt import Receipt
-from ledger.store import NewEntry, Writer
+from ledger.statements import NewEntry
+from ledger.store import Writer
 
 
 class Committed(NamedTuple):

@@ -21,7 +21,7 @@ from ledger.facts import Chain, Facts, Recorded, Refused, attempt_key
 from ledger.fold import PLAIN, extend_chain, judged, own_submission
 from ledger.head import Head
 from ledger.merkle import Frontier, Growth
-from ledger.store import NewEntry
+from ledger.statements import NewEntry
 from ledger.values import format_timestamp
 
 

@@ -22,7 +22,8 @@ from ledger.fold import missing
 from ledger.head import Head
 from ledger.merkle import Growth
 from ledger.note import Signer
-from ledger.store import Locked, NewEntry, Writer
+from ledger.statements import NewEntry
+from ledger.store import Locked, Writer
 
 WRITTEN_AHEAD = 64
 """Entries that are worth a message of their own: the database inserts them while the next are judged."""

@@ -26,7 +26,7 @@ from ledger.head import Head
 from ledger.merkle import EMPTY_ROOT
 from ledger.note import Signer
 from ledger.receipt import Receipt
-from ledger.store import NewEntry
+from ledger.statements import NewEntry
 from tests.faults import checker
 from tests.faults.checker import Attempt, Bodies, Log, Row
 from tests.ledger import rfc9162

@@ -15,7 +15,8 @@ from ledger import tiles
 from ledger.entry import ZERO_HASH, Body, Entry, Header
 from ledger.merkle import Frontier, Growth, check_consistency, check_inclusion
 from ledger.reader import Reader
-from ledger.store import NewEntry, Writer
+from ledger.statements import NewEntry
+from ledger.store import Writer
 from ledger.values import format_timestamp
 from tests.ledger import rfc9162
 from tests.ledger.live_log import in_loop, live, submitted
