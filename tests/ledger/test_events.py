@@ -119,6 +119,85 @@ def test_serials_that_an_event_speaks_of_are_each_named_once() -> None:
         assert len(spoken) == len(set(spoken)), name
 
 
+# --- fields beside each other ---------------------------------------------------------------------
+
+TOGETHER: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a contract amended by nothing": (
+        "contract.amended",
+        dict.fromkeys(("parties", "parties_removed", "licenses", "sites", "sites_removed")),
+        "an amendment changes something",
+    ),
+    "a party that joins and leaves": (
+        "contract.amended", {"parties_removed": ["dragon-affiliate"]},
+        "dragon-affiliate is both added and removed",
+    ),
+    "a site that comes and goes": (
+        "contract.amended", {"sites_removed": ["SHA-2"]}, "SHA-2 is both added and removed",
+    ),
+    "a license amended by nothing": (
+        "license.amended", dict.fromkeys(("quantity", "valid_until", "conditions_sha256")),
+        "an amendment changes something",
+    ),
+    "a license that ends before it begins": (
+        "license.granted", {"valid_until": "2027-02-09"},
+        "valid_until is 2027-02-09, must not be before valid_from 2027-02-10",
+    ),
+    "an approval that ends before it begins": (
+        "import.approved", {"valid_until": "2026-12-31"},
+        "valid_until is 2026-12-31, must not be before valid_from 2027-01-01",
+    ),
+    "an order amended by nothing": (
+        "order.amended", dict.fromkeys(("units", "unit_value")),
+        "an amendment says units, unit_value or consignee",
+    ),
+    "a delivery of nothing": (
+        "delivery.received", {"received": [], "missing": []}, "a delivery names at least one serial",
+    ),
+    "a serial that came and is missing": (
+        "delivery.received", {"missing": ["SN000001"]},
+        "a serial is received, missing or damaged, and only one of these",
+    ),
+    "a document of another digest": (
+        "policy.activated", {"sha256": "00" * 32}, f"sha256 is {'00' * 32}, but the text has 2c9a7688",
+    ),
+    "a baseline without a measure": (
+        "baseline.declared", dict.fromkeys(("units", "tpp")), "a baseline says units or tpp",
+    ),
+    "a baseline that ends before it begins": (
+        "baseline.declared", {"until": "2023-12-31"},
+        "until is 2023-12-31, must not be before from 2024-01-01",
+    ),
+    "a certificate that ends before it begins": (
+        "supply.certified", {"until": "2026-09-30"},
+        "until is 2026-09-30, must not be before from 2026-10-01",
+    ),
+    "a report that ends before it begins": (
+        "report.filed", {"until": "2026-06-30"}, "until is 2026-06-30, must not be before from 2026-07-01",
+    ),
+    "an attestation of no time": (
+        "usage.attested", {"until": "2027-06-01T00:00:00Z"}, "until must be after from",
+    ),
+    "entries out of order": (
+        "purge.requested", {"entries": [18, 17]}, "entries must ascend, each named once",
+    ),
+    "an entry named twice": (
+        "purge.requested", {"entries": [17, 17]}, "entries must ascend, each named once",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TOGETHER)
+def test_fields_that_do_not_go_together_are_refused(what: str) -> None:
+    kind, changes, words = TOGETHER[what]
+    value = example(kind, 1)
+    submission_of(value)
+    value["data"] |= changes
+    value["data"] = {name: said for name, said in value["data"].items() if said is not None}
+    [(pointer, detail)] = faults(value).items()
+    assert pointer in ("/data", "/data/entries")
+    assert detail.startswith(words)
+
+
 # --- the envelope ---------------------------------------------------------------------------------
 
 ENVELOPE: dict[str, tuple[Any, str]] = {
