@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import zipfile
@@ -92,6 +93,24 @@ def test_a_contract_is_shown_whole(auditor: httpx.Client, live: LiveContract, ve
     assert bundle.complete is not None
     assert bundle.complete.until in bundle.events
     assert not any("left out" in remark for remark in bundle.remarks)
+
+
+def test_what_is_committed_while_a_bundle_is_gathered_is_of_the_next_one(
+    service: Service, auditor: httpx.Client, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head that all of it is proven under was read before."""
+    contract = LiveContract(service).open()
+    chain = Reader.chain
+
+    async def late(reader: Reader, *which: Any, **page: Any) -> Any:
+        await asyncio.to_thread(contract.order, 1)
+        return await chain(reader, *which, **page)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "chain", late)
+        bundle = opened(auditor, verifier, contract=contract.contract)
+    assert "order.placed" not in kinds(bundle)
+    assert "order.placed" in kinds(opened(auditor, verifier, contract=contract.contract))
 
 
 def test_a_device_is_shown_with_what_its_custody_rests_on(
