@@ -16,7 +16,9 @@ from ledger.facts import Device
 from policies.conditions.attestation import LocationConsistency, SitePlace, reach_km
 from policies.conditions.deadlines import days_after
 from policies.conditions.geodesy import RADIUS_M, Place, distance_m
+from policies.document import parse_document
 from policies.explain import explain
+from policies.tree import PolicyDocumentError
 from tests.policies.at_work import attest, fleet, install, installed, second_contract
 from tests.workbench import (
     BUYER,
@@ -242,6 +244,12 @@ def test_99400_of_100000_are_flagged_100_short_of_99_5_percent() -> None:
 @pytest.mark.parametrize(("leaves", "outcome"), [(99_500, "accepted"), (99_499, "flagged")])
 def test_the_last_device_of_a_share_counts(leaves: int, outcome: str) -> None:
     assert fleet(Workbench().open(text=policy(COVERAGE)), leaves, 100_000).outcome == outcome
+
+
+def test_no_share_is_more_than_all() -> None:
+    parse_document(policy(condition("fleet_coverage", percent="100.00", action="flag")))
+    with pytest.raises(PolicyDocumentError, match=r"is 100\.01, must be 100 at most"):
+        parse_document(policy(condition("fleet_coverage", percent="100.01", action="flag")))
 
 
 @pytest.mark.parametrize(("leaves", "outcome"), [(2, "flagged"), (3, "accepted")])
