@@ -288,6 +288,12 @@ def test_an_anchor_that_the_log_does_not_continue_is_refused() -> None:
     refused(rewritten(raw, {"anchors/7.tsr": b"token"}), "belongs to no checkpoint")
 
 
+@pytest.mark.parametrize("name", ["proof.txt", "anchors/0.proof.txt", "entries.tsv"])
+def test_nothing_stands_behind_the_last_line(name: str) -> None:
+    raw = GOLDEN.read_bytes()
+    refused(rewritten(raw, {name: unpack(raw)[name] + b"x"}), f"{name} does not end in a line's end")
+
+
 def test_a_document_or_schema_that_nothing_speaks_of_is_refused() -> None:
     raw = GOLDEN.read_bytes()
     text = b"policy: other\n"

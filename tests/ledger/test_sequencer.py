@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from api.database import Logins
+from ledger import sequencer
 from ledger.errors import QueueFull, Unavailable
 from ledger.event import Submission, submission_of
 from ledger.sequencer import BATCH_EVENTS_MAX, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX
@@ -55,6 +56,29 @@ async def taken(log: LiveLog) -> None:
 
 def asked(log: LiveLog, submissions: list[Submission]) -> asyncio.Task[Any]:
     return asyncio.create_task(log.sequencer.append(submissions))
+
+
+@pytest.mark.parametrize(("limit", "items"), [("BATCH_EVENTS_MAX", 2), ("BATCH_BYTES_MAX", 3)])
+@in_loop
+async def test_a_batch_takes_in_order_what_fits(
+    ledger: Logins, owner: str, monkeypatch: pytest.MonkeyPatch, limit: str, items: int
+) -> None:
+    pairs = [submitted(2) for _ in range(7)]
+    each = {"BATCH_EVENTS_MAX": 2, "BATCH_BYTES_MAX": sum(len(one.body) for one in pairs[0])}[limit]
+    monkeypatch.setattr(sequencer, limit, items * each + 1)
+    async with live(ledger) as log:
+        with held(owner) as release:
+            first = asked(log, submitted(1))
+            await asyncio.sleep(0)
+            await taken(log)
+            waiting = [asked(log, pair) for pair in pairs]
+            await asyncio.sleep(0)
+            release()
+            await first
+            results = [committed(result) for answer in await asyncio.gather(*waiting) for result in answer]
+    assert [one.receipt.index for one in results] == list(range(2, 16))
+    ends = [min((number // items + 1) * items, 7) for number in range(7)]
+    assert [one.receipt.tree_size for one in results[::2]] == [2 + 2 * end for end in ends]
 
 
 @in_loop
