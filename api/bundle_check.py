@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from api.anchors import read_policy, read_roots
+from api.console import many
 from api.held import Held
 from ledger.checkpoint import Checkpoint
 from ledger.cosignature import cosignatures_in
@@ -31,8 +32,9 @@ def verify_bundle(raw: bytes, verifier: Verifier | None, held: Held) -> list[str
         raise VerificationError(f"a decision does not follow from what it records: {found.faults[0]}{more}")
     whose = "the key you gave" if bundle.key_given else "the key that the bundle itself names"
     checkpoint = bundle.checkpoint
+    entries = many(len(bundle.entries), "entry", "entries")
     words = [
-        f"OK {len(bundle.entries):,} entries of log {checkpoint.origin}: {asked_in_words(bundle.asked)}",
+        f"OK {entries} of log {checkpoint.origin}: {asked_in_words(bundle.asked)}",
         f"root {checkpoint.root.hex()} of {checkpoint.size:,} entries, signed by {whose}",
         shown_whole(bundle),
         f"rechecked: {found.compared:,} comparisons follow from their numbers",
@@ -40,13 +42,14 @@ def verify_bundle(raw: bytes, verifier: Verifier | None, held: Held) -> list[str
     if found.uncompared:
         words.append(f"not shown by numbers alone: {', '.join(sorted(found.uncompared))}")
     if bundle.signatures:
-        words.append(f"signed: {bundle.signatures:,} signatures of submitters hold")
+        words.append(f"signed: {many(bundle.signatures, 'signature', 'signatures')} of submitters hold")
     if bundle.signatures_unchecked:
-        words.append(f"signed: {bundle.signatures_unchecked:,} signatures cannot be checked here")
+        unchecked = many(bundle.signatures_unchecked, "signature", "signatures")
+        words.append(f"signed: {unchecked} cannot be checked here")
     if bundle.withheld:
-        words.append(f"withheld: {bundle.withheld:,} bodies, whose commitments stand")
+        words.append(f"withheld: {many(bundle.withheld, 'body', 'bodies')}, whose commitments stand")
     if bundle.erased:
-        words.append(f"erased: {bundle.erased:,} bodies, as the log says")
+        words.append(f"erased: {many(bundle.erased, 'body', 'bodies')}, as the log says")
     words += (*_cosigned(bundle, held), *_stamped(bundle, held))
     words += [f"remark: {remark}" for remark in (*bundle.remarks, *_of_page(bundle))[:REMARKS_MAX]]
     if not bundle.key_given:

@@ -35,6 +35,11 @@ Withhold = Annotated[
 TAMPERED, UNUSABLE = 1, 2
 
 
+def many(number: int, one: str, more: str) -> str:
+    """A number of things, in words."""
+    return f"{number:,} {one if number == 1 else more}"
+
+
 def settings_of(home: Path | None) -> Settings:
     from api.settings import Settings
 

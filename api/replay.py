@@ -13,6 +13,7 @@ from typing import BinaryIO
 import orjson
 
 from api import database
+from api.console import many
 from api.settings import Settings
 from ledger.entry import line_of
 from ledger.export_file import EXPORT
@@ -61,26 +62,22 @@ async def replay_database(reader_url: str, advance: Advance) -> tuple[Outcome, l
 
 def words_of(outcome: Outcome, facts: list[Difference] | None, *, seconds: float) -> list[str]:
     """What a replay found, in lines. `facts`: those that differ; None: they were not compared."""
-    done = f"{_many(outcome.entries, 'entry', 'entries')} replayed, {outcome.entries / seconds:,.0f} a second"
+    done = f"{many(outcome.entries, 'entry', 'entries')} replayed, {outcome.entries / seconds:,.0f} a second"
     lines = [] if outcome.difference is None else ["DIFFERS", *outcome.difference.lines()]
     if outcome.difference is None:
         lines.append("OK every decision is the one that was committed" if not facts else "DIFFERS")
         lines += [str(difference) for difference in (facts or [])[:50]]
         if facts is not None:
-            lines.append(f"{_many(len(facts), 'fact differs', 'facts differ')} from the log")
+            lines.append(f"{many(len(facts), 'fact differs', 'facts differ')} from the log")
     if outcome.withheld:
         first = ", ".join(map(str, outcome.withheld_first))
         more = " and more" if outcome.withheld > len(outcome.withheld_first) else ""
-        number = _many(outcome.withheld, "entry", "entries")
+        number = many(outcome.withheld, "entry", "entries")
         lines.append(f"not replayable, for a body is withheld or erased: {number}, {first}{more}")
         if outcome.difference is not None:
             lines.append("what the difference rests on may be what is withheld before it")
     lines.append(f"{done}; {outcome.judged:,} judged, {outcome.entailed:,} entailed")
     return lines
-
-
-def _many(number: int, one: str, more: str) -> str:
-    return f"{number:,} {one if number == 1 else more}"
 
 
 @contextmanager

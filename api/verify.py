@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from api.console import many
 from api.held import Held
 from ledger.archive import BYTES_MAX, is_archive
 from ledger.checkpoint import Checkpoint
@@ -72,7 +73,7 @@ def _cosigned(notes: Sequence[str], held: Held) -> list[str]:
                 f"the checkpoint of {size} entries is cosigned by {names}, which is not enough:"
                 f" the policy asks for {needed} of {of}"
             )
-        words.append(f"the checkpoint of {_many(size, 'entry', 'entries')} is cosigned by {names}")
+        words.append(f"the checkpoint of {many(size, 'entry', 'entries')} is cosigned by {names}")
     return words
 
 
@@ -117,25 +118,25 @@ def _read(path: Path) -> bytes:
 def _words(report: Report, *, tiles: bool = False) -> list[str]:
     whose = "the key you gave" if report.key_given else "the key that the file itself names"
     words = [
-        f"OK {_many(report.size, 'entry', 'entries')} of {_many(report.contracts, 'contract', 'contracts')},"
+        f"OK {many(report.size, 'entry', 'entries')} of {many(report.contracts, 'contract', 'contracts')},"
         f" log {report.origin}",
         f"root {report.root.hex()}, signed by {whose}",
     ]
     if report.rotations:
         words.append(
-            f"its checkpoint key was rotated {_many(report.rotations, 'time', 'times')}: {report.key}"
+            f"its checkpoint key was rotated {many(report.rotations, 'time', 'times')}: {report.key}"
         )
     if report.signatures:
-        keys = _many(report.signing_keys, "key", "keys")
-        words.append(f"{_many(report.signatures, 'signature', 'signatures')} of submitters hold, by {keys}")
+        keys = many(report.signing_keys, "key", "keys")
+        words.append(f"{many(report.signatures, 'signature', 'signatures')} of submitters hold, by {keys}")
     if report.signatures_unchecked and not tiles:
-        words.append(f"{_many(report.signatures_unchecked, 'signature', 'signatures')} could not be checked")
+        words.append(f"{many(report.signatures_unchecked, 'signature', 'signatures')} could not be checked")
     if report.receipts:
-        words.append(f"honours {_many(report.receipts, 'receipt', 'receipts')}")
+        words.append(f"honours {many(report.receipts, 'receipt', 'receipts')}")
     if report.kept:
-        words.append(f"continues {_many(report.kept, 'checkpoint', 'checkpoints')} kept elsewhere")
+        words.append(f"continues {many(report.kept, 'checkpoint', 'checkpoints')} kept elsewhere")
     if report.erased:
-        words.append(f"erased: {_many(report.erased, 'body', 'bodies')}, as entries of the log say")
+        words.append(f"erased: {many(report.erased, 'body', 'bodies')}, as entries of the log say")
     if tiles:
         words.append(
             "headers and hashes: tiles hold no bodies, and what these say (keys, signatures, erasures) is not"
@@ -144,7 +145,7 @@ def _words(report: Report, *, tiles: bool = False) -> list[str]:
     elif report.withheld:
         first = ", ".join(map(str, report.withheld_first))
         more = " and more" if report.withheld > len(report.withheld_first) else ""
-        bodies = _many(report.withheld, "body", "bodies")
+        bodies = many(report.withheld, "body", "bodies")
         words.append(
             f"withheld: {bodies}, whose commitments stand: of entries {first}{more}, and no entry says that"
             " they are erased"
@@ -156,7 +157,3 @@ def _words(report: Report, *, tiles: bool = False) -> list[str]:
             "This proves that the file is consistent in itself, and no more: give --key, obtained elsewhere."
         )
     return words
-
-
-def _many(number: int, one: str, more: str) -> str:
-    return f"{number:,} {one if number == 1 else more}"
