@@ -35,6 +35,6 @@ def retry_after_s(value: str | None, *, now: datetime) -> float | None:
         return float(value[:12])
     try:
         at = parsedate_to_datetime(value[:64])
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of a zone or a year of many digits
         return None
     return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())

@@ -38,7 +38,8 @@ def test_a_delay_is_the_planned_one_or_what_is_asked_for_within_bounds(
     [
         (None, None), ("120", 120), (" 7 ", 7), ("9" * 5_000, 999_999_999_999), ("-1", None), ("soon", None),
         ("٣", None), ("", None), ("Mon, 01 Mar 2027 12:01:00 GMT", 60), ("Mon, 01 Mar 2027 11:00:00 GMT", 0),
-        ("Mon, 99 Foo 2027", None), ("Mon, 01 Mar 2027 12:01:00 -0000", 60),
+        ("Mon, 99 Foo 2027", None), ("Mon, 01 Mar 2027 12:01:00 -0000", 60), ("\x00", None), ("1e9", None),
+        ("Mon, 01 Mar 2027 12:01:00 +" + "9" * 30, None), (f"1 Jan {'9' * 20} 00:00:00 GMT", None),
     ],
 )  # fmt: skip
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
