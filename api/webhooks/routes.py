@@ -273,12 +273,18 @@ async def _confirmed(reader: Reader, stored: StoredEntry, caller: Caller) -> dic
     contract = str(stored.entry.header.contract)
     license_ = parse(body.value)["data"]["license"]
     known = await reader.fact(Acknowledgements, f"{contract}/{license_}")
-    said = known.by if known is not None else ()
+    said = known.of(stored.index) if known is not None else ()
     parties = await reader.fact(Contract, contract)
     confirmed = {stored.party, *(one.party for one in said)}
     return {
         "acknowledged": [
-            {**asdict(one), "after_s": (one.at - stored.recorded_at).total_seconds()} for one in said
+            {
+                "party": one.party,
+                "index": one.index,
+                "at": one.at,
+                "after_s": (one.at - stored.recorded_at).total_seconds(),
+            }
+            for one in said
         ],
         "outstanding": [
             one.party for one in (parties.parties if parties else ()) if one.party not in confirmed

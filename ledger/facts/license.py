@@ -150,6 +150,8 @@ class Application(Fact):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledged:
     party: str
+    revocation: int
+    """Index of the entry that revoked the license; there are several where one was in error."""
     index: int
     """Of the entry in which it says so."""
     at: datetime
@@ -163,14 +165,14 @@ class Acknowledgements(Fact):
     contract: str
     license: str
     by: tuple[Acknowledged, ...] = ()
-    """No party twice: the first counts."""
+    """Of a revocation no party twice: the first counts."""
 
     @property
     def key(self) -> str:
         return f"{self.contract}/{self.license}"
 
-    def of(self, party: str) -> Acknowledged | None:
-        return next((one for one in self.by if one.party == party), None)
+    def of(self, revocation: int) -> tuple[Acknowledged, ...]:
+        return tuple(one for one in self.by if one.revocation == revocation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,8 +52,9 @@ class RevocationAcknowledged(Kind, kind="revocation.acknowledged"):
         known = facts.get(Acknowledgements, f"{event.contract}/{self.license}") or Acknowledgements(
             contract=event.contract, license=self.license
         )
-        if known.of(event.actor.party) is None:
-            said = Acknowledged(party=event.actor.party, index=index, at=at)
+        party = event.actor.party
+        if party not in {one.party for one in known.of(self.revocation)}:
+            said = Acknowledged(party=party, revocation=self.revocation, index=index, at=at)
             facts.put(replace(known, by=(*known.by, said)))
 
     def undo(self, event: Event, facts: Facts, *, index: int) -> str | None:

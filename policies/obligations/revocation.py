@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from ledger.event import Event
-from ledger.facts import Contract, Facts
+from ledger.facts import Contract, Facts, Key, LicenseChanges
 from ledger.kinds.license import LicenseRevoked
 from ledger.kinds.revocation import RevocationAcknowledged
 from policies.conditions.case import Case
@@ -39,15 +39,25 @@ class RevocationAcknowledgement(Obligation[AcknowledgedWithin], name="revocation
             return (f"{event.data.license}/{event.actor.party}",)
         return _concerned(event, facts.peek(Contract, event.contract))
 
+    def reads(self, event: Event, facts: Facts, parameters: AcknowledgedWithin) -> Iterable[Key]:
+        if isinstance(event.data, RevocationAcknowledged):
+            yield LicenseChanges.name, event.data.license
+
     def changes(self, case: Case, parameters: AcknowledgedWithin) -> Iterable[Change]:
         data = case.data
         if isinstance(data, RevocationAcknowledged):
-            if data.revocation_of(case.event, case.facts):
+            if data.revocation_of(case.event, case.facts) and _stands(data, case.facts):
                 yield Meets((f"{data.license}/{case.event.actor.party}",))
             return
         concerned = _concerned(case.event, case.facts.get(Contract, case.event.contract))
         if concerned:
             yield Opens(concerned, case.at + parameters.within)
+
+
+def _stands(data: RevocationAcknowledged, facts: Facts) -> bool:
+    """Whether it is of the revocation that stands, and not of one that was in error."""
+    changes = facts.get(LicenseChanges, data.license)
+    return changes is None or not changes.before or changes.before[-1].index == data.revocation
 
 
 def _concerned(event: Event, contract: Contract | None) -> tuple[str, ...]:

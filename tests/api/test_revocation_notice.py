@@ -119,3 +119,19 @@ def test_where_signatures_are_demanded_a_revocation_is_confirmed_by_a_signed_eve
 def post(service: Service, envelope: dict[str, Any]) -> httpx.Response:
     with service.client("submitter", BUYER) as client:
         return client.post("/v1/events", json=envelope)
+
+
+def test_who_confirmed_a_revocation_in_error_has_not_confirmed_the_next_one(service: Service) -> None:
+    contract = LiveContract(service).open()
+    first = contract.event("license.revoked")
+    index = service.submit(first).json()["inclusion"]["index"]
+    contract.accepted("revocation.acknowledged", revocation=index)
+    slip = {"index": index, "id": first["id"], "by": (first["actor"]["party"], "authority")}
+    contract.accepted("event.declared_in_error", **slip)
+    again = contract.accepted("license.revoked")["inclusion"]["index"]
+    before, after = record(service, index), record(service, again)
+    assert [one["party"] for one in before["acknowledged"]] == [BUYER]
+    assert after["acknowledged"] == []
+    assert BUYER in after["outstanding"]
+    contract.accepted("revocation.acknowledged", revocation=again)
+    assert [one["party"] for one in record(service, again)["acknowledged"]] == [BUYER]

@@ -94,8 +94,13 @@ GOLDEN: dict[str, tuple[Fact, str]] = {
         '-01T12:00:00Z","state":"asked","result":null,"completed_at":null,"completed":null}',
     ),
     "acknowledgements": (
-        Acknowledgements(contract="c", license="D-1", by=(Acknowledged(party="dc", index=9, at=NOON),)),
-        '{"contract":"c","license":"D-1","by":[{"party":"dc","index":9,"at":"2027-03-01T12:00:00Z"}]}',
+        Acknowledgements(
+            contract="c",
+            license="D-1",
+            by=(Acknowledged(party="dc", revocation=5, index=9, at=NOON),),
+        ),
+        '{"contract":"c","license":"D-1","by":[{"party":"dc","revocation":5,"index":9,"at":"2027-03-'
+        '01T12:00:00Z"}]}',
     ),
     "incident": (
         Incident(contract="c", incident="INC-1", what="loss", index=7, reported_at=NOON),

@@ -10,7 +10,9 @@ from ledger.facts import Acknowledgements, Duty, License
 from ledger.values import format_timestamp
 from policies.document import digest
 from policies.obligations import OBLIGATIONS
+from tests.policies.test_corrections import entry
 from tests.workbench import (
+    AUTHORITY,
     BUYER,
     CONTRACT,
     EXPORTER,
@@ -276,6 +278,28 @@ def test_an_acknowledgement_of_what_is_no_revocation_is_flagged_and_meets_nothin
         decision = bench.say("revocation.acknowledged", **wrong, at="2027-03-02T01:00:00Z")
         assert codes(decision) == ["revocation_known.unknown"]
     assert due_of(bench, f"{LICENSE}/{BUYER}", "revocation_acknowledgement").state == "open"
+
+
+def test_after_a_revocation_in_error_the_next_one_is_acknowledged_by_its_own_index() -> None:
+    bench = bench_with(obliged("revocation_acknowledgement", within="PT24H"))
+    buyer, subject = {"by": (BUYER, "consignee")}, f"{LICENSE}/{BUYER}"
+    bench.accepted("license.revoked", at="2027-03-02T00:00:00Z")
+    slip = entry(bench, "license.revoked")
+    bench.accepted("revocation.acknowledged", license=LICENSE, revocation=slip["index"], **buyer)
+    bench.accepted("event.declared_in_error", **slip, by=(AUTHORITY, "authority"))
+    bench.accepted("license.revoked", at="2027-03-03T00:00:00Z")
+    again = entry(bench, "license.revoked")["index"]
+    bench.accepted("revocation.acknowledged", license=LICENSE, revocation=slip["index"], **buyer)
+    assert due_of(bench, subject, "revocation_acknowledgement").state == "open"
+    bench.accepted("revocation.acknowledged", license=LICENSE, revocation=again, **buyer)
+    assert due_of(bench, subject, "revocation_acknowledgement").state == "met"
+    said = bench.fact(Acknowledgements, f"{CONTRACT}/{LICENSE}").by
+    assert [(one.party, one.revocation) for one in said] == [(BUYER, slip["index"]), (BUYER, again)]
+    # An acknowledgement in error leaves the duty as it was; the next one meets it.
+    bench.accepted("event.declared_in_error", **entry(bench, "revocation.acknowledged"), **buyer)
+    assert due_of(bench, subject, "revocation_acknowledgement").state == "open"
+    bench.accepted("revocation.acknowledged", license=LICENSE, revocation=again, **buyer)
+    assert due_of(bench, subject, "revocation_acknowledgement").state == "met"
 
 
 # --- 36 -------------------------------------------------------------------------------------------
