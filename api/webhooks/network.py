@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from ledger.errors import UnusableInput
 
 TIMEOUT_S = 15.0
 RESPONSE_BYTES_MAX = 4 << 10
+ANSWER_BYTES_MAX = 64 << 10
+"""On the wire: what is kept, heads, and what a chunk or an informational response is wrapped in."""
+READ_BYTES = 4 << 10
 URL_MAX = 2_000
 RESOLVERS = 32
 """Names that are looked up at once: a name server that hangs must not stop the others."""
@@ -107,6 +111,43 @@ def system_resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
+class _Bounded(httpcore.AsyncNetworkStream):
+    """Of an answer so much and no more, and between one piece of it and the next it is others' turn.
+
+    A few bytes may be an event of HTTP each, and a flood of these takes more of us than of who sends it.
+    """
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left = ANSWER_BYTES_MAX
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 # httpcore's own
+        if self._left <= 0:
+            raise Unreachable("its answer is too long")
+        await asyncio.sleep(0)
+        read = await self._stream.read(min(max_bytes, READ_BYTES), timeout)
+        self._left -= len(read)
+        return read
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 # httpcore's own
+        self._left = ANSWER_BYTES_MAX  # the answer to the next request
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 # httpcore's own
+    ) -> httpcore.AsyncNetworkStream:
+        return _Bounded(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
 class _Pinned(httpcore.AsyncNetworkBackend):
     """Connects to addresses that were looked at, and to no name.
 
@@ -137,13 +178,14 @@ class _Pinned(httpcore.AsyncNetworkBackend):
             raise Unreachable("its host has an address that is not public")
         if not addresses:
             raise Unreachable("its host has no address")
-        return await self._backend.connect_tcp(
+        stream = await self._backend.connect_tcp(
             addresses[0],
             port,
             timeout=timeout,
             local_address=local_address,
             socket_options=socket_options,
         )
+        return _Bounded(stream)
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
         raise Unreachable("a receiver is not on a Unix socket")

@@ -290,6 +290,25 @@ def test_of_an_answer_no_more_is_waited_for_than_is_kept() -> None:
     assert closed.is_set()
 
 
+@pytest.mark.parametrize("endless", [b"HTTP/1.1 100 \r\n\r\n", b"HTTP/1.1 103 \r\nlink: </>\r\n\r\n"])
+def test_an_answer_that_does_not_come_to_the_point_is_given_up(endless: bytes) -> None:
+    """Informational responses without end: to read them takes more of us than to send them."""
+
+    def flood(listener: socket.socket) -> None:
+        with closing(listener.accept()[0]) as connection, suppress(OSError):
+            while True:
+                connection.sendall(endless * 4_096)
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=flood, args=[listener])
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(Unreachable, match="its answer is too long"):
+            post(url, allowed_hosts=["127.0.0.1"], timeout_s=30)
+        thread.join(10)
+        assert not thread.is_alive(), "the connection was not closed"
+
+
 def test_an_answer_that_never_ends_is_cut_off() -> None:
     """One byte after another: each is in time, and all together are not."""
 
