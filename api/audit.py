@@ -163,7 +163,7 @@ async def list_entries(
     wanted = Filter(**query.model_dump(exclude={"min_index"}))
     entries, following = await _page(sight, wanted)
     body = b'{"entries":[%s],"next":%s}' % (b",".join(entries), orjson.dumps(following))
-    return Response(body, 200, _next_link(request, following), "application/json")
+    return Response(body, 200, next_link(request, following), "application/json")
 
 
 async def _page(sight: Sight, wanted: Filter) -> tuple[list[bytes], int | None]:
@@ -206,7 +206,7 @@ def _body(body: Body | None) -> bytes:
     return b'{"salt":"%s","value":%s}' % (body.salt.hex().encode(), body.value)
 
 
-def _next_link(request: Request, following: int | str | None) -> dict[str, str]:
+def next_link(request: Request, following: int | str | None) -> dict[str, str]:
     """The next page as a header (RFC 8288), for whoever follows links."""
     if following is None:
         return {}
@@ -315,7 +315,7 @@ class Listing:
         sight = await sight_of_facts(self.request, self.caller, self.query)
         await _contract(self.contract, sight)
         found, following = await _facts(sight.reader, fact, self.contract, self.query)
-        self.response.headers.update(_next_link(self.request, following))
+        self.response.headers.update(next_link(self.request, following))
         return {name: [view(one) for one in found], "next": following}
 
 
@@ -386,7 +386,7 @@ async def get_device(
         raise NotFound(f"the log does not speak of a device {serial}")
     page = links[: query.limit]
     following = page[-1].index if len(links) > query.limit else None
-    response.headers.update(_next_link(request, following))
+    response.headers.update(next_link(request, following))
     return {
         "serial": serial,
         "device": None if device is None else device.view(),

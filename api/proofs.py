@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from api.accept import weight_of
-from api.audit import readable_entry
+from api.audit import next_link, readable_entry
 from api.auth import KeyHolder
 from api.schemas import (
     INDEX_MAX,
@@ -170,10 +170,14 @@ async def get_witnesses(request: Request) -> dict[str, Any]:
 
 
 @router.get("/v1/timestamps", response_model=TimestampPage)
-async def list_timestamps(request: Request, query: Annotated[TimestampQuery, Query()]) -> dict[str, Any]:
+async def list_timestamps(
+    request: Request, response: Response, query: Annotated[TimestampQuery, Query()]
+) -> dict[str, Any]:
     """Checkpoints that a time-stamping authority has seen (RFC 3161), in order of size; for anyone at all."""
     found = await service_of(request).reader.timestamps(after=query.after, limit=query.limit + 1)
     page = found[: query.limit]
+    following = page[-1].size if len(found) > query.limit else None
+    response.headers.update(next_link(request, following))
     return {
         "timestamps": [
             {
@@ -185,5 +189,5 @@ async def list_timestamps(request: Request, query: Annotated[TimestampQuery, Que
             }
             for one in page
         ],
-        "next": page[-1].size if len(found) > query.limit else None,
+        "next": following,
     }

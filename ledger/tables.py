@@ -234,6 +234,10 @@ class WebhookEndpoint(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("state IN ('unverified', 'enabled', 'disabled')", name="webhook_endpoints_state"),
         CheckConstraint("signs IN ('v1', 'v1a')", name="webhook_endpoints_signs"),
+        CheckConstraint(
+            "deleted_at IS NULL OR (state = 'disabled' AND secret = '' AND previous IS NULL)",
+            name="webhook_endpoints_deleted",
+        ),
     )
 
     id: str = Field(sa_column=Column(BY_BYTES, primary_key=True))
@@ -263,6 +267,8 @@ class WebhookEndpoint(SQLModel, table=True):
     """Attempts in a row that failed."""
     created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
     verified_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    deleted_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    """The row stays, for the record of what it was told; without secrets."""
 
 
 class WebhookDelivery(SQLModel, table=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast, get_args
@@ -135,21 +135,33 @@ def _wanted(asked: dict[str, Any]) -> Wanted:
 
 
 @webhooks_app.command(name="list")
-def list_(home: Home = None) -> None:
-    """Every endpoint, without its secret."""
+def list_(
+    after: Annotated[str, typer.Option(help="Those whose id sorts after this one.")] = "",
+    limit: Annotated[int, typer.Option(help="So many at most.", min=1, max=1_000)] = 100,
+    home: Home = None,
+) -> None:
+    """The endpoints of everybody in order of their ids, without secrets."""
 
     async def work(desk: _Desk) -> list[endpoints.Endpoint]:
         async with desk.hand.connect() as connection:
-            return await endpoints.listed(connection, OPERATOR)
+            return await endpoints.listed(connection, OPERATOR, after=after, limit=limit + 1)
 
+    found = _at_desk(home, work)
     table = Table("id", "party", "url", "kinds", "state", "failures", "description", box=None)
-    for one in _at_desk(home, work):
+    for one in found[:limit]:
         state = one.state + (f" ({one.reason})" if one.reason else "")
         table.add_row(
             one.id, one.party or one.role, printable(one.url), " ".join(one.kinds) or "all", state,
             str(one.failures), printable(one.description),
         )  # fmt: skip
     show(table)
+    _say_there_is_more(found, limit, lambda last: last.id)
+
+
+def _say_there_is_more(found: Sequence[T], limit: int, after: Callable[[T], object]) -> None:
+    """Of what was asked for with one beyond the page."""
+    if len(found) > limit:
+        errors.print(f"there are more: --after {after(found[limit - 1])}", soft_wrap=True)
 
 
 @webhooks_app.command()
@@ -211,6 +223,23 @@ def disable(endpoint: Endpoint, home: Home = None) -> None:
 
 
 @webhooks_app.command()
+def delete(endpoint: Endpoint, home: Home = None) -> None:
+    """Delete it for good: its secrets are wiped and what waits for it is given up; the record stays.
+
+    Revocations that wait become dead letters as soon as a service runs, and go to whom it escalates to.
+    """
+
+    async def work(desk: _Desk) -> endpoints.Deleted:
+        async with desk.endpoint(endpoint) as (connection, _):
+            return await endpoints.delete(connection, endpoint, "deleted by an operator")
+
+    deleted = _at_desk(home, work)
+    say(f"{endpoint} is deleted; {deleted.ended} deliveries that waited are ended")
+    for one in deleted.escalating:
+        errors.print(f"{one.id} escalates to it: make another in its place", soft_wrap=True)
+
+
+@webhooks_app.command()
 def rotate(endpoint: Endpoint, home: Home = None) -> None:
     """A new secret, shown once. For 24 hours the one before signs as well."""
 
@@ -261,16 +290,19 @@ def deliveries(
         fail("UnusableInput", f"state is {state}, must be waiting, delivered or dead")
 
     async def work(desk: _Desk) -> list[records.Record]:
-        async with desk.endpoint(endpoint) as (connection, found):
+        async with desk.hand.connect() as connection:
+            found = await endpoints.owned(connection, endpoint, OPERATOR, deleted=True)
             return await records.of_endpoint(
-                connection, found, after=after, limit=limit, state=cast(DeliveryState | None, state)
+                connection, found, after=after, limit=limit + 1, state=cast(DeliveryState | None, state)
             )
 
     table = Table("id", "index", "kind", "state", "attempts", "settled", box=None)
-    for one in _at_desk(home, work):
+    found = _at_desk(home, work)
+    for one in found[:limit]:
         settled = "" if one.settled_at is None else format_timestamp(one.settled_at)
         table.add_row(one.id, str(one.index), one.kind, one.state, str(one.attempts), settled)
     show(table)
+    _say_there_is_more(found, limit, lambda last: last.index)
 
 
 @webhooks_app.command()

@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection
 
 from api.auth import Caller
+from api.webhooks.network import TIMEOUT_S
 from api.webhooks.signature import SECRET_BYTES, Scheme, shown
 from api.webhooks.vault import Vault
 from ledger.errors import NotFound, UnusableInput
@@ -19,6 +20,8 @@ ENDPOINTS_MAX = 50
 """Of one owner, that are not disabled."""
 ROTATION = timedelta(hours=24)
 """How long the secret before signs beside the new one."""
+LEASE_S = TIMEOUT_S + 5
+"""After this an attempt that nobody has written down is taken to have been cut off."""
 READS_EVERYTHING = ("auditor", "regulator", "operator")
 URGENT = ("license.", "revocation.")
 """What a kind begins with that goes first."""
@@ -26,7 +29,7 @@ URGENT = ("license.", "revocation.")
 State = Literal["unverified", "enabled", "disabled"]
 COLUMNS = (
     "id, role, party, withholds, url, description, kinds, contracts, outcomes, signs, secret, previous,"
-    " previous_until, escalates_to, state, reason, since, failures, created_at, verified_at"
+    " previous_until, escalates_to, state, reason, since, failures, created_at, verified_at, deleted_at"
 )
 
 
@@ -58,6 +61,8 @@ class Endpoint:
     failures: int
     created_at: datetime
     verified_at: datetime | None
+    deleted_at: datetime | None = None
+    """Such a one is disabled, has no secrets, and to its owner is not there."""
 
     def is_of(self, caller: Caller) -> bool:
         """Whether it is its organisation's, or the caller an operator."""
@@ -144,22 +149,30 @@ async def create(connection: Connection, vault: Vault, wanted: Wanted, owner: Ca
     return Shown(Endpoint(*row), shown(secret, wanted.signs))
 
 
-async def listed(connection: Connection, owner: Caller) -> list[Endpoint]:
-    """Those of the owner's organisation; an operator's are those of everybody."""
-    mine = "" if owner.role == "operator" else " WHERE role = %s AND party IS NOT DISTINCT FROM %s"
+async def listed(connection: Connection, owner: Caller, *, after: str, limit: int) -> list[Endpoint]:
+    """Those of the owner's organisation, by id; an operator's are those of everybody."""
+    mine = "" if owner.role == "operator" else " AND role = %s AND party IS NOT DISTINCT FROM %s"
     cursor = await connection.execute(
-        f"SELECT {COLUMNS} FROM webhook_endpoints{mine} ORDER BY created_at, id",
-        [] if owner.role == "operator" else [owner.role, owner.party],
+        f"SELECT {COLUMNS} FROM webhook_endpoints WHERE deleted_at IS NULL AND id > %s{mine}"
+        " ORDER BY id LIMIT %s",
+        [after, *([] if owner.role == "operator" else [owner.role, owner.party]), limit],
     )
     return [Endpoint(*row) for row in await cursor.fetchall()]
 
 
-async def owned(connection: Connection, id_: str, owner: Caller) -> Endpoint:
-    """Raises NotFound, for one of somebody else in the same words as for none."""
+async def owned(connection: Connection, id_: str, owner: Caller, *, deleted: bool = False) -> Endpoint:
+    """Raises NotFound, for one of somebody else in the same words as for none.
+
+    `deleted`: for the record alone, one that is deleted too.
+    """
     found = next(iter(await with_ids(connection, [id_])), None)
-    if found is None or not found.is_of(owner):
-        raise NotFound(f"there is no endpoint {id_}")
+    if found is None or not found.is_of(owner) or (found.deleted_at is not None and not deleted):
+        raise _missing(id_)
     return found
+
+
+def _missing(id_: str) -> NotFound:
+    return NotFound(f"there is no endpoint {id_}")
 
 
 async def with_ids(connection: Connection, ids: Collection[str]) -> list[Endpoint]:
@@ -173,7 +186,9 @@ async def told(connection: Connection, *, urgent: bool) -> list[Endpoint]:
     """Those that new entries are for. Of a revocation the disabled too, as whom it did not reach."""
     states = ["enabled", "disabled"] if urgent else ["enabled"]
     cursor = await connection.execute(
-        f"SELECT {COLUMNS} FROM webhook_endpoints WHERE state = ANY(%s) AND since IS NOT NULL", [states]
+        f"SELECT {COLUMNS} FROM webhook_endpoints WHERE state = ANY(%s) AND since IS NOT NULL"
+        " AND deleted_at IS NULL",
+        [states],
     )
     return [Endpoint(*row) for row in await cursor.fetchall()]
 
@@ -186,46 +201,95 @@ async def _room(connection: Connection, role: str, party: str | None) -> None:
     )
     row = await cursor.fetchone()
     if row is not None and row[0] >= ENDPOINTS_MAX:
-        raise UnusableInput(f"the owner has {ENDPOINTS_MAX} endpoints, must have no more: disable one")
+        raise UnusableInput(
+            f"the owner has {ENDPOINTS_MAX} endpoints, must have no more: disable or delete one"
+        )
 
 
 async def enable(connection: Connection, endpoint: Endpoint, *, verified: bool) -> None:
     """From now on it is told: the entries of the time before are replayed where they are asked for.
 
-    Raises UnusableInput: its owner has too many.
+    Raises UnusableInput: its owner has too many. Raises NotFound: it was deleted meanwhile.
     """
     async with connection.transaction():
         # A follower that has not seen it must not pass the entry that it is told of first.
         await connection.execute("SELECT 1 FROM webhook_cursors ORDER BY lane FOR UPDATE")
         if endpoint.state == "disabled":
             await _room(connection, endpoint.role, endpoint.party)
-        await connection.execute(
+        cursor = await connection.execute(
             "UPDATE webhook_endpoints SET state = 'enabled', reason = NULL, failures = 0,"
             " since = coalesce(since, (SELECT size FROM head WHERE id = 1), 0),"
-            " verified_at = CASE WHEN %s THEN now() ELSE verified_at END WHERE id = %s",
+            " verified_at = CASE WHEN %s THEN now() ELSE verified_at END"
+            " WHERE id = %s AND deleted_at IS NULL",
             [verified, endpoint.id],
         )
+        if not cursor.rowcount:
+            raise _missing(endpoint.id)
+
+
+# Whom a revocation escalates to must not wait for a retry that will not be. What may be under way is left to
+# its sender: it is due within the lease.
+_HURRIED = (
+    "UPDATE webhook_deliveries SET due_at = now() WHERE endpoint = %s AND lane = 'revocations'"
+    " AND state = 'waiting' AND due_at > now() + make_interval(secs => %s)"
+)
 
 
 async def disable(connection: Connection, id_: str, reason: str) -> None:
+    """It is told nothing more. Of what waits a revocation becomes a dead letter now."""
     await connection.execute(
         "UPDATE webhook_endpoints SET state = 'disabled', reason = %s WHERE id = %s AND state <> 'disabled'",
         [reason, id_],
     )
+    await connection.execute(_HURRIED, [id_, LEASE_S])
+
+
+class Deleted(NamedTuple):
+    ended: int
+    """Deliveries that waited, but for revocations: a sender buries those, with alarm and escalation."""
+    escalating: list[Endpoint]
+    """Endpoints that escalate to it."""
+
+
+async def delete(connection: Connection, id_: str, reason: str) -> Deleted:
+    """Raises NotFound: it was deleted meanwhile. What was told of it stays on record."""
+    cursor = await connection.execute(
+        "UPDATE webhook_endpoints SET state = 'disabled', reason = %s, deleted_at = now(), secret = '',"
+        " previous = NULL, previous_until = NULL WHERE id = %s AND deleted_at IS NULL",
+        [reason, id_],
+    )
+    if not cursor.rowcount:
+        raise _missing(id_)
+    # In a transaction of its own: however long it takes, the secrets are gone. What it leaves, and what a
+    # follower or a replay adds meanwhile, a sender buries.
+    ended = await connection.execute(
+        "UPDATE webhook_deliveries SET state = 'dead', settled_at = now() WHERE endpoint = %s"
+        " AND lane = 'everything' AND state = 'waiting'",
+        [id_],
+    )
+    await connection.execute(_HURRIED, [id_, LEASE_S])
+    rows = await connection.execute(
+        f"SELECT {COLUMNS} FROM webhook_endpoints WHERE escalates_to = %s AND deleted_at IS NULL ORDER BY id",
+        [id_],
+    )
+    return Deleted(ended.rowcount, [Endpoint(*row) for row in await rows.fetchall()])
 
 
 async def rotate(connection: Connection, vault: Vault, endpoint: Endpoint) -> str:
     """A new secret, which is shown once; the one before signs for ROTATION more.
 
     Unless it was sealed with a key that is lost: nobody can sign with it, and the new one must do alone.
+    Raises NotFound: it was deleted meanwhile.
     """
     secret = secrets.token_bytes(SECRET_BYTES)
-    await connection.execute(
+    cursor = await connection.execute(
         "UPDATE webhook_endpoints SET previous = CASE WHEN %s THEN secret END, previous_until = now() + %s,"
-        " secret = %s WHERE id = %s",
+        " secret = %s WHERE id = %s AND deleted_at IS NULL",
         [
             vault.opens(endpoint.secret, endpoint.id), ROTATION, vault.seal(secret, endpoint.id),
             endpoint.id,
         ],
     )  # fmt: skip
+    if not cursor.rowcount:
+        raise _missing(endpoint.id)
     return shown(secret, endpoint.signs)

@@ -13,11 +13,11 @@ import structlog
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from api.webhooks.endpoints import Connection
+from api.webhooks.endpoints import LEASE_S, Connection
 from api.webhooks.handshake import Hand
 from api.webhooks.network import Network, Resolve, system_resolve
 from api.webhooks.outbox import LANES, Lane, Outbox
-from api.webhooks.sending import LEASE_S, Pool, Sender, connected
+from api.webhooks.sending import Pool, Sender, connected
 from api.webhooks.vault import Vault
 from ledger.checkpoint_store import CheckpointStore
 from ledger.errors import Unavailable

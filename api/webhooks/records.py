@@ -13,8 +13,8 @@ from ledger.errors import NotFound, UnusableInput
 
 DeliveryState = Literal["waiting", "delivered", "dead"]
 _COLUMNS = (
-    "d.id, d.endpoint, e.party, e.url, d.index, d.kind, d.state, d.attempts, d.due_at, d.created_at,"
-    " d.settled_at, d.escalated_from, e.role"
+    "d.id, d.endpoint, e.party, e.url, e.description, e.deleted_at, d.index, d.kind, d.state, d.attempts,"
+    " d.due_at, d.created_at, d.settled_at, d.escalated_from, e.role"
 )
 _FROM = "FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint"
 
@@ -25,6 +25,9 @@ class Record:
     endpoint: str
     party: str | None
     url: str
+    description: str
+    deleted_at: datetime | None
+    """Of the endpoint."""
     index: int | None
     kind: str
     state: DeliveryState
@@ -106,8 +109,10 @@ async def attempts_of(connection: Connection, id_: str, *, limit: int = 1_000) -
 async def again(connection: Connection, one: Record) -> None:
     """Queue a delivery once more, with a schedule of its own; one that waits goes at once.
 
-    Raises UnusableInput: it is of no entry, or erased.
+    Raises UnusableInput: it is of no entry, or erased, or its endpoint is deleted.
     """
+    if one.deleted_at is not None:
+        raise UnusableInput(f"endpoint {one.endpoint} is deleted: delivery {one.id} cannot be sent again")
     if one.index is None:
         raise UnusableInput(f"delivery {one.id} is of no entry: verify or test the endpoint again")
     if not await body_of(connection, one.id):

@@ -7,11 +7,11 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from api.audit import readable_entry
+from api.audit import next_link, readable_entry
 from api.auth import Caller, KeyHolder
 from api.exchange import read_body
 from api.schemas import INDEX_MAX, Reading
@@ -28,7 +28,9 @@ from api.webhooks.views import (
     DeliveryQuery,
     DeliveryView,
     DeliveryWithAttempts,
-    EndpointList,
+    EndpointDeleted,
+    EndpointPage,
+    EndpointQuery,
     EndpointView,
     EndpointWithSecret,
     NewEndpoint,
@@ -98,11 +100,17 @@ async def create_webhook(request: Request, caller: KeyHolder) -> dict[str, Any]:
     return {**_view(made.endpoint), "secret": made.secret}
 
 
-@router.get("/webhooks", response_model=EndpointList)
-async def list_webhooks(request: Request, caller: KeyHolder) -> dict[str, Any]:
-    """The endpoints of the key's organisation; an operator sees all."""
+@router.get("/webhooks", response_model=EndpointPage)
+async def list_webhooks(
+    request: Request, response: Response, caller: KeyHolder, query: Annotated[EndpointQuery, Query()]
+) -> dict[str, Any]:
+    """The endpoints of the key's organisation, in order of their ids; an operator sees all."""
     async with _webhooks(request).connection() as connection:
-        return {"endpoints": [_view(one) for one in await endpoints.listed(connection, caller)]}
+        found = await endpoints.listed(connection, caller, after=query.after or "", limit=query.limit + 1)
+    page = found[: query.limit]
+    following = page[-1].id if len(found) > query.limit else None
+    response.headers.update(next_link(request, following))
+    return {"endpoints": [_view(one) for one in page], "next": following}
 
 
 @router.get("/webhooks/{endpoint}", response_model=EndpointView)
@@ -110,6 +118,22 @@ async def get_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolde
     """One endpoint, without its secret."""
     async with _webhooks(request).connection() as connection:
         return _view(await endpoints.owned(connection, endpoint, caller))
+
+
+@router.delete("/webhooks/{endpoint}", response_model=EndpointDeleted)
+async def delete_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
+    """Delete an endpoint for good: its secrets are wiped, and what waits for it is given up.
+
+    A revocation that waits is a dead letter and goes to whom it escalates to. So does one that another
+    endpoint escalates here. What it was told stays on record, `/webhooks/{endpoint}/deliveries` too.
+    """
+    webhooks = _webhooks(request)
+    async with webhooks.connection() as connection:
+        await endpoints.owned(connection, endpoint, caller)
+        ended, escalating = await endpoints.delete(connection, endpoint, "deleted by its owner")
+        found = await endpoints.owned(connection, endpoint, caller, deleted=True)
+    webhooks.wake()
+    return {**_view(found), "ended": ended, "escalating": [one.id for one in escalating if one.is_of(caller)]}
 
 
 @router.post("/webhooks/{endpoint}:verify", response_model=VerificationView)
@@ -155,10 +179,13 @@ async def enable_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
 async def disable_webhook(request: Request, endpoint: EndpointPath, caller: KeyHolder) -> dict[str, Any]:
     """Tell it nothing more. A revocation that it is not told of is a dead letter, and goes to whom it
     escalates to."""
-    async with _webhooks(request).connection() as connection:
+    webhooks = _webhooks(request)
+    async with webhooks.connection() as connection:
         await endpoints.owned(connection, endpoint, caller)
         await endpoints.disable(connection, endpoint, "by its owner")
-        return _view(await endpoints.owned(connection, endpoint, caller))
+        found = await endpoints.owned(connection, endpoint, caller)
+    webhooks.wake()
+    return _view(found)
 
 
 @router.post("/webhooks/{endpoint}:rotate", response_model=EndpointWithSecret)
@@ -196,20 +223,26 @@ async def replay_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
 
 @router.get("/webhooks/{endpoint}/deliveries", response_model=DeliveryPage)
 async def list_deliveries(
-    request: Request, endpoint: EndpointPath, caller: KeyHolder, query: Annotated[DeliveryQuery, Query()]
+    request: Request,
+    response: Response,
+    endpoint: EndpointPath,
+    caller: KeyHolder,
+    query: Annotated[DeliveryQuery, Query()],
 ) -> dict[str, Any]:
-    """What an endpoint was told of, is being told or could not be told, in order of index."""
+    """What an endpoint was told of, is being told or could not be told, in order of index.
+
+    Of one that is deleted, too.
+    """
     async with _webhooks(request).connection() as connection:
         found = await records.of_endpoint(
             connection,
-            await endpoints.owned(connection, endpoint, caller),
+            await endpoints.owned(connection, endpoint, caller, deleted=True),
             after=query.after, limit=query.limit + 1, state=query.state,
         )  # fmt: skip
     page = found[: query.limit]
-    return {
-        "deliveries": [_delivery(one, caller) for one in page],
-        "next": page[-1].index if len(found) > query.limit else None,
-    }
+    following = page[-1].index if len(found) > query.limit else None
+    response.headers.update(next_link(request, following))
+    return {"deliveries": [_delivery(one, caller) for one in page], "next": following}
 
 
 @router.get("/deliveries/{delivery}", response_model=DeliveryWithAttempts)
@@ -243,6 +276,7 @@ async def resend_delivery(request: Request, delivery: DeliveryPath, caller: KeyH
 @router.get("/entries/{index}/deliveries", response_model=NoticePage)
 async def list_notices(
     request: Request,
+    response: Response,
     index: Annotated[int, Path(ge=0, le=INDEX_MAX, description="Position in the log, from 0.")],
     caller: KeyHolder,
     query: Annotated[NoticeQuery, Query()],
@@ -257,9 +291,11 @@ async def list_notices(
             connection, index, caller, after=query.after or "", limit=query.limit + 1
         )
     page = found[: query.limit]
+    following = page[-1].id if len(found) > query.limit else None
+    response.headers.update(next_link(request, following))
     return {
         "deliveries": [_delivery(one, caller) for one in page],
-        "next": page[-1].id if len(found) > query.limit else None,
+        "next": following,
         **await _confirmed(reader, stored, caller),
     }
 

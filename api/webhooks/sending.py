@@ -19,9 +19,9 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from api.webhooks import endpoints as stored_endpoints
-from api.webhooks.endpoints import Connection, Endpoint
+from api.webhooks.endpoints import LEASE_S, Connection, Endpoint
 from api.webhooks.message import MEDIA_TYPE
-from api.webhooks.network import TIMEOUT_S, Answered, Network, Unreachable
+from api.webhooks.network import Answered, Network, Unreachable
 from api.webhooks.outbox import Lane, delivery_id
 from api.webhooks.schedule import TRIES_MAX, delay_s, retry_after_s
 from api.webhooks.signature import sign
@@ -29,8 +29,6 @@ from api.webhooks.vault import Vault
 from ledger.errors import LedgerError, Unavailable
 from ledger.tasks import Routine, end
 
-LEASE_S = TIMEOUT_S + 5
-"""After this an attempt that nobody has written down is taken to have been cut off."""
 RUNNING_MAX = 256
 """Attempts of one lane at once."""
 RUNNING_AT_ENDPOINT_MAX = 4
@@ -44,7 +42,8 @@ CLAIM = (
     "WITH room AS ("
     " SELECT e.id, CASE WHEN e.failures > 0 THEN 1 ELSE %(at_endpoint)s END - coalesce(b.running, 0) AS free"
     " FROM webhook_endpoints e LEFT JOIN unnest(%(busy)s::text[], %(running)s::int[]) AS b (id, running)"
-    " ON b.id = e.id WHERE e.state = 'enabled' OR (e.state = 'disabled' AND %(lane)s = 'revocations')),"
+    " ON b.id = e.id WHERE e.state = 'enabled'"
+    " OR (e.state = 'disabled' AND (%(lane)s = 'revocations' OR e.deleted_at IS NOT NULL))),"
     " due AS (SELECT d.id FROM room, LATERAL ("
     "  SELECT id, due_at FROM webhook_deliveries WHERE lane = %(lane)s AND endpoint = room.id"
     "  AND state = 'waiting' AND due_at <= now() ORDER BY due_at, index LIMIT greatest(room.free, 0)"
@@ -228,8 +227,9 @@ class Sender:
                     outcome = await self._settle(connection, one, endpoint, made)
                 self._told(self._lane, outcome, made.latency_ms / 1_000)
             else:
+                gone = "disabled" if endpoint.deleted_at is None else "deleted"
                 async with self._pool.connection() as connection, connection.transaction():
-                    await self._bury(connection, one, endpoint, "the endpoint is disabled")
+                    await self._bury(connection, one, endpoint, f"the endpoint is {gone}")
                 self._told(self._lane, "dead", 0)
         except (psycopg.Error, PoolTimeout) as error:
             # It falls due again when the lease is over: the receiver is told twice, with one id.
@@ -253,9 +253,11 @@ class Sender:
             )
             return "delivered"
         answered = made.answered
-        await connection.execute(
-            "UPDATE webhook_endpoints SET failures = failures + 1 WHERE id = %s", [endpoint.id]
+        cursor = await connection.execute(
+            "UPDATE webhook_endpoints SET failures = failures + 1 WHERE id = %s RETURNING state",
+            [endpoint.id],
         )
+        stands = await cursor.fetchone() == ("enabled",)
         if answered is not None and answered.status == GONE:
             await stored_endpoints.disable(connection, endpoint.id, "it answered 410 Gone")
             await self._bury(connection, one, endpoint, "the endpoint is gone")
@@ -268,7 +270,8 @@ class Sender:
         await connection.execute(
             "UPDATE webhook_deliveries SET due_at = now() + make_interval(secs => %s)"
             " WHERE id = %s AND state = 'waiting'",
-            [delay, one.id],
+            # Disabled meanwhile: what is to be buried is not to wait.
+            [delay if stands else 0, one.id],
         )
         return "failed"
 

@@ -76,8 +76,33 @@ class EndpointWithSecret(EndpointView):
     secret: Annotated[str, Field(description="whsec_ or whpk_ and base64. It is shown once.")]
 
 
-class EndpointList(BaseModel):
+class EndpointQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[
+        str | None, Field(pattern=ENDPOINT, description="Those whose id sorts after this one.")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class EndpointPage(BaseModel):
     endpoints: list[EndpointView]
+    next: Annotated[str | None, Field(description="`after` of the next page; null at the end.")]
+
+
+class EndpointDeleted(EndpointView):
+    deleted_at: datetime
+    ended: Annotated[
+        int,
+        Field(description="Deliveries that waited and are dead now. Not among them: revocations, see above."),
+    ]
+    escalating: Annotated[
+        list[str],
+        Field(
+            description="Endpoints that escalate to it: what does not arrive there goes on to whom it"
+            " escalates to, or to nobody. Make others in their place."
+        ),
+    ]
 
 
 class AttemptView(BaseModel):
@@ -113,6 +138,10 @@ class DeliveryView(BaseModel):
     endpoint: str
     party: Annotated[str | None, Field(description="Who was told.")]
     url: str
+    description: Annotated[str, Field(description="Of the endpoint.")]
+    deleted_at: Annotated[
+        datetime | None, Field(description="When the endpoint was deleted, and its secrets with it.")
+    ]
     index: int | None
     kind: str
     state: Literal["waiting", "delivered", "dead"]
@@ -125,7 +154,7 @@ class DeliveryView(BaseModel):
 
 class DeliveryPage(BaseModel):
     deliveries: list[DeliveryView]
-    next: int | None
+    next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
 
 
 class AcknowledgementView(BaseModel):
@@ -150,7 +179,7 @@ class NoticeDutyView(BaseModel):
 
 class NoticePage(BaseModel):
     deliveries: list[DeliveryView]
-    next: str | None
+    next: Annotated[str | None, Field(description="`after` of the next page; null at the end.")]
     acknowledged: Annotated[
         list[AcknowledgementView] | None, Field(description="Who has confirmed; None: it is no revocation.")
     ]

@@ -44,6 +44,7 @@ COMMANDS = [
     ["policy", "affected"], ["policy", "coverage"], ["policy", "diff"],
     ["listen"], ["webhooks"], ["webhooks", "create"], ["webhooks", "list"], ["webhooks", "verify"],
     ["webhooks", "test"], ["webhooks", "enable"], ["webhooks", "disable"], ["webhooks", "rotate"],
+    ["webhooks", "delete"],
     ["webhooks", "deliveries"], ["webhooks", "resend"], ["webhooks", "replay"],
 ]  # fmt: skip
 

@@ -171,6 +171,7 @@ OPERATIONS = [
     "create_webhook", "list_webhooks", "get_webhook",
     "verify_webhook", "test_webhook", "disable_webhook", "enable_webhook", "rotate_webhook", "replay_webhook",
     "list_deliveries", "get_delivery", "resend_delivery", "list_notices",
+    "delete_webhook",  # the last: the others are asked of it
 ]  # fmt: skip
 ROLES: dict[str, tuple[str, str | None]] = {
     "submit_event": ("submitter", BUYER),
