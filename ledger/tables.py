@@ -232,10 +232,13 @@ class WebhookEndpoint(SQLModel, table=True):
 
     __tablename__ = "webhook_endpoints"
     __table_args__ = (
-        CheckConstraint("state IN ('unverified', 'enabled', 'disabled')", name="webhook_endpoints_state"),
+        CheckConstraint(
+            "state IN ('unverified', 'enabled', 'disabled', 'deleted')", name="webhook_endpoints_state"
+        ),
         CheckConstraint("signs IN ('v1', 'v1a')", name="webhook_endpoints_signs"),
         CheckConstraint(
-            "deleted_at IS NULL OR (state = 'disabled' AND secret = '' AND previous IS NULL)",
+            "CASE WHEN deleted_at IS NULL THEN state <> 'deleted'"
+            " ELSE state IN ('disabled', 'deleted') AND secret = '' AND previous IS NULL END",
             name="webhook_endpoints_deleted",
         ),
     )
@@ -268,7 +271,7 @@ class WebhookEndpoint(SQLModel, table=True):
     created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
     verified_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
     deleted_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
-    """The row stays, for the record of what it was told; without secrets."""
+    """The row stays for the record, without secrets; until nothing waits it is disabled."""
 
 
 class WebhookDelivery(SQLModel, table=True):

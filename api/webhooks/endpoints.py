@@ -17,7 +17,11 @@ from api.webhooks.vault import Vault
 from ledger.errors import NotFound, UnusableInput
 
 ENDPOINTS_MAX = 50
-"""Of one owner, that are not disabled."""
+"""Of one owner. One that is disabled counts: each revocation is a dead letter there."""
+MADE_A_DAY_MAX = 500
+"""By one owner: what is deleted leaves a row."""
+ENDING = timedelta(minutes=10)
+"""How long something may still be queued for an endpoint after it was deleted, and more."""
 ROTATION = timedelta(hours=24)
 """How long the secret before signs beside the new one."""
 LEASE_S = TIMEOUT_S + 5
@@ -26,7 +30,7 @@ READS_EVERYTHING = ("auditor", "regulator", "operator")
 URGENT = ("license.", "revocation.")
 """What a kind begins with that goes first."""
 
-State = Literal["unverified", "enabled", "disabled"]
+State = Literal["unverified", "enabled", "disabled", "deleted"]
 COLUMNS = (
     "id, role, party, withholds, url, description, kinds, contracts, outcomes, signs, secret, previous,"
     " previous_until, escalates_to, state, reason, since, failures, created_at, verified_at, deleted_at"
@@ -62,7 +66,7 @@ class Endpoint:
     created_at: datetime
     verified_at: datetime | None
     deleted_at: datetime | None = None
-    """Such a one is disabled, has no secrets, and to its owner is not there."""
+    """To its owner it is not there, and it has no secrets. Until nothing waits for it, it is disabled."""
 
     def is_of(self, caller: Caller) -> bool:
         """Whether it is its organisation's, or the caller an operator."""
@@ -195,27 +199,27 @@ async def told(connection: Connection, *, urgent: bool) -> list[Endpoint]:
 
 async def _room(connection: Connection, role: str, party: str | None) -> None:
     cursor = await connection.execute(
-        "SELECT count(*) FROM webhook_endpoints WHERE role = %s AND party IS NOT DISTINCT FROM %s"
-        " AND state <> 'disabled'",
+        "SELECT count(*) FILTER (WHERE deleted_at IS NULL),"
+        " count(*) FILTER (WHERE created_at > now() - interval '1 day')"
+        " FROM webhook_endpoints WHERE role = %s AND party IS NOT DISTINCT FROM %s",
         [role, party],
     )
     row = await cursor.fetchone()
-    if row is not None and row[0] >= ENDPOINTS_MAX:
-        raise UnusableInput(
-            f"the owner has {ENDPOINTS_MAX} endpoints, must have no more: disable or delete one"
-        )
+    assert row is not None
+    if row[0] >= ENDPOINTS_MAX:
+        raise UnusableInput(f"the owner has {ENDPOINTS_MAX} endpoints, must have no more: delete one")
+    if row[1] >= MADE_A_DAY_MAX:
+        raise UnusableInput(f"the owner has made {MADE_A_DAY_MAX} endpoints in a day, must make no more now")
 
 
 async def enable(connection: Connection, endpoint: Endpoint, *, verified: bool) -> None:
     """From now on it is told: the entries of the time before are replayed where they are asked for.
 
-    Raises UnusableInput: its owner has too many. Raises NotFound: it was deleted meanwhile.
+    Raises NotFound: it was deleted meanwhile.
     """
     async with connection.transaction():
         # A follower that has not seen it must not pass the entry that it is told of first.
         await connection.execute("SELECT 1 FROM webhook_cursors ORDER BY lane FOR UPDATE")
-        if endpoint.state == "disabled":
-            await _room(connection, endpoint.role, endpoint.party)
         cursor = await connection.execute(
             "UPDATE webhook_endpoints SET state = 'enabled', reason = NULL, failures = 0,"
             " since = coalesce(since, (SELECT size FROM head WHERE id = 1), 0),"
@@ -273,6 +277,26 @@ async def delete(connection: Connection, id_: str, reason: str) -> Deleted:
         [id_],
     )
     return Deleted(ended.rowcount, [Endpoint(*row) for row in await rows.fetchall()])
+
+
+async def retire(connection: Connection) -> None:
+    """Of deleted endpoints those for which nothing waits, nor will: a sender need look at them no more."""
+    await connection.execute(
+        "UPDATE webhook_endpoints e SET state = 'deleted' WHERE state = 'disabled'"
+        " AND deleted_at < now() - %s AND NOT EXISTS (SELECT 1 FROM webhook_deliveries"
+        "  WHERE endpoint = e.id AND state = 'waiting' AND lane IN ('revocations', 'everything'))",
+        [ENDING],
+    )
+
+
+async def contact(connection: Connection, id_: str | None) -> str | None:
+    """Whom to escalate to: that endpoint, or where it is deleted the next."""
+    while id_ is not None:
+        [found] = await with_ids(connection, [id_])
+        if found.deleted_at is None:
+            return id_
+        id_ = found.escalates_to
+    return None
 
 
 async def rotate(connection: Connection, vault: Vault, endpoint: Endpoint) -> str:

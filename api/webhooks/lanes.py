@@ -13,6 +13,7 @@ import structlog
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from api.webhooks import endpoints
 from api.webhooks.endpoints import LEASE_S, Connection
 from api.webhooks.handshake import Hand
 from api.webhooks.network import Network, Resolve, system_resolve
@@ -168,6 +169,7 @@ class Webhooks:
 
     async def _measure(self, pool: Pool) -> None:
         async with connected(pool) as connection:
+            await endpoints.retire(connection)
             self.backlog = await backlog(connection)
 
 

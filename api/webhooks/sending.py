@@ -284,7 +284,9 @@ class Sender:
         )
         if await cursor.fetchone() is None:
             return  # another process, which took it to be cut off, was faster
-        next_ = endpoint.escalates_to if self._lane == "revocations" else None
+        next_ = None
+        if self._lane == "revocations" and one.index is not None:
+            next_ = await stored_endpoints.contact(connection, endpoint.escalates_to)
         if next_ is not None and one.index is not None:
             await _escalate(connection, one.id, one.index, next_)
         log.critical(

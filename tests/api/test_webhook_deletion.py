@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from api.webhooks.endpoints import ENDING, MADE_A_DAY_MAX
 from tests.api.contract import LiveContract
 from tests.api.receiver import Receiver, Request, receiving, subscribed
 from tests.api.test_cli import run
@@ -39,6 +40,13 @@ def refusing(kind: str) -> Callable[[Request], tuple[int, dict[str, str], bytes]
 
 def dies(service: Service, delivery: str) -> None:
     wait_for("it is given up", lambda: state_of(service, delivery) == "dead", seconds_max=15)
+
+
+def ended(service: Service, endpoint: str) -> None:
+    """Until it is known that nothing more will wait for it: as if it had been deleted some time ago."""
+    sql(service, "UPDATE webhook_endpoints SET deleted_at = deleted_at - %s WHERE id = %s", ENDING, endpoint)
+    state = "SELECT state FROM webhook_endpoints WHERE id = %s"
+    wait_for("it is over", lambda: sql(service, state, endpoint) == [("deleted",)], seconds_max=15)
 
 
 def test_a_deleted_endpoint_is_not_there_and_its_secrets_are_wiped(
@@ -178,6 +186,7 @@ def test_an_escalation_passes_a_deleted_endpoint_on_its_way(service: Service, co
         )  # fmt: skip
         with service.client("auditor") as client:
             assert client.delete(f"/v1/webhooks/{middle.id}").json()["escalating"] == [endpoint.id]
+            ended(service, middle.id)
             index = revoked(contract)
             [told] = first.wait_for(1)
             recorded(service, told.id, 1)
@@ -246,6 +255,25 @@ def test_the_service_itself_cannot_bring_it_back_nor_remove_its_record(
             connection.execute(statement, [endpoint.id])
 
 
+def test_an_owner_does_not_make_and_delete_endpoints_without_end(
+    service: Service, receiver: Receiver
+) -> None:
+    """Each leaves a row."""
+    wanted = {"url": receiver.url, "kinds": ["report.filed"]}
+    with service.client("auditor", "restless") as client:
+        made = client.post("/v1/webhooks", json=wanted).json()["id"]
+        client.delete(f"/v1/webhooks/{made}").raise_for_status()
+        copies = (
+            "INSERT INTO webhook_endpoints SELECT (jsonb_populate_record(e, jsonb_build_object('id', 'we_' ||"
+            " lpad(to_hex(n), 16, '0')))).* FROM webhook_endpoints e, generate_series(2, %s) n WHERE id = %s"
+        )
+        sql(service, copies, MADE_A_DAY_MAX, made)
+        refused = client.post("/v1/webhooks", json=wanted)
+        assert (refused.status_code, "must make no more now" in refused.text) == (400, True)
+        sql(service, "UPDATE webhook_endpoints SET created_at = now() - interval '1 day' WHERE id = %s", made)
+        assert client.post("/v1/webhooks", json=wanted).status_code == 201
+
+
 def test_endpoints_are_listed_page_by_page(service: Service, receiver: Receiver) -> None:
     wanted = {"url": receiver.url, "kinds": ["report.filed"]}
     with service.client("auditor", "paging") as client:
@@ -281,7 +309,7 @@ def test_from_the_command_line_an_endpoint_is_deleted_and_the_rest_is_listed_by_
 ) -> None:
     monkeypatch.setenv("CHIPLEDGER_WEBHOOK_HOSTS", "127.0.0.1")
     home: Path = service.settings.home
-    wanted = {"kinds": ["report.filed"], "role": "auditor", "party": "by-hand"}
+    wanted: dict[str, Any] = {"kinds": ["report.filed"], "role": "auditor", "party": "by-hand"}
     one = subscribed(service, receiver.url, **wanted)
     two = subscribed(service, receiver.url, escalates_to=one.id, **wanted)
     deleted = run("webhooks", "delete", one.id, url=service.owner, home=home)
