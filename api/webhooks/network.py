@@ -29,8 +29,8 @@ ANSWER_BYTES_MAX = 64 << 10
 """On the wire: what is kept, heads, and what a chunk or an informational response is wrapped in."""
 READ_BYTES = 4 << 10
 URL_MAX = 2_000
-RESOLVERS = 32
-"""Names that are looked up at once: a name server that hangs must not stop the others."""
+RESOLVERS = 256
+"""Names that are looked up at once, as many as a lane has attempts: one that hangs stops no other."""
 IDLE_CONNECTIONS_MAX = 64
 
 Resolve = Callable[[str, int], list[str]]

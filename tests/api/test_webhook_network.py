@@ -17,7 +17,7 @@ from typing import Any
 import httpcore2 as httpcore
 import pytest
 
-from api.webhooks.endpoints import Endpoint
+from api.webhooks.endpoints import ENDPOINTS_MAX, Endpoint
 from api.webhooks.network import (
     RESPONSE_BYTES_MAX,
     Network,
@@ -27,7 +27,7 @@ from api.webhooks.network import (
     is_public,
     system_resolve,
 )
-from api.webhooks.sending import Attempt, attempt
+from api.webhooks.sending import RUNNING_AT_ENDPOINT_MAX, Attempt, attempt
 from api.webhooks.vault import Vault
 from ledger.errors import UnusableInput
 from tests.api.receiver import Receiver, receiving
@@ -213,6 +213,34 @@ def test_a_url_that_is_none_is_refused_when_it_is_given(url: str, wire: Wire) ->
     with pytest.raises(Unreachable):
         post(url, resolve=lambda *_: ["93.184.216.34"])
     assert wire.connected == []
+
+
+def test_names_that_hang_hold_up_no_other(wire: Wire) -> None:
+    """As many as one owner may have endpoints, each with what is sent at once to one that does not fail."""
+    hanging, release = threading.Semaphore(0), threading.Event()
+    count = ENDPOINTS_MAX * RUNNING_AT_ENDPOINT_MAX
+
+    def resolve(host: str, port: int) -> list[str]:
+        if host == "tarpit.example":
+            hanging.release()
+            release.wait(60)
+        return ["93.184.216.34"]
+
+    async def run() -> None:
+        network = Network(resolve=resolve, timeout_s=60)
+        url = "https://tarpit.example/"
+        stuck = [asyncio.create_task(network.post(url, {}, b"")) for _ in range(count)]
+        try:
+            async with asyncio.timeout(30):
+                await asyncio.to_thread(hanging.acquire)
+                with pytest.raises(Unreachable, match="cannot be connected to"):
+                    await network.post("https://receiver.example/", {}, b"")
+        finally:
+            release.set()
+            await asyncio.gather(*stuck, return_exceptions=True)
+            await network.close()
+
+    asyncio.run(run())
 
 
 def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
