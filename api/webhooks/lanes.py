@@ -174,8 +174,11 @@ class Webhooks:
 
 
 async def backlog(connection: Connection) -> dict[Lane, Backlog]:
-    """What waits and what died is in partial indexes. Nobody is behind where there is nobody to tell."""
-    of_state = "FROM webhook_deliveries w WHERE w.lane = c.lane AND w.state = "
+    """What waits and what died is in partial indexes; a handshake that failed is none of it.
+
+    Nobody is behind where there is nobody to tell.
+    """
+    of_state = "FROM webhook_deliveries w WHERE w.lane = c.lane AND w.index IS NOT NULL AND w.state = "
     cursor = await connection.execute(
         f"SELECT c.lane, (SELECT count(*) {of_state} 'waiting'), (SELECT count(*) {of_state} 'dead'),"
         f" (SELECT coalesce(extract(epoch FROM now() - min(w.created_at)), 0)::float8 {of_state} 'waiting'),"

@@ -14,7 +14,9 @@ from ledger.errors import NotFound, UnusableInput
 DeliveryState = Literal["waiting", "delivered", "dead"]
 _COLUMNS = (
     "d.id, d.endpoint, e.party, e.url, e.description, e.deleted_at, d.index, d.kind, d.state, d.attempts,"
-    " d.due_at, d.created_at, d.settled_at, d.escalated_from, e.role"
+    " d.due_at, d.created_at, d.settled_at, (SELECT min(a.at + a.latency_ms * interval '1 ms')"
+    "  FROM webhook_attempts a WHERE a.delivery = d.id AND a.status BETWEEN 200 AND 299),"
+    " d.escalated_from, e.role"
 )
 _FROM = "FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint"
 
@@ -35,6 +37,8 @@ class Record:
     due_at: datetime
     created_at: datetime
     settled_at: datetime | None
+    arrived_at: datetime | None
+    """First: out of the attempts, which nothing changes. A resend that fails is dead, and was told."""
     escalated_from: str | None
     role: str = field(repr=False)
 

@@ -149,6 +149,10 @@ class DeliveryView(BaseModel):
     next_attempt_at: datetime | None
     created_at: datetime
     settled_at: Annotated[datetime | None, Field(description="When it was delivered, or given up.")]
+    arrived_at: Annotated[
+        datetime | None,
+        Field(description="When it first arrived; null: never. A resend that fails does not change it."),
+    ]
     escalated_from: Annotated[str | None, Field(description="The delivery that did not arrive.")]
 
 

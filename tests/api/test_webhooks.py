@@ -18,8 +18,9 @@ from standardwebhooks import WebhookVerificationError
 from api import keys
 from api.database import Logins
 from api.quotas import CALLS_PER_MINUTE
-from api.webhooks import outbox
+from api.webhooks import message, outbox, records
 from api.webhooks.endpoints import ENDPOINTS_MAX
+from api.webhooks.lanes import backlog
 from api.webhooks.schedule import TRIES_MAX
 from api.webhooks.sending import CLAIM, RUNNING_AT_ENDPOINT_MAX
 from api.webhooks.vault import Vault
@@ -32,6 +33,7 @@ from ledger.receipt import Receipt
 from tests.api.contract import NOW, LiveContract
 from tests.api.receiver import Receiver, Request, Subscribed, receiving, subscribed
 from tests.faults.harness import wait_for
+from tests.ledger.live_log import in_loop
 from tests.service import Service, running, settings_for
 from tests.workbench import BUYER, EXPORTER, FORWARDER, H200, LABORATORY, PARTIES, activation, usd
 
@@ -523,6 +525,26 @@ def test_one_is_resent_and_a_range_is_replayed_under_the_same_ids(
     assert {one.id for one in again} == {one.id for one in before}
 
 
+def test_that_it_arrived_stays_on_record_whatever_becomes_of_a_resend(
+    service: Service, contract: LiveContract
+) -> None:
+    """Else a receiver that was told could have the record say that it was not."""
+    with receiving() as receiver:
+        subscribed(service, receiver.url, contracts=[contract.contract], kinds=["license.revoked"])
+        index = revoked(contract)
+        [told] = receiver.wait_for(1)
+        recorded(service, told.id, 1)
+        with service.client("auditor") as client:
+            [before] = client.get(f"/v1/entries/{index}/deliveries").json()["deliveries"]
+            receiver.behave = failing(1, 410)
+            client.post(f"/v1/deliveries/{told.id}:resend").raise_for_status()
+            recorded(service, told.id, 2)
+            [after] = client.get(f"/v1/entries/{index}/deliveries").json()["deliveries"]
+    assert (before["state"], after["state"]) == ("delivered", "dead")
+    assert before["arrived_at"] == after["arrived_at"] is not None
+    assert before["created_at"] <= before["arrived_at"] <= before["settled_at"]
+
+
 def test_a_range_is_replayed_to_its_last_index_and_no_further(
     service: Service, receiver: Receiver, contract: LiveContract
 ) -> None:
@@ -732,6 +754,19 @@ def test_the_metrics_tell_the_backlog(service: Service, receiver: Receiver, cont
 
 def metrics(service: Service) -> str:
     return httpx.get(f"{service.url}/metrics").text
+
+
+@in_loop
+async def test_a_handshake_that_fails_is_no_dead_letter(owner: str, logins: Logins) -> None:
+    with psycopg.connect(owner) as connection:
+        connection.execute(
+            "INSERT INTO webhook_endpoints VALUES ('we_a', 'auditor', NULL, '{}', '', '', '{}', '{}', '{}',"
+            " 'v1', '', NULL, NULL, NULL, 'enabled', NULL, 0, 0, now())"
+        )
+    async with await psycopg.AsyncConnection.connect(logins.writer) as connection:
+        await records.enter(connection, ["msg_a", "we_a", message.VERIFICATION, b"{}", "dead"])
+        counted = await backlog(connection)
+    assert {one.dead for one in counted.values()} == {0}
 
 
 def test_two_senders_never_claim_the_same(owner: str, logins: Logins) -> None:
