@@ -220,6 +220,11 @@ async def enable(connection: Connection, endpoint: Endpoint, *, verified: bool) 
     async with connection.transaction():
         # A follower that has not seen it must not pass the entry that it is told of first.
         await connection.execute("SELECT 1 FROM webhook_cursors ORDER BY lane FOR UPDATE")
+        # Nor stand where it stood when there was last anybody to tell. Revocations pass the disabled as well.
+        await connection.execute(
+            "UPDATE webhook_cursors SET index = greatest(index, size) FROM head WHERE lane = 'everything'"
+            " AND NOT EXISTS (SELECT 1 FROM webhook_endpoints WHERE state = 'enabled')"
+        )
         cursor = await connection.execute(
             "UPDATE webhook_endpoints SET state = 'enabled', reason = NULL, failures = 0,"
             " since = coalesce(since, (SELECT size FROM head WHERE id = 1), 0),"

@@ -581,6 +581,25 @@ def test_what_was_there_before_the_endpoint_is_recovered_since_an_index(
     assert endpoint.verify(request)["data"]["index"] == index
 
 
+def test_of_the_time_it_was_disabled_an_endpoint_is_told_by_replay_alone(
+    owner: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    """Whether there was anybody else to be told meanwhile, or not."""
+    with running(settings_for(owner, tmp_path, clock="simulated"), owner) as service:
+        contract = LiveContract(service).open()
+        endpoint = subscribed(service, receiver.url, kinds=["order.placed"])
+        with service.client("auditor") as client:
+            path = f"/v1/webhooks/{endpoint.id}"
+            client.post(f"{path}:disable").raise_for_status()
+            missed = contract.order(10).json()["inclusion"]["index"]
+            client.post(f"{path}:enable").raise_for_status()
+            told = contract.order(10, order="PO-2").json()["inclusion"]["index"]
+            assert [one.event["data"]["index"] for one in receiver.wait_for(1)] == [told]
+            settled(service)
+            assert client.post(f"{path}:replay", json={"from_index": missed}).json()["queued"] == 1
+        assert [one.event["data"]["index"] for one in receiver.wait_for(2)] == [told, missed]
+
+
 def test_an_owner_has_so_many_endpoints_and_one_that_is_deleted_makes_room(
     service: Service, receiver: Receiver
 ) -> None:
