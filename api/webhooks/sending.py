@@ -34,6 +34,8 @@ RUNNING_MAX = 256
 RUNNING_AT_ENDPOINT_MAX = 4
 """And at one endpoint; one, while it fails."""
 GONE = 410
+BEGUN_MAX = 2 * TRIES_MAX
+"""Attempts that are begun, where none comes to be written down: what is cut off each time must end too."""
 COALESCED_S = 0.01
 
 log = structlog.get_logger(__name__)
@@ -220,16 +222,18 @@ class Sender:
 
     async def _deliver(self, one: Delivery, endpoint: Endpoint) -> None:
         try:
-            if endpoint.state == "enabled":
+            if endpoint.state == "enabled" and one.tries <= BEGUN_MAX:
                 made = await attempt(self._network, self._vault, endpoint, message_id=one.id, body=one.body)
                 async with self._pool.connection() as connection, connection.transaction():
                     await record(connection, one.id, one.attempts, made)
                     outcome = await self._settle(connection, one, endpoint, made)
                 self._told(self._lane, outcome, made.latency_ms / 1_000)
             else:
-                gone = "disabled" if endpoint.deleted_at is None else "deleted"
+                why = f"the endpoint is {'disabled' if endpoint.deleted_at is None else 'deleted'}"
+                if endpoint.state == "enabled":
+                    why = f"{BEGUN_MAX} attempts were cut off, or failed"
                 async with self._pool.connection() as connection, connection.transaction():
-                    await self._bury(connection, one, endpoint, f"the endpoint is {gone}")
+                    await self._bury(connection, one, endpoint, why)
                 self._told(self._lane, "dead", 0)
         except (psycopg.Error, PoolTimeout) as error:
             # It falls due again when the lease is over: the receiver is told twice, with one id.

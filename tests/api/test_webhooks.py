@@ -22,7 +22,7 @@ from api.webhooks import message, outbox, records
 from api.webhooks.endpoints import ENDPOINTS_MAX
 from api.webhooks.lanes import backlog
 from api.webhooks.schedule import TRIES_MAX
-from api.webhooks.sending import CLAIM, RUNNING_AT_ENDPOINT_MAX
+from api.webhooks.sending import BEGUN_MAX, CLAIM, RUNNING_AT_ENDPOINT_MAX
 from api.webhooks.vault import Vault
 from ledger.canonical import encode
 from ledger.checkpoint import Checkpoint, sign
@@ -499,6 +499,21 @@ def test_after_the_last_attempt_a_revocation_goes_to_the_next_contact(
     # The log line that an operator is woken by, as a count.
     alarms = 'chipledger_webhook_seconds_count{lane="revocations",outcome="dead"}'
     assert alarms in metrics(service)
+
+
+def test_what_is_begun_again_and_again_and_never_written_down_is_a_dead_letter(
+    service: Service, contract: LiveContract
+) -> None:
+    """Whatever keeps it from being written down: else nobody would ever know."""
+    with receiving(failing(100)) as receiver:
+        subscribed(service, receiver.url, contracts=[contract.contract], kinds=["license.revoked"])
+        revoked(contract)
+        [told] = receiver.wait_for(1)
+        recorded(service, told.id, 1)
+        sql(service, "UPDATE webhook_deliveries SET tries = %s WHERE id = %s", BEGUN_MAX, told.id)
+        fall_due(service)
+        wait_for("it is given up", lambda: state_of(service, told.id) == "dead", seconds_max=15)
+        recorded(service, told.id, 1)
 
 
 def test_one_is_resent_and_a_range_is_replayed_under_the_same_ids(
