@@ -20,14 +20,14 @@ from api.console import Home, errors, explained, fail, printable, say, settings_
 from api.export import signer_of
 from api.places import store_of
 from api.webhooks import endpoints, records, vault
-from api.webhooks.endpoints import Connection, Wanted, must_be_verified
+from api.webhooks.endpoints import Connection, Wanted, must_be_enabled, must_be_verified
 from api.webhooks.handshake import Hand, Sent
 from api.webhooks.listen import Listener, in_lines
 from api.webhooks.network import Network, check_url
 from api.webhooks.outbox import Outbox
 from api.webhooks.records import DeliveryState
 from api.webhooks.views import NewEndpoint
-from ledger.errors import MalformedInput, UnusableInput
+from ledger.errors import MalformedInput
 from ledger.event import faults_from
 from ledger.reader import Reader
 from ledger.session import session
@@ -264,8 +264,7 @@ def replay(
 
     async def work(desk: _Desk) -> int:
         async with desk.endpoint(endpoint) as (connection, found):
-            if found.state != "enabled":
-                raise UnusableInput(f"endpoint {endpoint} is {found.state}, must be enabled")
+            must_be_enabled(found)
             queued, first, more = 0, from_index, True
             while more:
                 placed = await desk.outbox.replay(

@@ -20,6 +20,8 @@ ENDPOINTS_MAX = 50
 """Of one owner. One that is disabled counts: each revocation is a dead letter there."""
 MADE_A_DAY_MAX = 500
 """By one owner: what is deleted leaves a row."""
+ENDED_AT_ONCE = 10_000
+"""Deliveries in one transaction."""
 ENDING = timedelta(minutes=10)
 """How long something may still be queued for an endpoint after it was deleted, and more."""
 ROTATION = timedelta(hours=24)
@@ -129,6 +131,12 @@ Connection = AsyncConnection[tuple[Any, ...]]
 def must_be_verified(endpoint: Endpoint) -> None:
     if endpoint.verified_at is None:
         raise UnusableInput(f"endpoint {endpoint.id} is unverified, must be verified first")
+
+
+def must_be_enabled(endpoint: Endpoint) -> None:
+    state = endpoint.state if endpoint.deleted_at is None else "deleted"
+    if state != "enabled":
+        raise UnusableInput(f"endpoint {endpoint.id} is {state}, must be enabled")
 
 
 async def create(connection: Connection, vault: Vault, wanted: Wanted, owner: Caller) -> Shown:
@@ -244,6 +252,13 @@ _HURRIED = (
 )
 
 
+_ENDED = (
+    "UPDATE webhook_deliveries SET state = 'dead', settled_at = now() WHERE state = 'waiting' AND id IN ("
+    " SELECT id FROM webhook_deliveries WHERE endpoint = %s AND lane = 'everything' AND state = 'waiting'"
+    " LIMIT %s)"
+)
+
+
 async def disable(connection: Connection, id_: str, reason: str) -> None:
     """It is told nothing more. Of what waits a revocation becomes a dead letter now."""
     await connection.execute(
@@ -269,19 +284,18 @@ async def delete(connection: Connection, id_: str, reason: str) -> Deleted:
     )
     if not cursor.rowcount:
         raise _missing(id_)
-    # In a transaction of its own: however long it takes, the secrets are gone. What it leaves, and what a
-    # follower or a replay adds meanwhile, a sender buries.
-    ended = await connection.execute(
-        "UPDATE webhook_deliveries SET state = 'dead', settled_at = now() WHERE endpoint = %s"
-        " AND lane = 'everything' AND state = 'waiting'",
-        [id_],
-    )
     await connection.execute(_HURRIED, [id_, LEASE_S])
+    # In transactions of their own: however long it takes, the secrets are gone. What is left, and what a
+    # follower or a replay adds meanwhile, a sender buries.
+    ended, more = 0, True
+    while more:
+        cursor = await connection.execute(_ENDED, [id_, ENDED_AT_ONCE])
+        ended, more = ended + cursor.rowcount, cursor.rowcount == ENDED_AT_ONCE
     rows = await connection.execute(
         f"SELECT {COLUMNS} FROM webhook_endpoints WHERE escalates_to = %s AND deleted_at IS NULL ORDER BY id",
         [id_],
     )
-    return Deleted(ended.rowcount, [Endpoint(*row) for row in await rows.fetchall()])
+    return Deleted(ended, [Endpoint(*row) for row in await rows.fetchall()])
 
 
 async def retire(connection: Connection) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from api.auth import Caller
-from api.webhooks.endpoints import Connection, Endpoint
+from api.webhooks.endpoints import Connection, Endpoint, must_be_enabled, with_ids
 from ledger.errors import NotFound, UnusableInput
 
 DeliveryState = Literal["waiting", "delivered", "dead"]
@@ -113,10 +113,10 @@ async def attempts_of(connection: Connection, id_: str, *, limit: int = 1_000) -
 async def again(connection: Connection, one: Record) -> None:
     """Queue a delivery once more, with a schedule of its own; one that waits goes at once.
 
-    Raises UnusableInput: it is of no entry, or erased, or its endpoint is deleted.
+    Raises UnusableInput: it is of no entry, or erased, or its endpoint is not enabled.
     """
-    if one.deleted_at is not None:
-        raise UnusableInput(f"endpoint {one.endpoint} is deleted: delivery {one.id} cannot be sent again")
+    [endpoint] = await with_ids(connection, [one.endpoint])
+    must_be_enabled(endpoint)
     if one.index is None:
         raise UnusableInput(f"delivery {one.id} is of no entry: verify or test the endpoint again")
     if not await body_of(connection, one.id):

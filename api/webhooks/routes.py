@@ -16,7 +16,7 @@ from api.auth import Caller, KeyHolder
 from api.exchange import read_body
 from api.schemas import INDEX_MAX, Reading
 from api.webhooks import endpoints, records
-from api.webhooks.endpoints import Endpoint, Wanted, must_be_verified
+from api.webhooks.endpoints import Endpoint, Wanted, must_be_enabled, must_be_verified
 from api.webhooks.handshake import Sent
 from api.webhooks.lanes import Webhooks
 from api.webhooks.network import check_url
@@ -43,7 +43,6 @@ from api.webhooks.views import (
 )
 from api.wiring import service_of
 from ledger.canonical import parse
-from ledger.errors import UnusableInput
 from ledger.facts import Acknowledgements, Contract
 from ledger.kinds.license import LicenseRevoked
 from ledger.loading import StoredEntry
@@ -209,8 +208,7 @@ async def replay_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
     webhooks = _webhooks(request)
     async with webhooks.connection() as connection:
         found = await endpoints.owned(connection, endpoint, caller)
-        if found.state != "enabled":
-            raise UnusableInput(f"endpoint {endpoint} is {found.state}, must be enabled")
+        must_be_enabled(found)
         placed = await webhooks.outbox.replay(
             connection, found, first=asked.from_index, last=asked.to_index, which=asked.which
         )

@@ -82,7 +82,7 @@ def test_a_deleted_endpoint_is_not_there_and_its_secrets_are_wiped(
         ):
             assert (answer.status_code, f"there is no endpoint {gone.id}" in answer.text) == (404, True)
         again = client.post(f"/v1/deliveries/{told.id}:resend")
-        assert (again.status_code, f"endpoint {gone.id} is deleted" in again.text) == (400, True)
+        assert (again.status_code, f"{gone.id} is deleted, must be enabled" in again.text) == (400, True)
         contract.order(10, order="PO-2")
         index = revoked(contract)
         settled(service)

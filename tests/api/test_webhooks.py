@@ -463,6 +463,11 @@ def test_410_disables_and_a_later_revocation_is_known_not_to_have_arrived(
                 lambda: [one["state"] for one in client.get(notices).json()["deliveries"]] == ["dead"],
                 seconds_max=15,
             )
+            for answer in (
+                client.post(f"/v1/deliveries/{request.id}:resend"),
+                client.post(f"/v1/webhooks/{endpoint.id}:replay", json={"from_index": index - 1}),
+            ):
+                assert (answer.status_code, "is disabled, must be enabled" in answer.text) == (400, True)
             client.post(f"/v1/webhooks/{endpoint.id}:enable").raise_for_status()
             replay = client.post(f"/v1/webhooks/{endpoint.id}:replay", json={"from_index": index - 1})
             assert replay.status_code == 200, replay.text
