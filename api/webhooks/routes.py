@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from api.audit import next_link, readable_entry
-from api.auth import Caller, KeyHolder
+from api.auth import Caller, Forbidden, KeyHolder
 from api.exchange import read_body
 from api.schemas import INDEX_MAX, Reading
 from api.webhooks import endpoints, records
@@ -265,6 +265,8 @@ async def resend_delivery(request: Request, delivery: DeliveryPath, caller: KeyH
     webhooks = _webhooks(request)
     async with webhooks.connection() as connection:
         found = await records.owned(connection, delivery, caller)
+        if not found.is_of(caller):
+            raise Forbidden(f"its owner or an operator has delivery {delivery} sent again")
         await records.again(connection, found)
         found = await records.owned(connection, delivery, caller)
     webhooks.wake()
@@ -364,7 +366,7 @@ def _delivery(one: Record, caller: Caller) -> dict[str, Any]:
 
 def _url(url: str, one: Record, caller: Caller) -> str:
     """Whole to its owner alone: whoever knows the rest of some could write there."""
-    if caller.role == "operator" or (one.role, one.party) == (caller.role, caller.party):
+    if one.is_of(caller):
         return url
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}/"

@@ -35,7 +35,7 @@ from tests.api.receiver import Receiver, Request, Subscribed, receiving, subscri
 from tests.faults.harness import wait_for
 from tests.ledger.live_log import in_loop
 from tests.service import Service, running, settings_for
-from tests.workbench import BUYER, EXPORTER, FORWARDER, H200, LABORATORY, PARTIES, activation, usd
+from tests.workbench import AUTHORITY, BUYER, EXPORTER, FORWARDER, H200, LABORATORY, PARTIES, activation, usd
 
 
 @pytest.fixture
@@ -681,6 +681,12 @@ def test_the_record_says_who_was_told_when_and_who_confirmed(
             client.post(f"/v1/deliveries/{request.id}:resend"),
         ):
             assert (answer.status_code, "there is no delivery" in answer.text) == (404, True)
+    for role, party in (("auditor", None), ("regulator", AUTHORITY)):  # who sees it, and whom it is not of
+        with service.client(role, party) as client:
+            refused = client.post(f"/v1/deliveries/{request.id}:resend")
+            assert (refused.status_code, "its owner or an operator" in refused.text) == (403, True)
+    with service.client("operator") as client:
+        assert client.post(f"/v1/deliveries/{request.id}:resend").status_code == 200
     assert delivery["url"] == f"{receiver.url}/"  # the rest of it is its owner's to know
     with service.client("submitter", BUYER) as client:
         told = client.get(f"/v1/entries/{index}/deliveries").json()
