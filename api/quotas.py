@@ -17,7 +17,7 @@ from ledger.errors import LedgerError
 MINUTE_S = 60
 HOUR_S = 3_600
 CALLS_PER_MINUTE = 300
-"""Handshakes and test events of webhooks, whose URL the caller names."""
+"""Handshakes, test events, resends and replays of webhooks, whose URL the caller names."""
 
 
 class QuotaExceeded(LedgerError):

@@ -209,6 +209,7 @@ async def replay_webhook(request: Request, endpoint: EndpointPath, caller: KeyHo
     async with webhooks.connection() as connection:
         found = await endpoints.owned(connection, endpoint, caller)
         must_be_enabled(found)
+        service_of(request).quotas.call(caller)
         placed = await webhooks.outbox.replay(
             connection, found, first=asked.from_index, last=asked.to_index, which=asked.which
         )
@@ -267,6 +268,7 @@ async def resend_delivery(request: Request, delivery: DeliveryPath, caller: KeyH
         found = await records.owned(connection, delivery, caller)
         if not found.is_of(caller):
             raise Forbidden(f"its owner or an operator has delivery {delivery} sent again")
+        service_of(request).quotas.call(caller)
         await records.again(connection, found)
         found = await records.owned(connection, delivery, caller)
     webhooks.wake()
@@ -349,7 +351,7 @@ def _tried(sent: Sent) -> dict[str, Any]:
 def _view(endpoint: Endpoint) -> dict[str, Any]:
     shown = asdict(endpoint)
     until = shown.pop("previous_until")
-    for secret in ("secret", "previous", "role", "withholds"):
+    for secret in ("secret", "previous", "withholds"):
         del shown[secret]
     return {**shown, "rotates_until": until}
 

@@ -55,6 +55,7 @@ class NewEndpoint(BaseModel):
 
 class EndpointView(BaseModel):
     id: str
+    role: Annotated[str, Field(description="Of the key that made it; with `party`, the owner.")]
     party: str | None
     url: str
     description: str
@@ -136,6 +137,7 @@ class VerificationView(Tried):
 class DeliveryView(BaseModel):
     id: Annotated[str, Field(description="`webhook-id` of every attempt.")]
     endpoint: str
+    role: Annotated[str, Field(description="Of whom was told.")]
     party: Annotated[str | None, Field(description="Who was told.")]
     url: str
     description: Annotated[str, Field(description="Of the endpoint.")]

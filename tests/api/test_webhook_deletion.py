@@ -92,9 +92,10 @@ def test_a_deleted_endpoint_is_not_there_and_its_secrets_are_wiped(
     with service.client("operator") as operator:
         assert gone.id not in operator.get("/v1/webhooks", params={"limit": 1000}).text
     [shown] = record
-    assert (shown["id"], shown["state"], shown["url"], shown["party"], shown["description"]) == (
-        told.id, "delivered", receiver.url, BUYER, "the old desk",
+    assert (shown["id"], shown["state"], shown["url"], shown["party"], shown["role"]) == (
+        told.id, "delivered", receiver.url, BUYER, "submitter",
     )  # fmt: skip
+    assert shown["description"] == "the old desk"
     assert shown["deleted_at"] == deleted.json()["deleted_at"]
     assert kept["tried"][0]["signature"] == told.headers["webhook-signature"]
     assert kept["body"] == told.event

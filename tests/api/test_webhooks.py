@@ -313,6 +313,11 @@ def test_nobody_has_us_knock_at_a_door_without_end(service: Service, receiver: R
         assert (refused.status_code, refused.json()["type"].split("/")[-1]) == (429, "quota-exceeded")
         assert 0 < int(refused.headers["retry-after"]) <= 60
         assert len(receiver.requests) == calls + 1, "with the handshake, and without what was refused"
+        for again in (
+            client.post(f"/v1/webhooks/{endpoint.id}:replay", json={"from_index": 0}),
+            client.post(f"/v1/deliveries/{receiver.requests[0].id}:resend"),
+        ):
+            assert again.status_code == 429, again.text
         assert other.post(f"/v1/webhooks/{endpoint.id}:test").json()["arrived"]
 
 
@@ -533,6 +538,11 @@ def test_one_is_resent_and_a_range_is_replayed_under_the_same_ids(
     for one in before:
         recorded(service, one.id, 1)
     with service.client("auditor") as client:
+        page = client.get(f"/v1/webhooks/{endpoint.id}/deliveries?limit=2")
+        rest = client.get(page.links["next"]["url"])
+        listed = [one["id"] for one in (*page.json()["deliveries"], *rest.json()["deliveries"])]
+        assert sorted(listed) == sorted(one.id for one in before)
+        assert rest.json()["next"] is None
         client.post(f"/v1/deliveries/{before[0].id}:resend").raise_for_status()
         assert receiver.wait_for(4)[3].id == before[0].id
         recorded(service, before[0].id, 2)
