@@ -148,9 +148,11 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self._oldest = Gauge(
-            "chipledger_webhook_oldest_seconds", "Age of the oldest delivery that waits.", ["lane"],
+            "chipledger_webhook_oldest_seconds",
+            "Age of the oldest delivery that waits, or entry that nobody was queued for yet.",
+            ["lane"],
             registry=self.registry,
-        )  # fmt: skip
+        )
         self._behind = Gauge(
             "chipledger_webhook_entries_behind", "Entries that nobody was queued for yet.", ["lane"],
             registry=self.registry,

@@ -44,7 +44,7 @@ class Backlog:
     waiting: int
     dead: int
     oldest_s: float
-    """Age of the oldest that waits."""
+    """Age of the oldest that waits, or of the oldest entry that the lane's follower has not looked at."""
     behind: int
     """Entries that the lane's follower has not looked at."""
 
@@ -181,9 +181,11 @@ async def backlog(connection: Connection) -> dict[Lane, Backlog]:
     of_state = "FROM webhook_deliveries w WHERE w.lane = c.lane AND w.index IS NOT NULL AND w.state = "
     cursor = await connection.execute(
         f"SELECT c.lane, (SELECT count(*) {of_state} 'waiting'), (SELECT count(*) {of_state} 'dead'),"
-        f" (SELECT coalesce(extract(epoch FROM now() - min(w.created_at)), 0)::float8 {of_state} 'waiting'),"
-        " coalesce((SELECT greatest(0, size - greatest(c.index, told.since)) FROM head,"
-        "  (SELECT min(since) AS since FROM webhook_endpoints WHERE state = 'enabled') told"
-        "  WHERE told.since IS NOT NULL), 0) FROM webhook_cursors c"
+        f" extract(epoch FROM now() - least(now(), (SELECT min(w.created_at) {of_state} 'waiting'),"
+        "  (SELECT recorded_at FROM entries e WHERE e.index = greatest(c.index, told.since))))::float8,"
+        " greatest(0, head.size - greatest(c.index, told.since))"
+        " FROM webhook_cursors c LEFT JOIN head ON true,"
+        "  (SELECT coalesce(min(since), (SELECT size FROM head)) AS since FROM webhook_endpoints"
+        "   WHERE state = 'enabled') told"
     )
     return {lane: Backlog(*counted) for lane, *counted in await cursor.fetchall()}

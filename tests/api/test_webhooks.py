@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
@@ -35,7 +36,19 @@ from tests.api.receiver import Receiver, Request, Subscribed, receiving, subscri
 from tests.faults.harness import wait_for
 from tests.ledger.live_log import in_loop
 from tests.service import Service, running, settings_for
-from tests.workbench import AUTHORITY, BUYER, EXPORTER, FORWARDER, H200, LABORATORY, PARTIES, activation, usd
+from tests.workbench import (
+    AUTHORITY,
+    BUYER,
+    EXPORTER,
+    FORWARDER,
+    H200,
+    LABORATORY,
+    OPENED,
+    PARTIES,
+    activation,
+    usd,
+    wire,
+)
 
 
 @pytest.fixture
@@ -806,6 +819,23 @@ def test_the_metrics_tell_the_backlog(service: Service, receiver: Receiver, cont
     )
     for name in ("deliveries", "oldest_seconds", "entries_behind"):
         assert f'chipledger_webhook_{name}{{lane="revocations"' in metrics(service)
+
+
+def test_a_follower_that_stands_still_is_seen_though_nothing_is_queued(
+    owner: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    """Whatever keeps it: what it has not looked at grows older."""
+    with running(settings_for(owner, tmp_path), owner) as service:
+        subscribed(service, receiver.url)
+        with psycopg.connect(owner) as blocking:
+            blocking.execute("SELECT 1 FROM webhook_cursors FOR UPDATE")
+            assert service.submit(wire("contract.opened", occurred_at=OPENED)).status_code == 201
+            for lane in ("revocations", "everything"):
+                aged = re.compile(rf'webhook_oldest_seconds{{lane="{lane}"}} [1-9]')
+                wait_for(
+                    "it is seen", lambda aged=aged: aged.search(metrics(service)) is not None, seconds_max=30
+                )
+            assert sql(service, "SELECT 1 FROM webhook_deliveries WHERE state = 'waiting'") == []
 
 
 def metrics(service: Service) -> str:
