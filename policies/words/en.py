@@ -23,8 +23,8 @@ PHRASES: Final[Mapping[str, str]] = {
     "located": "{party} at {place}",
     "more": "{shown} and {count} more",
     "finding": "{id}: {said}.",
-    "decided_before": "So it was decided before, as entry {index}: another attempt needs a new {id}, and this"
-    " one in {retries}.",
+    "decided_before": "So it was decided before, as entry {index}: another attempt needs a new {id}, and"
+    " names this one's in {retries}.",
     "error": "it could not be judged, and so it is not met",
     "not_applicable": "it does not apply",
     "unknown": "{result} ({code})",

@@ -228,8 +228,13 @@ def test_a_refusal_and_an_evaluation_are_told_in_the_language_that_is_accepted(
         asked = client.post("/v1/events:evaluate", json={"event": story.event})
     assert refused.status_code == 422
     assert refused.headers["content-language"] == asked.headers["content-language"] == tag
-    assert refused.json()["detail"] == SHORT[tag]
-    assert batch.json()["results"][0]["problem"]["detail"] == SHORT[tag]
+    # It is the answer to an event that was sent before, and says so.
+    again = {
+        "en": f" So it was decided before, as entry {story.index}:",
+        "zh": f"此前已作为第{story.index}条作出该决定",
+    }
+    for detail in (refused.json()["detail"], batch.json()["results"][0]["problem"]["detail"]):
+        assert detail.startswith(SHORT[tag] + again[tag])
     assert any(said.startswith(SHORT[tag]) for said in asked.json()["explained"])
 
 

@@ -122,8 +122,8 @@ def test_a_refusal_is_replayed_as_the_same_refusal(service: Service) -> None:
     assert (first.json()["replayed"], again.json()["replayed"]) == (False, True)
     index = first.json()["index"]
     assert again.json()["detail"].removeprefix(first.json()["detail"]) == (
-        f" So it was decided before, as entry {index}: another attempt needs a new id, and this one in"
-        " retries."
+        f" So it was decided before, as entry {index}: another attempt needs a new id, and names"
+        " this one's in retries."
     )
 
 
