@@ -101,30 +101,39 @@ class _Answer:
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
         self._loop = asyncio.get_running_loop()
+        self._socket: int | None = None
+        """While the loop watches it."""
         self._results: list[PGresult] = []
         self._end: asyncio.Future[list[PGresult]] = self._loop.create_future()
 
     async def whole(self) -> list[PGresult]:
-        socket = self._pgconn.socket
+        self._socket = socket = self._pgconn.socket
         self._loop.add_reader(socket, self._guarded, self._receive)
         try:
             if self._pgconn.flush():
                 self._loop.add_writer(socket, self._guarded, self._send)
             return await self._end
         finally:
-            self._loop.remove_reader(socket)
-            self._loop.remove_writer(socket)
+            self._let_go()
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             if not self._end.done():
                 step()
         except psycopg.Error as error:
+            # The driver may have closed the socket: before anybody who connects is given its number.
+            self._let_go()
             self._end.set_exception(error)
 
+    def _let_go(self) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            self._loop.remove_reader(socket)
+            self._loop.remove_writer(socket)
+
     def _send(self) -> None:
-        if not self._pgconn.flush():
-            self._loop.remove_writer(self._pgconn.socket)
+        if not self._pgconn.flush() and self._socket is not None:
+            self._loop.remove_writer(self._socket)
 
     def _receive(self) -> None:
         self._pgconn.consume_input()
