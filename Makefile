@@ -78,7 +78,7 @@ lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate --extra build pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--no-annotate --extra bucket --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+		--no-annotate --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 audit: $(VENV)/.installed-dev ## Look the locked libraries up among known vulnerabilities (asks the package index)
 	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock

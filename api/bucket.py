@@ -1,7 +1,7 @@
 """Object stores, for the static log and the kept checkpoint: S3 and what speaks it, Google Cloud, Azure.
 
 Objects are written by conditional requests: a tile only where there is none, a checkpoint only over the
-one that was read. So any number of writers may race without a lock. `obstore` is the extra `bucket`.
+one that was read. So any number of writers may race without a lock.
 """
 
 from __future__ import annotations

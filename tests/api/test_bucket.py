@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -265,9 +264,3 @@ def test_a_store_that_is_away_is_unavailable(url: str, monkeypatch: pytest.Monke
     with pytest.raises(Unavailable, match="s3://logs/h200 cannot be read or written") as caught:
         put(url, Served(sample(), 3))
     assert "Debug source" not in str(caught.value)
-
-
-def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "api.bucket", None)
-    with pytest.raises(UnusableInput, match="install chipledger with the extra `bucket`"):
-        target_at("s3://logs/h200")
