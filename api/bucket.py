@@ -52,16 +52,20 @@ class _Objects:
     """Below `scheme://bucket/prefix`; credentials come from the environment."""
 
     def __init__(self, url: str, retries: RetryConfig) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in SCHEMES or not parts.netloc:
-            raise UnusableInput(f"{url} is no bucket, must be like s3://bucket/prefix ({', '.join(SCHEMES)})")
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            raise UnusableInput(
-                "a bucket's URL has no login, query or fragment: credentials come from the environment"
-            )
-        self._url = url.rstrip("/")
-        with self._asked():
-            self.store = from_url(url, retry_config=retries)
+        must = f"must be like s3://bucket/prefix ({', '.join(SCHEMES)})"
+        try:
+            parts = urlsplit(url)
+            if "@" in parts.netloc or parts.query or parts.fragment:
+                raise UnusableInput(
+                    "a bucket's URL has no login, query or fragment: credentials come from the environment"
+                )
+            if parts.scheme not in SCHEMES or not parts.netloc:
+                raise UnusableInput(f"{url} is no bucket, {must}")
+            self._url = url.rstrip("/")
+            with self._asked():
+                self.store = from_url(url, retry_config=retries)
+        except ValueError as error:
+            raise UnusableInput(f"what is given is no bucket, {must}: {error}") from None
 
     def __str__(self) -> str:
         return self._url
@@ -87,8 +91,12 @@ class _Objects:
                 raw = bytes(found.bytes())
             except FileNotFoundError:
                 return None
-        known = {key: found.meta[key] for key in ("e_tag", "version")}
-        return raw, {key: value for key, value in known.items() if value is not None}  # type: ignore[return-value] # its two keys
+        version: UpdateVersion = {}  # without what it does not have: None is refused
+        if found.meta["e_tag"] is not None:
+            version["e_tag"] = found.meta["e_tag"]
+        if found.meta["version"] is not None:
+            version["version"] = found.meta["version"]
+        return raw, version
 
     @contextmanager
     def _asked(self) -> Iterator[None]:

@@ -238,6 +238,8 @@ def test_a_tile_is_read_out_of_the_full_one_and_missed_where_there_is_none(url: 
         ("s3:///h200", "must be like s3://bucket/prefix"),
         ("s3://log:secret@logs/h200", "has no login, query or fragment"),
         ("s3://logs/h200?versionId=1", "has no login, query or fragment"),
+        ("s3://[logs/h200", "what is given is no bucket, must be like s3://bucket/prefix"),
+        ("s3://the logs/h200", "what is given is no bucket, must be like s3://bucket/prefix"),
         ("az://logs/h200", "Account must be specified"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ledger.errors import StoreFailed, UnusableInput
 from tests.api.store_server import endpoint, objects, rule, url
 from tests.api.test_start import start
 from tests.ledger.sample_log import ORIGIN, SIGNER, signer_of
-from tests.ledger.test_checkpoint_store import ROOTS, note
+from tests.ledger.test_checkpoint_store import ROOTS, note, race
 from tests.service import settings_for
 
 __all__ = ["endpoint", "url"]
@@ -71,17 +70,8 @@ def test_one_that_is_overtaken_looks_again(store: CheckpointStore, url: str) -> 
 
 
 def test_writers_that_race_leave_the_largest(url: str) -> None:
-    sizes = [3, 9, 1, 8, 2, 7, 4, 6, 5]
-    stores = [CheckpointStore(FilesInBucket(url), ORIGIN) for _ in sizes]
-    writers = [
-        threading.Thread(target=one.advance, args=(note(size, ROOTS[size]), SIGNER.verifier))
-        for one, size in zip(stores, sizes, strict=True)
-    ]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert stores[0].latest(SIGNER.verifier) == Checkpoint(ORIGIN, 9, ROOTS[9])
+    kept = race(lambda: CheckpointStore(FilesInBucket(url), ORIGIN), rounds=1)
+    assert kept == Checkpoint(ORIGIN, 9, ROOTS[9])
 
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense", b"\xff" * 9, note(7).replace("\n7\n", "\n8\n").encode()])
